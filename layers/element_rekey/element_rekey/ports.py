@@ -1,0 +1,145 @@
+"""What the use cases need from outside. The adapters fulfil it; tests put fakes in their place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime, timedelta
+
+    from .model import (
+        ClusterFault,
+        ClusterIdentity,
+        ClusterVersion,
+        ElementError,
+        EncryptionState,
+        KeyManagementType,
+        KeyProvider,
+        RekeyJob,
+        Rotation,
+    )
+
+
+class ElementCluster(Protocol):
+    """One Element cluster. Every method is one API call and raises the classes of ``errors``.
+
+    All may raise ClusterUnavailable, CredentialsRefused, CertificateRefused, PermissionDenied, ElementApiError.
+    """
+
+    def check_api_version(self) -> None:
+        """``GetAPI``. Raises ApiVersionUnsupported below 12.3, or where the registered version is not served."""
+        ...
+
+    def identity(self) -> ClusterIdentity:
+        """``GetClusterInfo``."""
+        ...
+
+    def version(self) -> ClusterVersion:
+        """``GetClusterVersionInfo``."""
+        ...
+
+    def encryption(self) -> EncryptionState:
+        """``GetSoftwareEncryptionAtRestInfo``; the key's time corrected to our clock."""
+        ...
+
+    def rekey(self, key_management_type: KeyManagementType | None, key_provider_id: int | None) -> int:
+        """``RekeySoftwareEncryptionAtRestMasterKey``; returns the ``asyncHandle``. The only call that changes anything.
+
+        Raises RekeyOutcomeUnknown when it may have been applied, RekeyRefused when the cluster answered with an error
+        that is no transient one (it may still have begun: look), any other class only when certainly nothing changed.
+        """
+        ...
+
+    def rekey_job(self, async_handle: int) -> RekeyJob | None:
+        """``GetAsyncResult`` with ``keepResult: true``; None when the cluster does not know the handle."""
+        ...
+
+    def faults(self) -> tuple[ClusterFault, ...]:
+        """``ListClusterFaults`` of the current faults."""
+        ...
+
+    def key_providers(self) -> tuple[KeyProvider, ...]:
+        """``ListKeyProvidersKmip``."""
+        ...
+
+    def test_key_provider(self, key_provider_id: int) -> ElementError | None:
+        """``TestKeyProviderKmip``; None when the test passed, else the error it answered with."""
+        ...
+
+
+class Clusters(Protocol):
+    """The registered clusters."""
+
+    def connect(self, cluster: str) -> ElementCluster:
+        """The cluster registered as ``cluster``. Raises ClusterNotRegistered, RegistrationInvalid, AwsCallFailed."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Lock:
+    """Who may change a cluster, and until when."""
+
+    owner: str  # an execution's ARN
+    lease_until: datetime
+
+
+class Ledger(Protocol):
+    """Locks, identities and rotations that outlive every function. All methods raise AwsCallFailed."""
+
+    def take_lock(self, cluster: str, lock: Lock, now: datetime) -> Lock:
+        """Take or renew the lock if it is free, ours, or its lease ran out at ``now``; returns who holds it after."""
+        ...
+
+    def release_lock(self, cluster: str, owner: str, keep_until: datetime | None = None) -> None:
+        """Free the lock if ``owner`` holds it, at once or at ``keep_until``; anybody else's lock stays untouched."""
+        ...
+
+    def known_uuid(self, cluster: str) -> str:
+        """The uuid remembered for a cluster; empty when there is none."""
+        ...
+
+    def remember_uuid(self, cluster: str, uuid: str) -> None:
+        """Remember, or replace, a cluster's uuid."""
+        ...
+
+    def rotation(self, execution_id: str) -> Rotation | None:
+        """The record of an execution."""
+        ...
+
+    def save(self, rotation: Rotation) -> Rotation:
+        """Write a record over the version it was read at; returns it with its new version. Raises LedgerConflict."""
+        ...
+
+    def save_intent(self, rotation: Rotation, now: datetime) -> Rotation:
+        """As ``save``, and only while the execution holds the cluster's lock at ``now``. Raises LedgerConflict."""
+        ...
+
+
+class Topic(Protocol):
+    """Where outcomes are published."""
+
+    def publish(self, rotation: Rotation) -> None:
+        """Publish a closed rotation. Raises AwsCallFailed."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the operator decides, in one place."""
+
+    deadline: timedelta  # after an execution's start: no longer waited for, told as overdue
+    settling: timedelta  # after a rekey was sent: an unchanged cluster means it was not applied
+    lease: timedelta  # beyond the next wait; outlasts a function's time limit and its retries
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """Everything a use case may touch."""
+
+    clusters: Clusters
+    ledger: Ledger
+    topic: Topic
+    clock: Callable[[], datetime]
+    settings: Settings
