@@ -23,6 +23,7 @@ The class name is the error name in the state machine, in the notification and i
     │   ├── UpgradePending             an Element upgrade is staged or running
     │   ├── KeyProviderUnusable        unknown, without a key server, or failing its test
     │   ├── ClusterFaultsBlock         current faults that make a rekey unsafe
+    │   ├── KeyAgeUnknown              no usable keyCreatedTime, so nobody can say whether the key is due
     │   └── ClusterIdentityChanged     the address answers with another cluster's uuid
     ├── RekeyOutcomeUnknown          the rekey may have been applied (retried: settled by observation)
     ├── RekeyFailed                  the job ended and the old key is still current
@@ -172,13 +173,21 @@ class UpgradePending(PreconditionFailed):
 class KeyProviderUnusable(PreconditionFailed):
     """The external key provider is unknown, has no key server, or fails its own test."""
 
-    next_step = "Mend the KMIP key provider on the cluster (ListKeyProvidersKmip, TestKeyProviderKmip), then start again."
+    next_step = (
+        "Mend the KMIP key provider on the cluster (ListKeyProvidersKmip, TestKeyProviderKmip), then start again."
+    )
 
 
 class ClusterFaultsBlock(PreconditionFailed):
     """The cluster reports faults that make a rekey unsafe."""
 
     next_step = "Clear the faults, or start again with the codes you accept in ignoreFaults."
+
+
+class KeyAgeUnknown(PreconditionFailed):
+    """The cluster gives no usable creation time for its key, and we did not see it being made."""
+
+    next_step = "Start one rotation by hand: from then on the age of the key is known."
 
 
 class ClusterIdentityChanged(PreconditionFailed):
@@ -202,7 +211,9 @@ class RekeyOutcomeUnknown(ElementRekeyError):
 class RekeyFailed(ElementRekeyError):
     """The rekey job ended and the old master key is still current."""
 
-    next_step = "Read the cluster's own error named here, mend its cause, then start again. The old key is still current."
+    next_step = (
+        "Read the cluster's own error named here, mend its cause, then start again. The old key is still current."
+    )
 
 
 class RekeyEndedWithError(ElementRekeyError):
@@ -217,7 +228,9 @@ class RekeyEndedWithError(ElementRekeyError):
 class RotationNotProven(ElementRekeyError):
     """The job says it completed, but the cluster's state does not agree with it."""
 
-    next_step = "Compare the keys named here with GetSoftwareEncryptionAtRestInfo and ask NetApp support before rotating again."
+    next_step = (
+        "Compare the keys named here with GetSoftwareEncryptionAtRestInfo and ask NetApp support before rotating again."
+    )
 
 
 class RotationOverdue(ElementRekeyError):

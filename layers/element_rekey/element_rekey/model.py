@@ -181,12 +181,25 @@ class ProviderCheck:
 
 
 @dataclass(frozen=True, slots=True)
+class ClusterMemory:
+    """What we remember of a registered cluster.
+
+    For a key we saw being made our own clock is the witness: it was made after ``key_made_after``, whatever time the
+    cluster stamped on it.
+    """
+
+    uuid: str
+    key_id: str = ""
+    key_made_after: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Observation:
     """Everything the cluster says at one moment, and what we remember of it."""
 
     at: datetime
     identity: ClusterIdentity
-    known_uuid: str  # empty: never seen before
+    memory: ClusterMemory | None  # None: never seen before
     version: ClusterVersion
     encryption: EncryptionState
     job: RekeyJob | None = None  # what encryption.rekey_async_result_id refers to; None: none, or not readable
@@ -223,11 +236,20 @@ class KeyChange:
     old_key: MasterKey
     new_key: MasterKey
     own: bool
-    finished_at: datetime
+    finished_at: datetime  # by the job's own word, where it could be read
+    detected_at: datetime
     job_result_read: bool  # False: somebody read the job's result away; the cluster's state alone shows the change
     key_to_decommission: MasterKey | None = None
     job_error: ElementError | None = None
     job_seconds: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Lock:
+    """Who may change a cluster, and until when."""
+
+    owner: str  # an execution's ARN
+    lease_until: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,7 +266,7 @@ class Rotation:
     """One execution's record in the ledger: intent, what it follows, what came of it. Never deleted by us."""
 
     execution: Execution
-    cluster: str
+    cluster: str = ""  # empty: the input did not name one
     request: Request | None = None  # None: the input was not a valid request
     version: int = 0  # of this record; each write needs the one it read
     cluster_uuid: str = ""
@@ -256,8 +278,8 @@ class Rotation:
     change: KeyChange | None = None
     polls: int = 0
     detail: str = ""  # one plain sentence: what was decided last, and why
-    outcome: Outcome | None = None
+    outcome: Outcome | None = None  # decided
     failure: Failure | None = None
-    ended_at: datetime | None = None
+    ended_at: datetime | None = None  # closed: from here on nothing but the two below changes
     publishing_until: datetime | None = None  # somebody is publishing the notification
     notified_at: datetime | None = None

@@ -12,11 +12,13 @@ if TYPE_CHECKING:
     from .model import (
         ClusterFault,
         ClusterIdentity,
+        ClusterMemory,
         ClusterVersion,
         ElementError,
         EncryptionState,
         KeyManagementType,
         KeyProvider,
+        Lock,
         RekeyJob,
         Rotation,
     )
@@ -77,14 +79,6 @@ class Clusters(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Lock:
-    """Who may change a cluster, and until when."""
-
-    owner: str  # an execution's ARN
-    lease_until: datetime
-
-
 class Ledger(Protocol):
     """Locks, identities and rotations that outlive every function. All methods raise AwsCallFailed."""
 
@@ -96,12 +90,12 @@ class Ledger(Protocol):
         """Free the lock if ``owner`` holds it, at once or at ``keep_until``; anybody else's lock stays untouched."""
         ...
 
-    def known_uuid(self, cluster: str) -> str:
-        """The uuid remembered for a cluster; empty when there is none."""
+    def memory(self, cluster: str) -> ClusterMemory | None:
+        """What is remembered of a cluster; None before it was first seen."""
         ...
 
-    def remember_uuid(self, cluster: str, uuid: str) -> None:
-        """Remember, or replace, a cluster's uuid."""
+    def remember(self, cluster: str, memory: ClusterMemory) -> None:
+        """Replace what is remembered of a cluster."""
         ...
 
     def rotation(self, execution_id: str) -> Rotation | None:
@@ -130,8 +124,10 @@ class Settings:
     """What the operator decides, in one place."""
 
     deadline: timedelta  # after an execution's start: no longer waited for, told as overdue
-    settling: timedelta  # after a rekey was sent: an unchanged cluster means it was not applied
-    lease: timedelta  # beyond the next wait; outlasts a function's time limit and its retries
+    settling: (
+        timedelta  # outlasts a function's time limit: after it, what was begun shows, and whoever began it is dead
+    )
+    lease: timedelta  # of a lock, beyond the next wait; outlasts a function's time limit and its retries
 
 
 @dataclass(frozen=True, slots=True)

