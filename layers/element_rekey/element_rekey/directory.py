@@ -12,7 +12,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from .codec import CodecError, decode
 from .element_api import ElementApi
 from .errors import AwsCallFailed, ClusterNotRegistered, RegistrationInvalid
-from .model import Registration
+from .model import Registered, Registration
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,6 +57,21 @@ class SecretsDirectory:
             api = ElementApi(cluster, registration, refresh=lambda: self.registration(cluster), clock=self._clock)
         self._connected[cluster] = _Connected(registration, now, api)
         return api
+
+    def registered(self) -> tuple[Registered, ...]:
+        """Every registered cluster, by name and tags (``ListSecrets``). Raises AwsCallFailed."""
+        prefix = f"{self._prefix}/"
+        pages = self._client.get_paginator("list_secrets").paginate(Filters=[{"Key": "name", "Values": [prefix]}])
+        found: list[Registered] = []
+        try:
+            for page in pages:
+                for secret in page["SecretList"]:
+                    if secret["Name"].startswith(prefix):
+                        tags = tuple((tag["Key"], tag["Value"]) for tag in secret.get("Tags", ()))
+                        found.append(Registered(secret["Name"].removeprefix(prefix), tags))
+        except (ClientError, BotoCoreError) as error:
+            raise AwsCallFailed(f"Secrets Manager did not list {prefix}*: {error}") from error
+        return tuple(found)
 
     def registration(self, cluster: str) -> Registration:
         """Read a cluster's secret (``GetSecretValue``). Raises as ``connect`` does."""

@@ -11,14 +11,18 @@ from botocore.config import Config
 
 from .codec import encode
 from .directory import SecretsDirectory
+from .fleet import FleetSettings
 from .ledger import DynamoLedger
-from .notifications import SnsTopic, notification_of
+from .notifications import notification_of
 from .ports import Ports, Settings
+from .summary import summary_of
+from .topic import SnsTopic
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
-    from .model import Rotation
+    from .fleet import Standing
+    from .model import FleetRun, Rotation
     from .rotation import Step
 
 LEASE = timedelta(minutes=15)  # a function lives 90 s and is retried for some five minutes
@@ -36,9 +40,11 @@ def ports_from_environment() -> Ports:
     """The adapters over AWS, as the template's environment variables name them; once for each container."""
     settling = timedelta(seconds=int(os.environ["SETTLING_SECONDS"]))
     deadline = timedelta(minutes=int(os.environ["DEADLINE_MINUTES"]))
+    history_days = int(os.environ["HISTORY_DAYS"])
+    keep = timedelta(days=history_days) if history_days else None
     return Ports(
         clusters=SecretsDirectory(boto3.client("secretsmanager", config=_AWS), os.environ["SECRET_PREFIX"], now),
-        ledger=DynamoLedger(boto3.client("dynamodb", config=_AWS), os.environ["TABLE_NAME"]),
+        ledger=DynamoLedger(boto3.client("dynamodb", config=_AWS), os.environ["TABLE_NAME"], keep),
         topic=SnsTopic(boto3.client("sns", config=_AWS), os.environ["TOPIC_ARN"]),
         clock=now,
         settings=Settings(deadline=deadline, settling=settling, lease=LEASE),
@@ -65,3 +71,22 @@ def answer_outcome(state: Mapping[str, Any], rotation: Rotation) -> dict[str, An
     if rotation.failure:
         told["cause"] = f"{rotation.failure.cause} Next: {rotation.failure.next_step}"
     return {**state, "outcome": told}
+
+
+def fleet_settings_from_environment() -> FleetSettings:
+    """What the template's parameters say about fleets."""
+    return FleetSettings(
+        max_key_age=timedelta(days=int(os.environ["MAX_KEY_AGE_DAYS"])),
+        cool_down=timedelta(minutes=int(os.environ["COOL_DOWN_MINUTES"])),
+        spread=timedelta(minutes=int(os.environ["SPREAD_MINUTES"])),
+        max_concurrency=int(os.environ["MAX_CONCURRENCY"]),
+        rotate_master_key_arn=os.environ["ROTATE_MASTER_KEY_ARN"],
+    )
+
+
+def answer_fleet(state: Mapping[str, Any], run: FleetRun, after: Sequence[Standing]) -> dict[str, Any]:
+    """The fleet machine's last state: its summary, without what only the steps before it needed."""
+    told = encode(summary_of(run, after))
+    if run.failure:
+        told["cause"] = f"{run.failure.cause} Next: {run.failure.next_step}"
+    return {"input": state.get("input"), "execution": state.get("execution"), "outcome": told}

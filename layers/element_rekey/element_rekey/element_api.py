@@ -195,10 +195,11 @@ class ElementApi:
             raise self._outcome_unknown(str(error)) from None
         if isinstance(answer, ElementError):
             if answer.name in _TRANSIENT:
-                raise self._outcome_unknown(f"{answer.name} may come after the change: {answer.message}")
+                raise self._outcome_unknown(f"the answer is {_named(answer)}, which can come after the change was made")
             if answer.name == _PERMISSION_DENIED or answer.name in _NOT_DISPATCHED:
                 raise self._refusal(_REKEY, answer)
-            raise RekeyRefused(_wording(_REKEY, answer), cluster=self._cluster, name=answer.name)
+            what = f"{_REKEY} was answered with {_named(answer)}."
+            raise RekeyRefused(what, cluster=self._cluster, name=answer.name)
         if answer.get("unusedParameters"):
             unused = self._quote(str(answer["unusedParameters"]))
             raise self._outcome_unknown(f"the cluster began a rekey without these parameters: {unused}")
@@ -227,7 +228,7 @@ class ElementApi:
             complete=complete,
             create_time=job.time("createTime"),
             last_update_time=job.time("lastUpdateTime"),
-            phase=job.optional_child("details").optional_text("state") if not complete else "",
+            phase=job.optional_child("details").words("state") if not complete else "",
             new_key=outcome.key("newKey") if outcome else None,
             key_to_decommission=outcome.key("keyToDecommission") if outcome else None,
             error=job.optional_child("error").error() if failed else None,
@@ -237,7 +238,7 @@ class ElementApi:
         """``ListClusterFaults`` of the current faults."""
         answer = self._call("ListClusterFaults", {"faultTypes": "current", "bestPractices": False})
         return tuple(
-            ClusterFault(fault.text("code"), fault.text("severity"), fault.optional_text("details"))
+            ClusterFault(fault.text("code"), fault.text("severity"), fault.words("details"))
             for fault in answer.children("faults")
         )
 
@@ -289,14 +290,13 @@ class ElementApi:
             ElementRekeyError: the call was certainly not looked at.
         """
         path = f"/json-rpc/{endpoint}"
-        for credentials_may_be_old in (True, False):
-            call_id = next(self._ids)
-            body = json.dumps({"method": method, "params": params, "id": call_id}).encode()
-            http = self._transport.post(path, body, fresh_connection=fresh_connection)
-            if http.status != HTTPStatus.UNAUTHORIZED:
-                break
-            if not (credentials_may_be_old and self._renew()):
-                raise CredentialsRefused(f"{method} was answered with HTTP 401.", cluster=self._cluster)
+        call = {"method": method, "params": params, "id": next(self._ids)}
+        http = self._transport.post(path, json.dumps(call).encode(), fresh_connection=fresh_connection)
+        if http.status == HTTPStatus.UNAUTHORIZED and self._renew():
+            call["id"] = next(self._ids)
+            http = self._transport.post(path, json.dumps(call).encode(), fresh_connection=fresh_connection)
+        if http.status == HTTPStatus.UNAUTHORIZED:
+            raise CredentialsRefused(f"{method} was answered with HTTP 401.", cluster=self._cluster)
         if http.clock_offset is not None:
             self._clock_offset = http.clock_offset
         if http.status == HTTPStatus.NOT_FOUND:
@@ -304,11 +304,11 @@ class ElementApi:
         # 500 is also the code of every Element error, and a server may well put it into the status line.
         if http.status not in {HTTPStatus.OK, HTTPStatus.INTERNAL_SERVER_ERROR}:
             raise AnswerUnusable(f"the answer is HTTP {http.status}")
-        answer = _answer_to(call_id, http.body)
+        answer = _answer_to(call["id"], http.body)
         result, error = answer.get("result"), answer.get("error")
         if isinstance(result, dict) and error is None and http.status == HTTPStatus.OK:
             return answer
-        if isinstance(error, dict) and isinstance(error.get("name"), str) and result is None:
+        if isinstance(error, dict) and result is None and isinstance(error.get("name"), str) and error["name"]:
             return _element_error(error, self._quote)
         raise AnswerUnusable(f"the answer (HTTP {http.status}) holds neither a result nor an error with a name")
 
@@ -339,7 +339,7 @@ class ElementApi:
 
     def _refusal(self, method: str, error: ElementError) -> ElementRekeyError:
         """The class for an error that certainly changed nothing."""
-        what = _wording(method, error)
+        what = f"{method} was answered with {_named(error)}."
         if error.name in _TRANSIENT:
             return ClusterUnavailable(what, cluster=self._cluster)
         if error.name == _PERMISSION_DENIED:
@@ -400,10 +400,14 @@ class _Reader:
 
     def optional_text(self, member: str) -> str:
         value = self.source.get(member)
-        return self.quote(value) if isinstance(value, str) else ""
+        return value if isinstance(value, str) else ""
 
-    def one_of(self, members: tuple[str, str], known: tuple[str, str]) -> str:
-        """The value of the first of two members: the vendor's pages disagree on ``state`` and ``status``."""
+    def words(self, member: str) -> str:
+        """Free text for people, never for decisions."""
+        return self.quote(self.optional_text(member))
+
+    def one_of(self, members: tuple[str, ...], known: tuple[str, str]) -> str:
+        """The value, in lower case, of the member that is there: the vendor mixes up ``state`` and ``status``."""
         value = next((self.optional_text(member) for member in members if self.has(member)), "").lower()
         if value not in known:
             raise self._unusable(members[0], " or ".join(known))
@@ -436,12 +440,10 @@ class _Reader:
     def key(self, member: str) -> MasterKey:
         """A key as the cluster describes it, its ``keyID`` in lower case."""
         key = self.child(member)
-        management = key.text("keyManagementType").capitalize()
-        if management not in set(KeyManagementType):
-            raise key._unusable("keyManagementType", "internal or external")
+        management = key.one_of(("keyManagementType",), ("internal", "external"))
         return MasterKey(
             key_id=key.text("keyID").lower(),
-            key_management_type=KeyManagementType(management),
+            key_management_type=KeyManagementType(management.capitalize()),
             key_provider_id=key.optional_integer("keyProviderID"),
             key_created_time=key.time("keyCreatedTime"),
         )
@@ -464,7 +466,7 @@ class _Reader:
         return ClusterUnavailable(f"{self.path}: {member} is not {wanted}.", cluster=self.cluster)
 
 
-def _answer_to(call_id: int, body: bytes) -> _Json:
+def _answer_to(call_id: object, body: bytes) -> _Json:
     """The JSON object in ``body``. Raises AnswerUnusable.
 
     An answer without an id, or with null, is taken: HTTP pairs it with its call, and the vendor's examples of errors
@@ -482,16 +484,16 @@ def _answer_to(call_id: int, body: bytes) -> _Json:
 
 
 def _element_error(source: _Json, quote: Callable[[str], str]) -> ElementError:
-    """The name and message of an error; a job's error may lack either."""
+    """The name and message of an error; that of a job may lack either."""
     name, message = source.get("name"), source.get("message")
     return ElementError(
-        name=quote(name) if isinstance(name, str) else "",
+        name=quote(name) if isinstance(name, str) else "unnamed",
         message=quote(message) if isinstance(message, str) else "",
     )
 
 
-def _wording(method: str, error: ElementError) -> str:
-    return f"{method} was answered with {error.name}: {error.message}."
+def _named(error: ElementError) -> str:
+    return f"{error.name} ({error.message})" if error.message else error.name
 
 
 def _parse_version(value: object) -> tuple[int, int] | None:

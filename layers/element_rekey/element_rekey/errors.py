@@ -30,6 +30,7 @@ The class name is the error name in the state machine, in the notification and i
     ├── RekeyEndedWithError          the new key is current although the job reported an error
     ├── RotationNotProven            the job says complete, the cluster's state does not agree (retried)
     ├── RotationOverdue              the deadline passed while the rekey was still running
+    ├── FleetIncomplete              a fleet run ended and not every cluster is as it should be
     └── ExecutionInterrupted         the execution ended before its own last step
         ├── ExecutionAborted           stopped by a person or a deployment
         ├── ExecutionTimedOut          its overall time limit passed
@@ -237,6 +238,12 @@ class RotationOverdue(ElementRekeyError):
     """The deadline passed while the rekey was still running; the cluster goes on with it."""
 
     next_step = "Watch the job on the cluster; the next run follows it. Do not start a rekey by hand."
+
+
+class FleetIncomplete(ElementRekeyError):
+    """A fleet run ended and not every selected cluster was rotated, or found to need nothing."""
+
+    next_step = "Read the summary: each cluster named there has its own notification with its own next step."
 
 
 class ExecutionInterrupted(ElementRekeyError):

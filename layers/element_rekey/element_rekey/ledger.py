@@ -1,7 +1,8 @@
 """The ledger: one DynamoDB table with a lock and a memory per cluster, and a record per rotation.
 
-``pk`` says what an item is: ``LOCK#<cluster>``, ``CLUSTER#<cluster>`` or ``ROTATION#<execution ARN>``. Records carry
-``cluster``, ``month`` and ``startedAt`` at their top for the indexes ByCluster and ByMonth; they are the audit history.
+``pk`` says what an item is: ``LOCK#<cluster>``, ``CLUSTER#<cluster>``, ``ROTATION#<execution ARN>`` or
+``FLEET#<execution ARN>``. Rotations carry ``cluster``, ``month`` and ``startedAt`` at their top for the indexes
+ByCluster and ByMonth; they are the audit history.
 """
 
 from __future__ import annotations
@@ -14,14 +15,17 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from .codec import decode, encode
 from .errors import AwsCallFailed, LedgerConflict
-from .model import ClusterMemory, Lock, Rotation
+from .model import ClusterMemory, FleetRun, Lock, Rotation
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from datetime import datetime
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime, timedelta
 
     from mypy_boto3_dynamodb import DynamoDBClient
 
+    from .model import Execution
+
+_BATCH = 100  # what BatchGetItem takes
 _CONFLICTS = frozenset(
     {"ConditionalCheckFailedException", "TransactionCanceledException", "TransactionConflictException"}
 )
@@ -30,10 +34,11 @@ _CONFLICTS = frozenset(
 class DynamoLedger:
     """``ports.Ledger`` over a DynamoDB table. Every method raises AwsCallFailed."""
 
-    def __init__(self, client: DynamoDBClient, table: str) -> None:
-        """Use ``table`` through ``client``."""
+    def __init__(self, client: DynamoDBClient, table: str, keep: timedelta | None = None) -> None:
+        """Use ``table`` through ``client``; records expire ``keep`` after their execution began, or never."""
         self._client = client
         self._table = table
+        self._keep = keep
 
     def take_lock(self, cluster: str, lock: Lock, now: datetime) -> Lock:
         """Take or renew a lock that is free, ours, or expired; returns who holds it after (``PutItem``)."""
@@ -82,16 +87,51 @@ class DynamoLedger:
         item = self._get(f"ROTATION#{execution_id}")
         return None if item is None else decode(Rotation, item, strict=False)
 
+    def rotations(self, execution_ids: Sequence[str]) -> Mapping[str, Rotation]:
+        """The records of many executions, by their ids (``BatchGetItem``)."""
+        found: dict[str, Rotation] = {}
+        todo = [_plain({"pk": f"ROTATION#{execution_id}"}) for execution_id in execution_ids]
+        while todo:
+            request: Any = {self._table: {"Keys": todo[:_BATCH], "ConsistentRead": True}}
+            try:
+                answer = self._client.batch_get_item(RequestItems=request)
+            except (ClientError, BotoCoreError) as error:
+                raise _failed("read", error) from error
+            for item in answer["Responses"].get(self._table, []):
+                rotation = decode(Rotation, _parsed(item), strict=False)
+                found[rotation.execution.id] = rotation
+            unprocessed: Any = answer.get("UnprocessedKeys", {})
+            left = unprocessed.get(self._table, {}).get("Keys", [])
+            todo = [*left, *todo[_BATCH:]]
+        return found
+
     def save(self, rotation: Rotation) -> Rotation:
         """Write a record over the version it was read at (``PutItem``). Raises LedgerConflict."""
-        saved, item, condition, values = _next_version(rotation)
-        self._put(item, condition, values)
+        saved = replace(rotation, version=rotation.version + 1)
+        self._put(self._rotation_item(saved), *_unchanged_since(rotation.version))
+        return saved
+
+    def fleet_run(self, execution_id: str) -> FleetRun | None:
+        """The record of a fleet run (``GetItem``)."""
+        item = self._get(f"FLEET#{execution_id}")
+        return None if item is None else decode(FleetRun, item, strict=False)
+
+    def save_fleet_run(self, run: FleetRun) -> FleetRun:
+        """Write a record over the version it was read at (``PutItem``). Raises LedgerConflict."""
+        saved = replace(run, version=run.version + 1)
+        item = {"pk": f"FLEET#{run.execution.id}", **self._expiry(run.execution), **encode(saved)}
+        self._put(item, *_unchanged_since(run.version))
         return saved
 
     def save_intent(self, rotation: Rotation, now: datetime) -> Rotation:
         """As ``save``, only while the execution holds the lock at ``now`` (``TransactWriteItems``)."""
-        saved, item, condition, values = _next_version(rotation)
-        put: Any = {"TableName": self._table, "Item": _plain(item), "ConditionExpression": condition}
+        saved = replace(rotation, version=rotation.version + 1)
+        condition, values = _unchanged_since(rotation.version)
+        put: Any = {
+            "TableName": self._table,
+            "Item": _plain(self._rotation_item(saved)),
+            "ConditionExpression": condition,
+        }
         check: Any = {
             "TableName": self._table,
             "Key": _plain({"pk": f"LOCK#{rotation.cluster}"}),
@@ -110,13 +150,31 @@ class DynamoLedger:
             raise _failed("write the intent", error) from error
         return saved
 
+    def _rotation_item(self, rotation: Rotation) -> dict[str, Any]:
+        """A record with the attributes of the indexes at its top."""
+        started = rotation.execution.started_at
+        item = {
+            "pk": f"ROTATION#{rotation.execution.id}",
+            "month": f"{started:%Y-%m}",
+            "startedAt": encode(started),
+            **self._expiry(rotation.execution),
+            **encode(rotation),
+        }
+        if not rotation.cluster:  # an index takes no empty string
+            del item["cluster"]
+        return item
+
+    def _expiry(self, execution: Execution) -> dict[str, int]:
+        """The attribute by which DynamoDB deletes an item, in seconds since 1970."""
+        return {"expiresAt": round((execution.started_at + self._keep).timestamp())} if self._keep else {}
+
     def _get(self, pk: str) -> Mapping[str, Any] | None:
         try:
             answer = self._client.get_item(TableName=self._table, Key=_plain({"pk": pk}), ConsistentRead=True)
         except (ClientError, BotoCoreError) as error:
             raise _failed("read", error) from error
         item = answer.get("Item")
-        return None if item is None else {name: TypeDeserializer().deserialize(value) for name, value in item.items()}
+        return None if item is None else _parsed(item)
 
     def _put(
         self,
@@ -140,21 +198,15 @@ class DynamoLedger:
             raise _failed("write", error) from error
 
 
-def _next_version(rotation: Rotation) -> tuple[Rotation, dict[str, Any], str, dict[str, Any]]:
-    """The record as it will be, its item, and the condition under which it may be written."""
-    saved = replace(rotation, version=rotation.version + 1)
-    started = saved.execution.started_at
-    item = {
-        "pk": f"ROTATION#{saved.execution.id}",
-        "month": f"{started:%Y-%m}",
-        "startedAt": encode(started),
-        **encode(saved),
-    }
-    if not saved.cluster:  # an index takes no empty string
-        del item["cluster"]
-    if rotation.version == 0:
-        return saved, item, "attribute_not_exists(pk)", {}
-    return saved, item, "version = :version", {":version": rotation.version}
+def _unchanged_since(version: int) -> tuple[str, dict[str, Any]]:
+    """The condition under which a record read at ``version`` may be written, and its values."""
+    if version == 0:
+        return "attribute_not_exists(pk)", {}
+    return "version = :version", {":version": version}
+
+
+def _parsed(item: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: TypeDeserializer().deserialize(value) for name, value in item.items()}
 
 
 def _plain(item: Mapping[str, Any]) -> dict[str, Any]:

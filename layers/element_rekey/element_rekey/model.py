@@ -6,9 +6,13 @@ All times are aware UTC datetimes. Times stamped by a cluster are corrected to o
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import datetime  # noqa: TC003 - codec reads the annotations at run time
 from enum import StrEnum
+
+CLUSTER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+"""A registered cluster's name: the last part of its secret's name."""
 
 
 class KeyManagementType(StrEnum):
@@ -282,4 +286,65 @@ class Rotation:
     failure: Failure | None = None
     ended_at: datetime | None = None  # closed: from here on nothing but the two below changes
     publishing_until: datetime | None = None  # somebody is publishing the notification
+    notified_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FleetRequest:
+    """The input of a fleet run; what a child rotation shares with it goes to each child."""
+
+    clusters: tuple[str, ...] | None = None  # absent: every registered cluster
+    canary: str = ""  # rotated alone, before all others
+    max_concurrency: int | None = None  # absent: as the operator's parameter says
+    tolerated_failures: int | None = None  # absent: none for a schedule, any number otherwise
+    trigger: Trigger = Trigger.MANUAL
+    reason: str = ""
+    requested_by: str = ""
+    key_management_type: KeyManagementType | None = None
+    key_provider_id: int | None = None
+    key_created_after: datetime | None = None
+    dry_run: bool = False
+    force: bool = False
+    ignore_faults: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """A cluster as its registration looks from outside: the name and the tags of its secret."""
+
+    cluster: str
+    tags: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Selected:
+    """One cluster of a fleet run, and the execution that rotates it."""
+
+    cluster: str
+    execution_name: str
+    not_before: datetime
+    max_key_age_seconds: int | None = None  # only where age decides
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A cluster a fleet run could not select."""
+
+    cluster: str
+    error: str
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
+class FleetRun:
+    """The ledger's record of one fleet run."""
+
+    execution: Execution
+    request: FleetRequest | None = None  # None: the input was not a valid one
+    version: int = 0
+    selected: tuple[Selected, ...] = ()
+    refused: tuple[Refused, ...] = ()
+    failure: Failure | None = None
+    ended_at: datetime | None = None
+    publishing_until: datetime | None = None
     notified_at: datetime | None = None

@@ -1,22 +1,15 @@
-"""What is published of a rotation: JSON for machines (``schemas/``), plain words for e-mail, attributes for filters."""
+"""What is told of one rotation: a document for machines (``schemas/``) and plain words for people."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from datetime import datetime  # noqa: TC003 - codec reads the annotations at run time
 from typing import TYPE_CHECKING
 
-from botocore.exceptions import BotoCoreError, ClientError
-
-from .codec import encode
-from .errors import AwsCallFailed
 from .model import ElementError, MasterKey, Outcome, Rotation, Trigger
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-    from mypy_boto3_sns import SNSClient
 
 SCHEMA = "element-rekey.rotation-outcome.v1"
 
@@ -108,8 +101,12 @@ def notification_of(rotation: Rotation) -> Notification:
 
 def subject_of(notification: Notification) -> str:
     """One line, as SNS takes it: printable ASCII, at most 100 characters."""
-    line = f"[{notification.outcome}] {notification.cluster or 'no cluster'}: {notification.headline}"
-    return "".join(character if " " <= character <= "~" else "?" for character in line)[:_SUBJECT_LENGTH]
+    return one_line(f"[{notification.outcome}] {notification.cluster or 'no cluster'}: {notification.headline}")
+
+
+def one_line(text: str) -> str:
+    """A subject as SNS takes it."""
+    return "".join(character if " " <= character <= "~" else "?" for character in text)[:_SUBJECT_LENGTH]
 
 
 def plain_words(notification: Notification) -> str:
@@ -150,36 +147,3 @@ def _describe(key: MasterKey) -> str:
     provider = f", provider {key.key_provider_id}" if key.key_provider_id is not None else ""
     made = f", made {key.key_created_time:%Y-%m-%d %H:%M:%S} UTC" if key.key_created_time else ""
     return f"{key.key_id} ({key.key_management_type}{provider}{made})"
-
-
-class SnsTopic:
-    """``ports.Topic`` over Amazon SNS."""
-
-    def __init__(self, client: SNSClient, topic_arn: str) -> None:
-        """Publish to ``topic_arn`` through ``client``."""
-        self._client = client
-        self._topic_arn = topic_arn
-
-    def publish(self, rotation: Rotation) -> None:
-        """Publish a closed rotation (``sns:Publish``). Raises AwsCallFailed."""
-        told = notification_of(rotation)
-        document = json.dumps(encode(told))
-        attributes = {
-            "schema": told.schema,
-            "outcome": told.outcome,
-            "succeeded": str(told.succeeded).lower(),
-            "trigger": told.trigger,
-            "cluster": told.cluster or "-",  # an attribute may not be empty
-        }
-        try:
-            self._client.publish(
-                TopicArn=self._topic_arn,
-                Subject=subject_of(told),
-                MessageStructure="json",
-                Message=json.dumps({"default": document, "email": plain_words(told)}),
-                MessageAttributes={
-                    name: {"DataType": "String", "StringValue": value} for name, value in attributes.items()
-                },
-            )
-        except (ClientError, BotoCoreError) as error:
-            raise AwsCallFailed(f"SNS did not publish the outcome: {error}", cluster=told.cluster) from error

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime, timedelta
 
+    from .fleet import Standing
     from .model import (
         ClusterFault,
         ClusterIdentity,
@@ -16,9 +17,11 @@ if TYPE_CHECKING:
         ClusterVersion,
         ElementError,
         EncryptionState,
+        FleetRun,
         KeyManagementType,
         KeyProvider,
         Lock,
+        Registered,
         RekeyJob,
         Rotation,
     )
@@ -78,6 +81,10 @@ class Clusters(Protocol):
         """The cluster registered as ``cluster``. Raises ClusterNotRegistered, RegistrationInvalid, AwsCallFailed."""
         ...
 
+    def registered(self) -> tuple[Registered, ...]:
+        """Every registered cluster, without a look into its secret. Raises AwsCallFailed."""
+        ...
+
 
 class Ledger(Protocol):
     """Locks, identities and rotations that outlive every function. All methods raise AwsCallFailed."""
@@ -102,6 +109,10 @@ class Ledger(Protocol):
         """The record of an execution."""
         ...
 
+    def rotations(self, execution_ids: Sequence[str]) -> Mapping[str, Rotation]:
+        """The records of many executions, by their ids; those without one are left out."""
+        ...
+
     def save(self, rotation: Rotation) -> Rotation:
         """Write a record over the version it was read at; returns it with its new version. Raises LedgerConflict."""
         ...
@@ -110,12 +121,24 @@ class Ledger(Protocol):
         """As ``save``, and only while the execution holds the cluster's lock at ``now``. Raises LedgerConflict."""
         ...
 
+    def fleet_run(self, execution_id: str) -> FleetRun | None:
+        """The record of a fleet run."""
+        ...
+
+    def save_fleet_run(self, run: FleetRun) -> FleetRun:
+        """Write a record over the version it was read at; returns it with its new version. Raises LedgerConflict."""
+        ...
+
 
 class Topic(Protocol):
     """Where outcomes are published."""
 
     def publish(self, rotation: Rotation) -> None:
         """Publish a closed rotation. Raises AwsCallFailed."""
+        ...
+
+    def publish_summary(self, run: FleetRun, after: Sequence[Standing]) -> None:
+        """Publish a closed fleet run. Raises AwsCallFailed."""
         ...
 
 

@@ -8,13 +8,19 @@ from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit, single_metric
 
 from .codec import encode
+from .fleet import outcome_counts
 from .model import Outcome
+from .summary import oldest_key_age_days
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import datetime
 
-    from .model import Rotation
+    from .fleet import Standing
+    from .model import FleetRun, Rotation
     from .rotation import Step
+
+_DAY = 86_400
 
 logger = Logger(utc=True)
 metrics = Metrics()
@@ -59,10 +65,30 @@ def measure_outcome(rotation: Rotation, now: datetime) -> None:
         metrics.add_metric("RekeyDuration", MetricUnit.Seconds, change.job_seconds or 0)
     key = rotation.current_key
     if key and key.key_created_time:
-        age = _seconds(key.key_created_time, now)
-        with single_metric(name="KeyAge", unit=MetricUnit.Seconds, value=age) as metric:
+        age = round(_seconds(key.key_created_time, now) / _DAY, 2)
+        with single_metric(name="KeyAgeDays", unit=MetricUnit.NoUnit, value=age) as metric:
             metric.add_dimension("Cluster", rotation.cluster)
 
 
 def _seconds(begin: datetime, end: datetime) -> float:
     return max(0.0, (end - begin).total_seconds())
+
+
+def log_selection(run: FleetRun) -> None:
+    """One line on what a fleet run selected."""
+    logger.info(
+        "fleet selected",
+        execution=run.execution.id,
+        clusters=len(run.selected),
+        refused=[encode(refused) for refused in run.refused],
+    )
+
+
+def measure_fleet(run: FleetRun, after: Sequence[Standing], now: datetime) -> None:
+    """One line on how a fleet run ended; the oldest key where the run saw the whole fleet."""
+    succeeded = run.failure is None
+    logger.info("fleet ended", execution=run.execution.id, counts=outcome_counts(run, after), succeeded=succeeded)
+    metrics.add_metric("FleetRunsFailed", MetricUnit.Count, 0 if succeeded else 1)
+    oldest = oldest_key_age_days(after, now)
+    if oldest is not None and run.request and run.request.clusters is None:
+        metrics.add_metric("OldestKeyAgeDays", MetricUnit.NoUnit, oldest)

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 import requests
 from requests.adapters import DEFAULT_CA_BUNDLE_PATH, HTTPAdapter
+from requests.auth import HTTPBasicAuth
 from urllib3 import HTTPSConnectionPool
 from urllib3.connection import HTTPSConnection
 from urllib3.exceptions import HTTPError
@@ -149,7 +150,7 @@ class _Connection(HTTPSConnection):
         try:
             super().connect()
         except ssl.SSLCertVerificationError as error:
-            raise self._transport.certificate_refused(error.verify_message) from None
+            raise self._transport.certificate_refused(error.verify_message.rstrip(".")) from None
         except (OSError, HTTPError) as error:
             raise self._transport.unreachable(str(error.__cause__ or error)) from None
         connected = cast("_Socket", self.sock)
@@ -200,8 +201,8 @@ class Transport:
         self._deadline = math.inf
         self._last_used = clock()
         self._host, self._port = parse_mvip(registration.mvip, cluster)
-        self._server_name = registration.server_name
-        if self._server_name and not _host(self._server_name):
+        self._server_name = _host(registration.server_name)
+        if registration.server_name and not self._server_name:
             raise RegistrationInvalid("serverName must be a host name or an IP address.", cluster=cluster)
         self._pin = registration.certificate_fingerprint.replace(":", "").lower()
         if self._pin and not _SHA256_HEXADECIMAL.fullmatch(self._pin):
@@ -212,14 +213,15 @@ class Transport:
         self._url = f"https://{authority}:{self._port}"
         self._session = requests.Session()
         self._session.trust_env = False  # no .netrc
-        self._session.auth = cast("Any", (registration.username.encode(), registration.password.encode()))
-        self._session.headers = cast(
-            "Any",
+        # As bytes, because requests would encode text as Latin-1.
+        self._session.auth = HTTPBasicAuth(registration.username.encode(), registration.password.encode())
+        self._session.headers.clear()
+        self._session.headers.update(
             {
                 "Accept-Encoding": "identity",  # answers are short, and what is not unpacked cannot swell
                 "Content-Type": "application/json-rpc",
                 "User-Agent": "element-rekey",
-            },
+            }
         )
         self._session.mount(self._url, _Adapter(self._new_pool))
 

@@ -9,13 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 from .codec import CodecError, decode
 from .errors import ElementRekeyError, ExecutionAborted, ExecutionBroken, ExecutionTimedOut, RequestInvalid
-from .model import Execution, Failure, KeyManagementType, Request
+from .fleet import FleetEnding
+from .model import CLUSTER_NAME, Execution, Failure, FleetRequest, KeyManagementType, Request, Trigger
 from .rotation import Ending
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-_CLUSTER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+ALARM_SOURCE = "aws.cloudwatch"
+ALARM_TAG = "element-rekey:cluster"
+OWN_SOURCE = "element-rekey"
+ALL = "all"  # in place of a cluster's name: every registered cluster
+
 _FAULT = re.compile(r"[A-Za-z][A-Za-z0-9]{0,63}")
 _LONGEST_TEXT = 512
 
@@ -42,7 +47,7 @@ def request_of(value: object) -> Request:
 
 
 def _problems(request: Request) -> Iterator[str]:
-    if not _CLUSTER.fullmatch(request.cluster):
+    if not CLUSTER_NAME.fullmatch(request.cluster):
         yield "cluster: expected 1 to 64 letters, digits, '_', '.' or '-', beginning with a letter or digit."
     for name, text in (("reason", request.reason), ("requestedBy", request.requested_by)):
         if len(text) > _LONGEST_TEXT:
@@ -61,14 +66,125 @@ def _problems(request: Request) -> Iterator[str]:
         yield "ignoreFaults: expected cluster fault codes, such as nodeOffline."
 
 
+def fleet_request_of(value: object, alarm_prefix: str) -> FleetRequest:
+    """The request in a fleet run's input: a person's, the schedule's, or an event as it came from the bus.
+
+    Raises RequestInvalid, naming the member and what was expected.
+    """
+    source = value.get("source") if isinstance(value, dict) else None
+    if isinstance(value, dict) and source == ALARM_SOURCE:
+        return _alarm_request(value, alarm_prefix)
+    if isinstance(value, dict) and source == OWN_SOURCE:
+        return _report_request(value)
+    return _checked_fleet(value)
+
+
+def _checked_fleet(value: object) -> FleetRequest:
+    try:
+        request = decode(FleetRequest, value)
+    except CodecError as error:
+        raise RequestInvalid(f"{error}.") from None
+    for problem in _fleet_problems(request):
+        raise RequestInvalid(problem)
+    return request
+
+
+def _fleet_problems(request: FleetRequest) -> Iterator[str]:
+    for index, cluster in enumerate(request.clusters or ()):
+        if not CLUSTER_NAME.fullmatch(cluster):
+            yield f"clusters[{index}]: expected the name of a registered cluster."
+    if request.clusters == ():
+        yield "clusters: expected at least one; leave it out for every registered cluster."
+    if request.max_concurrency is not None and request.max_concurrency < 1:
+        yield "maxConcurrency: expected a number from 1 up."
+    if request.tolerated_failures is not None and request.tolerated_failures < 0:
+        yield "toleratedFailures: expected a number from 0 up."
+    if request.trigger is Trigger.SCHEDULE and request.key_created_after:
+        yield "keyCreatedAfter: not together with the trigger schedule, which goes by each cluster's maximum key age."
+    yield from _problems(
+        Request(
+            cluster="any",
+            reason=request.reason,
+            requested_by=request.requested_by,
+            key_management_type=request.key_management_type,
+            key_provider_id=request.key_provider_id,
+            force=request.force,
+            ignore_faults=request.ignore_faults,
+        )
+    )
+
+
+def _alarm_request(event: Mapping[str, Any], prefix: str) -> FleetRequest:
+    """A "CloudWatch Alarm State Change": the cluster is in the alarm's tag, or is the rest of its name."""
+    detail = _object(event, "detail")
+    state, previous = _object(detail, "state", "detail."), _object(detail, "previousState", "detail.")
+    if state.get("value") != "ALARM" or previous.get("value") == "ALARM":
+        raise RequestInvalid("detail.state.value: expected a change into ALARM.")
+    name = detail.get("alarmName")
+    if not isinstance(name, str):
+        raise RequestInvalid("detail.alarmName: expected a string.")
+    tags = detail.get("alarmTags")
+    target = tags.get(ALARM_TAG) if isinstance(tags, dict) else None
+    if target is None and name.startswith(prefix):
+        target = name.removeprefix(prefix)
+    if not target:
+        raise RequestInvalid(f"detail.alarmName: expected {prefix}<cluster>, {prefix}all, or the tag {ALARM_TAG}.")
+    return _checked_fleet(
+        {
+            **({} if target == ALL else {"clusters": [target]}),
+            "trigger": Trigger.ALARM.value,
+            "reason": f"alarm {name}"[:_LONGEST_TEXT],
+            "keyCreatedAfter": state.get("timestamp"),
+        }
+    )
+
+
+def _report_request(event: Mapping[str, Any]) -> FleetRequest:
+    """A "Key Compromise Reported" of our own source: its detail is a fleet request that names a reason."""
+    detail = dict(_object(event, "detail"))
+    reported_at = detail.pop("reportedAt", event.get("time"))
+    if not detail.get("reason"):
+        raise RequestInvalid("detail.reason: missing; a report needs one.")
+    return _checked_fleet({**detail, "trigger": Trigger.ALARM.value, "keyCreatedAfter": reported_at})
+
+
+def _object(value: Mapping[str, Any], member: str, where: str = "") -> Mapping[str, Any]:
+    found = value.get(member)
+    if not isinstance(found, dict):
+        raise RequestInvalid(f"{where}{member}: expected an object.")
+    return found
+
+
+def fleet_ending_of(event: Mapping[str, Any], alarm_prefix: str) -> FleetEnding:
+    """What to close of a fleet: from the state machine's own last step, or from a status-change event."""
+    if "detail" in event:
+        execution, given, failure = _interrupted(event["detail"])
+    else:
+        execution, given, failure = execution_of(event), event.get("input"), _caught(event)
+    try:
+        request = fleet_request_of(given, alarm_prefix)
+    except RequestInvalid:
+        request = None
+    return FleetEnding(execution, request, failure)
+
+
 def ending_of(event: Mapping[str, Any]) -> Ending:
     """What to close: from the state machine's own last step, or from Step Functions' status-change event."""
     if "detail" in event:
-        return _interrupted(event["detail"])
-    given = event.get("input")
+        execution, given, failure = _interrupted(event["detail"])
+    else:
+        execution, given, failure = execution_of(event), event.get("input"), _caught(event)
+    try:
+        request = request_of(given)
+    except RequestInvalid:
+        request = None
+    return Ending(execution, _cluster_in(given), request, failure)
+
+
+def _caught(event: Mapping[str, Any]) -> Failure | None:
+    """The error a Catch put into the state."""
     error = event.get("error")
-    failure = failure_of(str(error.get("Error", "")), str(error.get("Cause", ""))) if isinstance(error, dict) else None
-    return Ending(execution_of(event), _cluster_in(given), _valid_request(given), failure)
+    return failure_of(str(error.get("Error", "")), str(error.get("Cause", ""))) if isinstance(error, dict) else None
 
 
 def failure_of(name: str, cause: str) -> Failure:
@@ -83,8 +199,8 @@ def failure_of(name: str, cause: str) -> Failure:
     return Failure(name or ExecutionBroken.__name__, cause.removesuffix(f" Next: {known.next_step}"), known.next_step)
 
 
-def _interrupted(detail: Mapping[str, Any]) -> Ending:
-    """A "Step Functions Execution Status Change" of a status that no Catch sees."""
+def _interrupted(detail: Mapping[str, Any]) -> tuple[Execution, object, Failure | None]:
+    """Execution, input and error of a "Step Functions Execution Status Change" to a status that no Catch sees."""
     started = datetime.fromtimestamp(detail["startDate"] / 1000, UTC)
     try:
         given = json.loads(detail.get("input") or "null")
@@ -92,21 +208,13 @@ def _interrupted(detail: Mapping[str, Any]) -> Ending:
         given = None
     error = _INTERRUPTED.get(detail["status"], ExecutionBroken)
     cause = str(detail.get("cause") or f"The execution ended as {detail['status']}.")
-    failure = Failure(error.__name__, cause, error.next_step)
-    return Ending(Execution(detail["executionArn"], started), _cluster_in(given), _valid_request(given), failure)
-
-
-def _valid_request(value: object) -> Request | None:
-    try:
-        return request_of(value)
-    except RequestInvalid:
-        return None
+    return Execution(detail["executionArn"], started), given, Failure(error.__name__, cause, error.next_step)
 
 
 def _cluster_in(value: object) -> str:
     """The cluster an input names, where it names one properly."""
     cluster = value.get("cluster") if isinstance(value, dict) else None
-    return cluster if isinstance(cluster, str) and _CLUSTER.fullmatch(cluster) else ""
+    return cluster if isinstance(cluster, str) and CLUSTER_NAME.fullmatch(cluster) else ""
 
 
 def _errors() -> Mapping[str, type[ElementRekeyError]]:
