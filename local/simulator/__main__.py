@@ -19,7 +19,7 @@ from local.simulator.assumptions import Assumptions
 from local.simulator.errors import SimulatorError
 from local.simulator.faults import Fault, parse_rules
 from local.simulator.running import Simulator
-from local.simulator.spec import ClusterSpec
+from local.simulator.spec import OLDEST_KEY, ClusterSpec
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -62,6 +62,8 @@ def specifications(options: argparse.Namespace) -> tuple[ClusterSpec, ...]:
     """
     if not 1 <= options.clusters <= _MOST_CLUSTERS:
         raise SimulatorError(f"--clusters is a number from 1 to {_MOST_CLUSTERS}, not {options.clusters}.")
+    if not 0 <= options.key_age_days <= OLDEST_KEY.days:
+        raise SimulatorError(f"--key-age-days is a number from 0 to {OLDEST_KEY.days}, not {options.key_age_days:g}.")
     try:
         first = ClusterSpec(
             name="cluster-1",
@@ -77,7 +79,7 @@ def specifications(options: argparse.Namespace) -> tuple[ClusterSpec, ...]:
             host="::1" if options.ipv6 else "127.0.0.1",
             self_signed=options.self_signed,
         )
-    except (ValueError, OverflowError) as error:
+    except ValueError as error:
         raise SimulatorError(str(error)) from None
     return tuple(
         replace(first, name=f"cluster-{number + 1}", port=options.port + number if options.port else 0)

@@ -23,7 +23,7 @@ class RpcError(Exception):
         return {"code": self.code, "name": self.name, "message": self.message}
 
 
-class CallRefused(Exception):  # noqa: N818 - not a defect of the program, an answer of the cluster
+class CallRefused(Exception):
     """The call was turned away before any method ran: HTTP status 401 or 404."""
 
     def __init__(self, status: int) -> None:
@@ -31,7 +31,7 @@ class CallRefused(Exception):  # noqa: N818 - not a defect of the program, an an
         self.status = status
 
 
-class AnswerLost(Exception):  # noqa: N818 - likewise
+class AnswerLost(Exception):
     """An injected fault took the answer of a call made without a socket; `applied` tells what nobody would know."""
 
     def __init__(self, fault: str, *, applied: bool) -> None:

@@ -16,7 +16,7 @@ from local.simulator.methods import METHODS
 from local.simulator.rekey import Phase
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
 REKEY: Final = "RekeySoftwareEncryptionAtRestMasterKey"
 
@@ -123,6 +123,7 @@ FAULTS: Final[Mapping[FaultName, FaultKind]] = {
 
 # These wait for a call even when any method will do: before one, there is nothing for them to act on.
 _NEVER_AT_ONCE = frozenset({FaultName.HANDLE_VANISHED, FaultName.PHASE_FAILURE})
+_MOST: Final = 10 * 365 * 86400  # ten years in seconds; and no fewer calls than anyone counts
 _SKEWS = frozenset({FaultName.CLOCK_SKEW, FaultName.KEY_TIME_SKEW})
 _COMMON = ("fault", "method", "times", "skip", "phase")
 _NUMBERS: Final = {"seconds": (int, float), "connections": (int,), "skip": (int,), "times": (int,)}
@@ -217,7 +218,7 @@ class Fault:
             value = getattr(self, name)
             if value is None:
                 continue
-            if not isinstance(value, types) or isinstance(value, bool) or value < self._least(name):
+            if not isinstance(value, types) or isinstance(value, bool) or not self._in_range(name, value):
                 raise SimulatorError(f"The member {name!r} of a fault rule cannot be {json.dumps(value, default=str)}.")
         for name in _TEXTS:
             if not isinstance(getattr(self, name), str | None):
@@ -225,10 +226,10 @@ class Fault:
         if not isinstance(self.applied, bool | None):
             raise SimulatorError("The member 'applied' of a fault rule is true or false.")
 
-    def _least(self, name: str) -> float:
+    def _in_range(self, name: str, value: float) -> bool:
         if name == "seconds" and self.fault in _SKEWS:
-            return float("-inf")  # a clock may be behind
-        return 1 if name == "times" else 0
+            return abs(value) <= _MOST  # a clock may be behind
+        return (1 if name == "times" else 0) <= value <= _MOST
 
     def _check_aim(self) -> None:
         if self.phase is not None and self.phase not in set(Phase):
@@ -324,7 +325,3 @@ class FaultBook:
     def report(self) -> list[dict[str, object]]:
         """The rules as JSON objects, each with how many calls it met and how many it hit."""
         return [{"rule": one.rule.to_json(), "seen": one.seen, "used": one.used} for one in self._entries]
-
-    def rules(self) -> Iterable[Fault]:
-        """The rules themselves."""
-        return tuple(entry.rule for entry in self._entries)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import socket
 import socketserver
 import struct
 import sys
 import threading
+import traceback
 from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler
 from typing import TYPE_CHECKING, Final, cast
@@ -70,8 +72,7 @@ class ClusterServer(socketserver.ThreadingTCPServer):
         """Ends the kept-alive connections on which no request is being answered."""
         with self._changed:
             for connection in self._connections:
-                if connection.idle:
-                    connection.hang_up()
+                connection.hang_up_if_idle()
 
     def enter(self, connection: _Connection) -> None:
         """Counts a connection in."""
@@ -97,9 +98,8 @@ class ClusterServer(socketserver.ThreadingTCPServer):
 
     def handle_error(self, request: object, client_address: object) -> None:  # noqa: ARG002 - the base's signature
         """A connection that breaks is the client's business; anything else is a defect here and is shown."""
-        error = sys.exception() if sys.version_info >= (3, 12) else sys.exc_info()[1]
-        if not isinstance(error, OSError):
-            sys.excepthook(type(error), error, error.__traceback__ if error else None)  # type: ignore[arg-type]
+        if not isinstance(sys.exc_info()[1], OSError):
+            traceback.print_exc()
 
 
 class _Connection(BaseHTTPRequestHandler):
@@ -111,6 +111,7 @@ class _Connection(BaseHTTPRequestHandler):
 
     def setup(self) -> None:
         self.idle = False
+        self.turn = threading.Lock()
         self.owner = cast("ClusterServer", self.server)
         self.epoch = self.owner.cluster.epoch
         raw = cast("socket.socket", self.request)
@@ -142,17 +143,17 @@ class _Connection(BaseHTTPRequestHandler):
     def _serve(self) -> None:
         """Answers one request."""
         length = self.headers.get("Content-Length", "0")
-        size = int(length) if length.isascii() and length.isdigit() else 0
+        size = int(length) if re.fullmatch(r"[0-9]{1,12}", length) else 0
         if size > _LARGEST_BODY:
-            self.close_connection = True
+            # Read to its end all the same: closed upon unread bytes, the connection would lose the answer.
+            while size > 0 and (chunk := self.rfile.read(min(size, _LARGEST_BODY))):
+                size -= len(chunk)
             self._send(page(413))
             return
         request = HttpRequest(self.command, self.path, self.headers.get("Authorization", ""), self.rfile.read(size))
         reply = reply_to(self.owner.cluster, request)
-        # Faults set through the control endpoint may have ended the connections made so far.
         if self.epoch != self.owner.cluster.epoch:
-            self.close_connection = True
-            self.owner.close_idle_connections()
+            self.owner.close_idle_connections()  # the call itself brought about a fault that ends connections
         self._send(reply)
 
     do_GET = do_POST = do_PUT = do_DELETE = _serve  # noqa: N815 - names the base looks for
@@ -160,17 +161,29 @@ class _Connection(BaseHTTPRequestHandler):
     def log_message(self, *_: object) -> None:
         """Nothing: the cluster keeps the log."""
 
+    def hang_up_if_idle(self) -> None:
+        """Ends the connection if no request is being answered on it: once an answer is out, it is idle."""
+        with self.turn:
+            if self.idle:
+                self.hang_up()
+
     def hang_up(self) -> None:
         """Ends the connection from another thread; the TLS layer belongs to the connection's own."""
         with contextlib.suppress(OSError):
             socket.socket.shutdown(self.request, socket.SHUT_RDWR)
 
     def _send(self, reply: Reply) -> None:
+        if reply.manner is not Manner.WHOLE:
+            self._send_badly(reply)
+            return
+        with self.turn:
+            # One write: two would cost 40 ms each time (Nagle's algorithm against delayed acknowledgement).
+            self.connection.sendall(self._head(reply) + reply.body)
+            self.idle = True
+
+    def _send_badly(self, reply: Reply) -> None:
         head = self._head(reply)
         match reply.manner:
-            case Manner.WHOLE:
-                # One write: two would cost 40 ms each time (Nagle's algorithm against delayed acknowledgement).
-                self.connection.sendall(head + reply.body)
             case Manner.RESET:
                 self.close_connection = True
                 _reset_on_close(self.connection)
@@ -188,6 +201,8 @@ class _Connection(BaseHTTPRequestHandler):
                     self.connection.sendall(reply.body[at : at + 1])
 
     def _head(self, reply: Reply) -> bytes:
+        if self.epoch != self.owner.cluster.epoch:
+            self.close_connection = True
         lines = [
             f"HTTP/1.1 {reply.status} {REASONS[reply.status]}",
             f"Date: {format_datetime(self.owner.cluster.told_time(), usegmt=True)}",

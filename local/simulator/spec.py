@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from local.simulator.faults import Fault
 
 ProviderTrouble = Literal["connection", "authentication", "serverError"]
+OLDEST_KEY = timedelta(days=36500)
+_LONGEST_REKEY = 10 * 365 * 86400
 _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
 
 
@@ -90,8 +92,11 @@ class ClusterSpec:
         if not _NAME.fullmatch(self.name):
             raise ValueError(f"A cluster name is letters, digits and hyphens, not {self.name!r}.")
         version_pair(self.api_version)
-        if self.rekey_seconds < 0:
-            raise ValueError(f"rekey_seconds cannot be negative, but is {self.rekey_seconds}.")
+        # Written so that NaN fails.
+        if not 0 <= self.rekey_seconds <= _LONGEST_REKEY:
+            raise ValueError(f"rekey_seconds is a number from 0 to {_LONGEST_REKEY}, not {self.rekey_seconds}.")
+        if not timedelta(0) <= self.key_age <= OLDEST_KEY:
+            raise ValueError(f"key_age is from 0 to {OLDEST_KEY.days} days, not {self.key_age.days}.")
         if self.key_provider_id is not None and self.provider(self.key_provider_id) is None:
             raise ValueError(f"key_provider_id {self.key_provider_id} is not among the providers.")
 

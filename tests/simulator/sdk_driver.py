@@ -5,11 +5,19 @@ Standard input: {"full": cluster, "reporting": cluster, "later": cluster}, each 
 Standard output: {"step": {"ok": value} | {"error": {"type", "name", "message"}}, ...}.
 """
 
+from __future__ import annotations
+
 import json
 import sys
 import time
+from typing import TYPE_CHECKING, Any
 
 from solidfire.factory import ElementFactory
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from solidfire import Element
 
 POLL_SECONDS = 0.02
 POLL_LIMIT = 20.0
@@ -18,10 +26,10 @@ POLL_LIMIT = 20.0
 class Transcript:
     """The steps so far; a step that raises is recorded and does not stop the rest."""
 
-    def __init__(self):
-        self.steps = {}
+    def __init__(self) -> None:
+        self.steps: dict[str, object] = {}
 
-    def take(self, step, action):
+    def take(self, step: str, action: Callable[[], Any]) -> Any:  # noqa: ANN401 - the SDK has no types
         """Runs one step, records its outcome, and returns its value, None if it raised."""
         try:
             value = action()
@@ -38,14 +46,14 @@ class Transcript:
         return value
 
 
-def connect(cluster, **changes):
+def connect(cluster: dict[str, str], **changes: object) -> Element:
     """An SDK connection to a cluster, with whatever of its registration is to be different."""
     options = {"verify_ssl": False, "print_ascii_art": False, "timeout": 10} | changes
     password = options.pop("password", cluster["password"])
     return ElementFactory.create(cluster["mvip"], cluster["username"], password, **options)
 
 
-def poll(element, handle, phases):
+def poll(element: Element, handle: int, phases: list[str]) -> dict[str, object]:
     """Polls a rekey with keepResult until it is complete; notes the phases seen."""
     until = time.monotonic() + POLL_LIMIT
     while time.monotonic() < until:
@@ -57,7 +65,7 @@ def poll(element, handle, phases):
     raise TimeoutError("the rekey did not end")
 
 
-def rekey(transcript, element, name, **arguments):
+def rekey(transcript: Transcript, element: Element, name: str, **arguments: object) -> int:
     """One rekey from request to result, kept."""
     phases = []
     started = transcript.take(
@@ -70,7 +78,7 @@ def rekey(transcript, element, name, **arguments):
     return handle
 
 
-def main():
+def main() -> None:
     """All steps."""
     clusters = json.load(sys.stdin)
     full = clusters["full"]

@@ -5,14 +5,19 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from local.simulator import ClusterSpec, RunningCluster, Simulator
 from local.simulator.__main__ import description
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# One run of the SDK serves all tests of this module, also where tests run in several processes.
+pytestmark = pytest.mark.xdist_group("sdk-oracle")
 
 ROOT = Path(__file__).parents[2]
 DRIVER = Path(__file__).with_name("sdk_driver.py")
@@ -87,7 +92,8 @@ def test_it_recognises_a_wrong_password(transcript: dict[str, dict[str, Any]]) -
 
 
 def test_it_reads_the_cluster(transcript: dict[str, dict[str, Any]], full: RunningCluster) -> None:
-    assert "RekeySoftwareEncryptionAtRestMasterKey" in ok(transcript, "api")["12.3"]
+    api = ok(transcript, "api")
+    assert (api["currentVersion"], api["supportedVersions"][0], api["supportedVersions"][-1]) == ("12.3", "1.0", "12.3")
     info = ok(transcript, "cluster")["clusterInfo"]
     assert (info["name"], info["uuid"]) == ("full", full.cluster.uuid)
     assert info["softwareEncryptionAtRestState"] == "enabled"
@@ -162,9 +168,7 @@ def test_it_is_told_what_is_wrong_with_a_call(transcript: dict[str, dict[str, An
     assert unknown["message"] == "xUnknownAPIMethod  method=FlyToTheMoon"
 
 
-def test_a_reporting_account_may_look_but_not_rekey(
-    transcript: dict[str, dict[str, Any]], clusters: Simulator
-) -> None:
+def test_a_reporting_account_may_look_but_not_rekey(transcript: dict[str, dict[str, Any]], clusters: Simulator) -> None:
     assert ok(transcript, "reporting:cluster") == "reporting"
     assert error(transcript, "reporting:rekey")["name"] == "xPermissionDenied"
     assert clusters["reporting"].cluster.rekeys == ()

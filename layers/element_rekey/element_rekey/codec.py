@@ -68,18 +68,29 @@ def decode(cls: type[T], value: object, *, strict: bool = True, where: str = "")
             if name not in known:
                 raise CodecError(f"{prefix}{name}: unknown member; known are {', '.join(known)}")
     arguments: dict[str, Any] = {}
-    for name, (attribute, annotation, required) in known.items():
+    for name, (attribute, annotation, default) in known.items():
         if name in value:
             arguments[attribute] = _convert(annotation, value[name], f"{prefix}{name}", strict=strict)
-        elif required:
+        elif default is MISSING:
             raise CodecError(f"{prefix}{name}: missing")
+        else:
+            arguments[attribute] = default
     return cls(**arguments)
 
 
 @lru_cache(maxsize=64)
-def _members(cls: type) -> Mapping[str, tuple[str, Any, bool]]:
+def _members(cls: type) -> Mapping[str, tuple[str, Any, Any]]:
+    """By JSON name: the attribute, its annotation, and what a missing member stands for (MISSING: it is needed)."""
     hints = get_type_hints(cls)
-    return {json_name(field.name): (field.name, hints[field.name], field.default is MISSING) for field in fields(cls)}
+    return {
+        json_name(field.name): (field.name, hints[field.name], _default(field.default, hints[field.name]))
+        for field in fields(cls)
+    }
+
+
+def _default(given: Any, annotation: Any) -> Any:  # noqa: ANN401 - see encode
+    """What a missing member stands for: ``encode`` leaves out those that are None, with a default or without."""
+    return None if given is MISSING and NoneType in get_args(annotation) else given
 
 
 def _convert(annotation: Any, value: object, where: str, *, strict: bool) -> Any:  # noqa: ANN401 - see encode

@@ -6,6 +6,7 @@ step starts none twice; what became of them is read from the ledger, not carried
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from hashlib import sha256
@@ -37,6 +38,7 @@ TAG_MAX_KEY_AGE = "element-rekey:max-key-age-days"
 TAG_PREFIX = "element-rekey:"
 ANY_NUMBER = 1_000_000  # of failures tolerated: more than there can be clusters
 LONGEST_KEY_AGE_DAYS = 3650
+LARGEST_STATE = 250_000  # bytes; Step Functions takes 262,144, and the input and the execution are in there, too
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +113,7 @@ def _select_one(
     if request.trigger is Trigger.SCHEDULE:
         max_age = round(_max_key_age(settings, registered).total_seconds())
         begin += settings.spread * (int(sha256(cluster.encode()).hexdigest()[:8], 16) / 0x100000000)
-    return Selected(cluster, f"{cluster[:40]}-{digest[:24]}", begin, max_age)
+    return Selected(cluster, f"{cluster[:24]}-{digest[:24]}", begin, max_age)
 
 
 def _max_key_age(settings: FleetSettings, registered: Registered) -> timedelta:
@@ -131,7 +133,13 @@ def _refuse(cluster: str, error: ClusterNotRegistered | RegistrationInvalid) -> 
 
 
 def orders(settings: FleetSettings, run: FleetRun, request: FleetRequest) -> dict[str, Any]:
-    """What the state machine needs of a run: the policy, what all rotations share, and one small item for each."""
+    """What the state machine needs of a run: the policy, what all rotations share, and one small item for each.
+
+    Raises RequestInvalid when there are more clusters than a state can carry; a thousand always fit.
+    """
+    created_after = request.key_created_after
+    if request.trigger is Trigger.SCHEDULE:
+        created_after = run.execution.started_at - settings.max_key_age
     shared = Request(
         cluster="",
         reason=request.reason,
@@ -139,16 +147,16 @@ def orders(settings: FleetSettings, run: FleetRun, request: FleetRequest) -> dic
         trigger=request.trigger,
         key_management_type=request.key_management_type,
         key_provider_id=request.key_provider_id,
-        key_created_after=request.key_created_after,
+        key_created_after=created_after,
         cool_down_seconds=round(settings.cool_down.total_seconds()) if request.trigger is Trigger.ALARM else 0,
         dry_run=request.dry_run,
         force=request.force,
         ignore_faults=request.ignore_faults,
     )
     tolerated = 0 if request.trigger is Trigger.SCHEDULE else ANY_NUMBER
-    items = [_item(run.execution, one) for one in run.selected]
+    items = [_item(run.execution, one, created_after) for one in run.selected]
     canary = {"canary": items.pop(0)} if request.canary else {}  # sorted to the front
-    return {
+    given = {
         "policy": {
             "maxConcurrency": request.max_concurrency or settings.max_concurrency,
             "toleratedFailures": tolerated if request.tolerated_failures is None else request.tolerated_failures,
@@ -157,12 +165,19 @@ def orders(settings: FleetSettings, run: FleetRun, request: FleetRequest) -> dic
         **canary,
         "items": items,
     }
+    size = len(json.dumps(given))
+    if size > LARGEST_STATE:
+        raise RequestInvalid(f"clusters: {len(items)} make a state of {size} bytes, more than Step Functions carries.")
+    return given
 
 
-def _item(execution: Execution, selected: Selected) -> dict[str, Any]:
+def _item(execution: Execution, selected: Selected, shared_after: datetime | None) -> dict[str, Any]:
+    """What is particular to one cluster; kept small, since all items travel in one state."""
     request: dict[str, Any] = {"cluster": selected.cluster}
     if selected.max_key_age_seconds is not None:
-        request["keyCreatedAfter"] = encode(execution.started_at - timedelta(seconds=selected.max_key_age_seconds))
+        created_after = execution.started_at - timedelta(seconds=selected.max_key_age_seconds)
+        if created_after != shared_after:
+            request["keyCreatedAfter"] = encode(created_after)
     return {"name": selected.execution_name, "notBefore": encode(selected.not_before), "request": request}
 
 
