@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
-from functools import cached_property
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
 
 import boto3
 import botocore.session
@@ -42,54 +41,25 @@ def deaf_session() -> boto3.Session:
 
 @dataclass(frozen=True)
 class Aws:
-    """One client per service, made at first use. No retries: an engine that does not answer is dead."""
+    """The services of one endpoint."""
 
     endpoint_url: str
+    cloudformation: CloudFormationClient
+    dynamodb: DynamoDBClient
+    logs: CloudWatchLogsClient
+    s3: S3Client
+    secretsmanager: SecretsManagerClient
+    sns: SNSClient
+    sqs: SQSClient
+    stepfunctions: SFNClient
 
-    @cached_property
-    def _session(self) -> boto3.Session:
-        return deaf_session()
 
-    @cached_property
-    def _config(self) -> Config:
-        return Config(proxies={}, connect_timeout=5, read_timeout=60, retries={"total_max_attempts": 1})
-
-    @cached_property
-    def cloudformation(self) -> CloudFormationClient:
-        """CloudFormation."""
-        return self._session.client("cloudformation", endpoint_url=self.endpoint_url, config=self._config)
-
-    @cached_property
-    def dynamodb(self) -> DynamoDBClient:
-        """DynamoDB."""
-        return self._session.client("dynamodb", endpoint_url=self.endpoint_url, config=self._config)
-
-    @cached_property
-    def logs(self) -> CloudWatchLogsClient:
-        """CloudWatch Logs."""
-        return self._session.client("logs", endpoint_url=self.endpoint_url, config=self._config)
-
-    @cached_property
-    def s3(self) -> S3Client:
-        """S3."""
-        return self._session.client("s3", endpoint_url=self.endpoint_url, config=self._config)
-
-    @cached_property
-    def secretsmanager(self) -> SecretsManagerClient:
-        """Secrets Manager."""
-        return self._session.client("secretsmanager", endpoint_url=self.endpoint_url, config=self._config)
-
-    @cached_property
-    def sns(self) -> SNSClient:
-        """SNS."""
-        return self._session.client("sns", endpoint_url=self.endpoint_url, config=self._config)
-
-    @cached_property
-    def sqs(self) -> SQSClient:
-        """SQS."""
-        return self._session.client("sqs", endpoint_url=self.endpoint_url, config=self._config)
-
-    @cached_property
-    def stepfunctions(self) -> SFNClient:
-        """Step Functions."""
-        return self._session.client("stepfunctions", endpoint_url=self.endpoint_url, config=self._config)
+def connect(endpoint_url: str) -> Aws:
+    """Clients of ``endpoint_url``. They do not retry: an engine that does not answer is dead."""
+    session = deaf_session()
+    config = Config(proxies={}, connect_timeout=5, read_timeout=60, retries={"total_max_attempts": 1})
+    services = (field.name for field in fields(Aws) if field.name != "endpoint_url")
+    clients: dict[str, Any] = {
+        service: session.client(service, endpoint_url=endpoint_url, config=config) for service in services
+    }
+    return Aws(endpoint_url, **clients)

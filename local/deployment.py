@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from local.packaging import package
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from local.aws import Aws
 
@@ -34,6 +34,7 @@ class Deployment:
     outputs: dict[str, str]
     state_machine_arns: dict[str, str]  # by logical name
     log_groups: tuple[str, ...]
+    resources: int
     queue_url: str
     stack_name: str = STACK_NAME
 
@@ -63,6 +64,24 @@ class Deployment:
         return self.aws.stepfunctions.start_execution(
             stateMachineArn=self.state_machine_arns[state_machine], input=json.dumps(dict(request))
         )["executionArn"]
+
+    def status(self, execution: str) -> str:
+        """How an execution stands: RUNNING, SUCCEEDED, FAILED, TIMED_OUT or ABORTED."""
+        return self.aws.stepfunctions.describe_execution(executionArn=execution)["status"]
+
+    def history(self, execution: str) -> Iterator[Mapping[str, Any]]:
+        """Everything that happened in an execution, oldest first."""
+        pages = self.aws.stepfunctions.get_paginator("get_execution_history").paginate(executionArn=execution)
+        return (event for page in pages for event in page["events"])
+
+    def receive(self, seconds: int = 1) -> Iterator[dict[str, Any]]:
+        """Take the notifications off the queue; wait for the first so many seconds at most."""
+        messages = self.aws.sqs.receive_message(
+            QueueUrl=self.queue_url, MaxNumberOfMessages=10, WaitTimeSeconds=seconds
+        ).get("Messages", [])
+        for message in messages:
+            self.aws.sqs.delete_message(QueueUrl=self.queue_url, ReceiptHandle=message["ReceiptHandle"])
+            yield json.loads(message["Body"])
 
 
 def deploy(aws: Aws, parameters: Mapping[str, str] | None = None, template: Path = TEMPLATE) -> Deployment:
@@ -94,6 +113,7 @@ def deploy(aws: Aws, parameters: Mapping[str, str] | None = None, template: Path
             name: arn for (kind, name), arn in of_type.items() if kind == "AWS::StepFunctions::StateMachine"
         },
         log_groups=tuple(group for (kind, _), group in of_type.items() if kind == "AWS::Logs::LogGroup"),
+        resources=len(resources),
         queue_url=listen(aws, outputs["TopicArn"]),
     )
 

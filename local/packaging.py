@@ -11,17 +11,16 @@ import json
 import zipfile
 from typing import TYPE_CHECKING, Any
 
-from samtranslator.yaml_helper import yaml_parse
+from samtranslator.yaml_helper import yaml_parse  # type: ignore[import-untyped]  # it has no types
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-Upload = "Callable[[str, bytes], None]"
 EARLIEST = (1980, 1, 1, 0, 0, 0)  # the same sources make the same bytes
 
 
-def package(template: Path, bucket: str, upload: Callable[[str, bytes], None]) -> str:
+def package(template: Path, bucket: str, upload: Callable[[str, bytes], object]) -> str:
     """Upload what the template refers to by path; returns a copy of it, as JSON, that refers to S3."""
     document: dict[str, Any] = yaml_parse(template.read_text(encoding="utf-8"))
     for name, resource in document["Resources"].items():

@@ -72,18 +72,22 @@ class Engine:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """End it with all its processes and files."""
-        self._end()
-        self._folder.cleanup()
+        try:
+            self._end()
+        finally:
+            self._folder.cleanup()
 
-    def check(self) -> None:
-        """Raise EngineFailed if it has ended."""
-        if self._process.poll() is not None:
-            raise EngineFailed(f"The embedded AWS engine ended unexpectedly ({self._ending()}).")
+    def log(self) -> str:
+        """What it wrote: warnings and errors only."""
+        return self._log.read_text(encoding="utf-8", errors="replace")
 
-    def wait(self) -> None:
-        """Wait until it ends by itself, which it should not: always raises EngineFailed."""
-        self._process.wait()
-        self.check()
+    def wait(self, seconds: float | None = None) -> None:
+        """Wait until it ends by itself, which it should not, and then raise EngineFailed; or until the time is over."""
+        try:
+            self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return
+        raise EngineFailed(f"The embedded AWS engine ended unexpectedly: {self._ending()}.")
 
     @property
     def _log(self) -> Path:
@@ -135,7 +139,7 @@ class Engine:
             return "it closed its connection"
         if status < 0:
             return f"killed by {signal.Signals(-status).name}"
-        lines = self._log.read_text(errors="replace").strip().splitlines()
+        lines = self.log().strip().splitlines()
         return lines[-1].rstrip(".") if lines else f"exit status {status}"
 
     def _end(self) -> None:

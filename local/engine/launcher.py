@@ -1,4 +1,4 @@
-"""The embedded AWS engine, as a process of its own: ministack on a loopback port, mended in four places.
+"""The embedded AWS engine, as a process of its own: ministack on a loopback port, mended in five places.
 
 Everything that touches ministack's private parts is in this file, and it runs with the one version it was written for.
 
@@ -7,7 +7,8 @@ Everything that touches ministack's private parts is in this file, and it runs w
    so that no Retry or Catch by class name could ever match.
 2. Their layers' ``python/`` folders are on the path, as in the cloud; third-party packages come from this interpreter.
 3. A CloudWatch alarm that changes its state puts the documented event on the default bus, as in the cloud.
-4. The loopback interface counts as TLS, or every policy with ``aws:SecureTransport`` would deny what it allows in AWS.
+4. An alarm on metric math can be deployed. It changes its state when told to (``SetAlarmState``), never by itself.
+5. The loopback interface counts as TLS, or every policy with ``aws:SecureTransport`` would deny what it allows in AWS.
 
 It lives as long as its standard input is open: a pipe that the parent holds, and that closes with the parent, however
 that dies. Then it removes its temporary folder and ends its whole process group, Lambda processes included.
@@ -16,6 +17,7 @@ that dies. Then it removes its temporary folder and ends its whole process group
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib.metadata
 import json
 import os
@@ -32,6 +34,19 @@ from typing import Any
 
 WRITTEN_FOR = "1.5.33"
 KEEP_ALIVE_SECONDS = 75
+ENGINE_ONLY = frozenset(
+    {
+        "AUTH",
+        "DOCKER_HOST",
+        "GATEWAY_PORT",
+        "IOT_MTLS_ENABLED",
+        "LOG_LEVEL",
+        "MINISTACK_REGION",
+        "SFN_WAIT_SCALE",
+        "SFTP_ENABLED",
+    }
+)
+"""Settings of the engine that a function must not see: Powertools, for one, listens to LOG_LEVEL."""
 
 
 def main() -> None:
@@ -47,6 +62,7 @@ def main() -> None:
     os.environ["AWS_ENDPOINT_URL"] = f"http://127.0.0.1:{port}"
     mend_python_functions()
     mend_alarm_events()
+    mend_metric_math()
     mend_secure_transport()
     print(json.dumps({"port": port}), flush=True)
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # nobody reads the pipe from here on
@@ -70,7 +86,7 @@ def listen() -> socket.socket:
     Connections wait in its backlog until the engine serves.
     """
     listener = socket.create_server(("127.0.0.1", 0), backlog=128)
-    listener.setblocking(False)
+    listener.setblocking(False)  # noqa: FBT003 - its signature
     return listener
 
 
@@ -84,7 +100,8 @@ def serve(listener: socket.socket) -> None:
     config.bind = [f"fd://{listener.fileno()}"]
     config.keep_alive_timeout = KEEP_ALIVE_SECONDS
     config.loglevel = "WARNING"
-    asyncio.run(hypercorn_serve(app, config))
+    # A trigger that never comes: hypercorn catches no signals then, and SIGTERM ends this process at once.
+    asyncio.run(hypercorn_serve(app, config, shutdown_trigger=asyncio.Event().wait))
 
 
 def mend_python_functions() -> None:
@@ -103,11 +120,8 @@ def mend_python_functions() -> None:
 
     def code_folder(code_zip: bytes) -> str:
         folder = str(extract(code_zip))
-        link = Path(folder, "bootstrap")
-        try:
-            link.symlink_to(bootstrap)
-        except FileExistsError:
-            pass  # extracted before, or by a thread that was faster
+        with contextlib.suppress(FileExistsError):  # extracted before, or by a thread that was faster
+            Path(folder, "bootstrap").symlink_to(bootstrap)
         return folder
 
     def with_layers(config: dict[str, Any], code_dir: str, port: int) -> dict[str, str]:
@@ -115,8 +129,10 @@ def mend_python_functions() -> None:
         folders = [lambda_svc._docker_extracted_dir(layer, "layer") for layer in layers if layer]  # noqa: SLF001 - likewise
         path = os.pathsep.join(f"{folder}/python" for folder in folders)
         logging = config.get("LoggingConfig") or {}
+        inherited = {key: os.environ[key] for key in ENGINE_ONLY & os.environ.keys()}
+        told = environment(config, code_dir, port).items()
         return {
-            **environment(config, code_dir, port),
+            **{key: value for key, value in told if inherited.get(key) != value},
             "PYTHONPATH": path,
             "AWS_LAMBDA_LOG_FORMAT": str(logging.get("LogFormat", "Text")),
         }
@@ -155,6 +171,21 @@ def mend_alarm_events() -> None:
         eventbridge._put_events({"Entries": [entry]}, allow_aws_source=True)  # noqa: SLF001 - likewise
 
     cloudwatch._dispatch_alarm_actions = act_and_tell  # noqa: SLF001 - likewise
+
+
+def mend_metric_math() -> None:
+    """Deploy such an alarm on a metric that nobody publishes."""
+    from ministack.services.cloudformation import provisioners  # noqa: PLC0415 - after the environment is set
+
+    record = provisioners._cw_metric_alarm_record  # noqa: SLF001 - the purpose of this file
+
+    def record_with_math(name: str, properties: dict[str, Any]) -> dict[str, Any]:
+        if properties.get("Metrics"):
+            plain = {key: value for key, value in properties.items() if key != "Metrics"}
+            properties = {**plain, "Namespace": "MetricMath", "MetricName": name}
+        return dict(record(name, properties))
+
+    provisioners._cw_metric_alarm_record = record_with_math  # noqa: SLF001 - likewise
 
 
 def mend_secure_transport() -> None:

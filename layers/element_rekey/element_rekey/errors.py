@@ -15,8 +15,8 @@ The class name is the error name in the state machine, in the notification and i
     │   ├── CredentialsRefused         HTTP 401, also after the secret was read again
     │   ├── CertificateRefused         the certificate is not the one registered
     │   ├── PermissionDenied           xPermissionDenied (retried: upgrades cause it for a while)
-    │   ├── ElementApiError            any other error a method answered with
-    │   └── RekeyRefused               the rekey was answered with an error and nothing changed
+    │   └── ElementApiError            any other error a method answered with
+    │       └── RekeyRefused             the rekey was answered with an error and nothing changed
     ├── PreconditionFailed           the cluster is not fit for a rekey now
     │   ├── ApiVersionUnsupported      older than Element API 12.3
     │   ├── EncryptionDisabled         software encryption at rest is off

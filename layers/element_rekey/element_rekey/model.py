@@ -83,8 +83,8 @@ class Registration:
     api_version: str = "12.3"
 
     def __repr__(self) -> str:
-        """Show the address only: a representation must never carry the password into a log."""
-        return f"Registration(mvip={self.mvip!r})"
+        """Show nothing: a representation must never carry a secret into a log, whatever member somebody put it in."""
+        return "Registration(…)"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,124 @@
+"""``python -m local rotate``: one rotation by the real application, from nothing to the published notification."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from local.application import in_plain_words
+from local.cost import cost_of
+from local.lifecycle import stoppable, undisturbed_end
+from local.narration import Narrator, describe
+from local.simulator import ClusterSpec, Fault, Phase
+from local.stage import stage
+from local.story import Story
+
+if TYPE_CHECKING:
+    from local.deployment import Deployment
+    from local.stage import Stage
+
+HELP = "rotate the key of one simulated cluster, and tell what happens"
+CLUSTER = "prod-a"
+PROVIDER = 15  # the simulated cluster's external key provider
+FAILING_PHASES = tuple(phase.value for phase in Phase if phase is not Phase.READY)
+LOOK_SECONDS = 0.1
+POLLS_WANTED = 6  # roughly, whatever the rekey's duration
+SHORTEST_WAIT = 5.0  # between two polls, in AWS
+NOTIFICATION_SECONDS = 10
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options."""
+    add = parser.add_argument
+    add("--dry-run", action="store_true", help="stop after planning and say what would be done")
+    add("--external", action="store_true", help=f"move the key to the external key provider {PROVIDER}")
+    add("--rekey-seconds", type=positive, default=4.0, metavar="N", help="how long the rekey takes (default 4)")
+    add("--fail", choices=FAILING_PHASES, metavar="PHASE", help=f"let a phase fail: {', '.join(FAILING_PHASES)}")
+    add("--reason", default="make rotate", metavar="TEXT", help="why, as told in the notification")
+    add("--json", action="store_true", help="print only the published notification, as JSON, on standard output")
+
+
+def positive(text: str) -> float:
+    """A number of seconds above zero."""
+    number = float(text)
+    if not 0 < number < float("inf"):
+        raise argparse.ArgumentTypeError("must be above zero")
+    return number
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the command; 0 only for a verified rotation, or a dry run that would rotate."""
+    narrator = Narrator(Console(stderr=options.json, highlight=False))
+    faults = (Fault(fault="phaseFailure", phase=options.fail),) if options.fail else ()
+    spec = ClusterSpec(name=CLUSTER, rekey_seconds=options.rekey_seconds, faults=faults, seed=time.time_ns())
+    scale = min(1.0, options.rekey_seconds / POLLS_WANTED / SHORTEST_WAIT)
+    narrator.title("Element Rekey: one rotation, on this machine")
+    with stoppable(), stage([spec], scale, narrator.step) as set_up, undisturbed_end():
+        told = rotate(set_up, narrator, request_of(options))
+    if options.json:
+        print(json.dumps(told, indent=2))
+    return 0 if told["outcome"] == ("Planned" if options.dry_run else "Rotated") else 1
+
+
+def request_of(options: argparse.Namespace) -> dict[str, Any]:
+    """The input of the execution."""
+    request: dict[str, Any] = {"cluster": CLUSTER, "reason": options.reason}
+    if options.dry_run:
+        request["dryRun"] = True
+    if options.external:
+        request |= {"keyManagementType": "External", "keyProviderID": PROVIDER}
+    return request
+
+
+def rotate(set_up: Stage, narrator: Narrator, request: dict[str, Any]) -> dict[str, Any]:
+    """Start the execution, follow it, and sum it up; returns the published document."""
+    deployment, cluster = set_up.deployment, set_up.simulator[CLUSTER]
+    before = cluster.cluster.current_key
+    narrator.heading(f"RotateMasterKey {json.dumps(request)}")
+    story = Story()
+    execution = deployment.start(request)
+    with narrator.watching(cluster, story):
+        follow(deployment, execution, story, narrator)
+    told = notification(deployment, execution)
+    narrator.heading("Published")
+    narrator.quote(in_plain_words(told))
+    after = cluster.cluster.current_key
+    narrator.heading("On the cluster itself")
+    narrator.fact("Key before", describe(before))
+    narrator.fact("Key after", "the same" if after == before else describe(after))
+    narrator.heading("On AWS")
+    narrator.fact("Cost", str(cost_of(deployment, story.transitions)))
+    narrator.fact("", "requests to DynamoDB, Secrets Manager, KMS and SNS add less than that again")
+    narrator.fact("Polls", f"{told['polls']}, never less than {SHORTEST_WAIT:g} s apart; here the waits are shortened")
+    narrator.verdict(f"{told['outcome']}: {told['headline']}", good=bool(told["succeeded"]))
+    return told
+
+
+def follow(deployment: Deployment, execution: str, story: Story, narrator: Narrator) -> None:
+    """Tell the execution's history as it grows, to its end."""
+    running = True
+    while running:
+        # Asked before the history is read, so that the last reading is complete.
+        running = deployment.status(execution) == "RUNNING"
+        for beat in story.hear(deployment.history(execution)):
+            narrator.beat(beat)
+        if running:
+            time.sleep(LOOK_SECONDS)
+
+
+def notification(deployment: Deployment, execution: str) -> dict[str, Any]:
+    """The document published for this execution."""
+    deadline = time.monotonic() + NOTIFICATION_SECONDS
+    while time.monotonic() < deadline:
+        for document in deployment.receive():
+            if execution in document.values():
+                return document
+    raise NothingPublished(f"The execution ended, but nothing was published within {NOTIFICATION_SECONDS} seconds.")
+
+
+class NothingPublished(Exception):
+    """The notification did not come; one sentence."""

@@ -1,0 +1,63 @@
+"""The whole application on one machine: simulated clusters, the engine, the real template deployed, all registered."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from local.aws import connect
+from local.deployment import Deployment, deploy
+from local.engine import Engine, EngineFailed
+from local.simulator import Simulator
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from local.simulator import ClusterSpec
+
+LOCAL_PARAMETERS = {"SettlingSeconds": "1"}  # the waits around it are shortened, so must it be
+PATIENCE_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What runs."""
+
+    simulator: Simulator
+    engine: Engine
+    deployment: Deployment
+
+
+@contextmanager
+def stage(
+    specs: Iterable[ClusterSpec],
+    wait_scale: float,
+    told: Callable[[str, str], None] = lambda _what, _detail: None,
+    *,
+    register: bool = True,
+) -> Iterator[Stage]:
+    """Set everything up, calling ``told`` after each step; at the end of the block nothing of it is left.
+
+    Raises SimulatorError, EngineFailed or DeploymentFailed, each a sentence.
+    """
+    with ExitStack() as running:
+        simulator = running.enter_context(Simulator(specs))
+        clusters = list(simulator)
+        told("Element simulator", ", ".join(f"{cluster.name} at {cluster.url}" for cluster in clusters))
+        engine = running.enter_context(Engine(wait_scale))
+        told("AWS engine", engine.endpoint_url)
+        try:
+            deployment = deploy(connect(engine.endpoint_url), LOCAL_PARAMETERS)
+            told("template deployed", f"stack {deployment.stack_name}, {deployment.resources} resources")
+            for cluster in clusters if register else ():
+                deployment.register(cluster.name, cluster.registration())
+                told("cluster registered", f"secret {deployment.secret_prefix}/{cluster.name}")
+            yield Stage(simulator, engine, deployment)
+        except (BotoCoreError, ClientError) as error:
+            engine.wait(PATIENCE_SECONDS)  # a call that failed because the engine is dead is told as that
+            if isinstance(error, BotoCoreError):
+                raise EngineFailed(f"The embedded AWS engine gave no answer: {error}") from error
+            raise

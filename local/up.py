@@ -1,0 +1,70 @@
+"""``python -m local up``: everything running, to be driven with boto3, the AWS CLI, or anything else."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import TYPE_CHECKING, Any
+
+from local.engine import ACCESS_KEY_ID, REGION, SECRET_ACCESS_KEY
+from local.lifecycle import Stopped, stoppable, undisturbed_end
+from local.simulator import __main__ as simulator
+from local.stage import stage
+
+if TYPE_CHECKING:
+    from local.stage import Stage
+
+HELP = "keep the application and simulated clusters running until Ctrl-C; the first line of output says where"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The simulator's options, and how much Step Functions waits are shortened."""
+    simulator.add_arguments(parser)
+    parser.add_argument(
+        "--wait-scale",
+        type=scale,
+        default=0.1,
+        metavar="X",
+        help="multiplies every wait and retry pause of Step Functions (default 0.1; 1 is as in AWS)",
+    )
+
+
+def scale(text: str) -> float:
+    """A factor from 0 to 1."""
+    number = float(text)
+    if not 0 <= number <= 1:
+        raise argparse.ArgumentTypeError("must be from 0 to 1")
+    return number
+
+
+def run(options: argparse.Namespace) -> int:
+    """Serve until a signal comes; that is the way to end it, so it is no failure."""
+    try:
+        with (
+            stoppable(),
+            stage(simulator.specifications(options), options.wait_scale) as set_up,
+            undisturbed_end(),
+        ):
+            print(json.dumps(description(set_up)), flush=True)
+            set_up.engine.wait()
+    except Stopped:
+        pass
+    return 0
+
+
+def description(set_up: Stage) -> dict[str, Any]:
+    """Where everything is."""
+    deployment = set_up.deployment
+    return {
+        "endpointUrl": set_up.engine.endpoint_url,
+        "region": REGION,
+        "accessKeyId": ACCESS_KEY_ID,
+        "secretAccessKey": SECRET_ACCESS_KEY,
+        "stackName": deployment.stack_name,
+        "stateMachineArns": deployment.state_machine_arns,
+        "topicArn": deployment.topic_arn,
+        "queueUrl": deployment.queue_url,
+        "tableName": deployment.table_name,
+        "secretPrefix": deployment.secret_prefix,
+        "clusters": [simulator.description(cluster) for cluster in set_up.simulator],
+    }

@@ -1,0 +1,270 @@
+"""In-memory stand-ins for the ports: a clock set by hand, a ledger, a cluster, a topic.
+
+``tests/unit/test_ledger.py`` holds FakeLedger and DynamoLedger to one and the same contract.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from element_rekey.codec import decode, encode
+from element_rekey.errors import (
+    AwsCallFailed,
+    ClusterNotRegistered,
+    ElementRekeyError,
+    LedgerConflict,
+    RekeyOutcomeUnknown,
+)
+from element_rekey.model import (
+    ClusterFault,
+    ClusterIdentity,
+    ClusterMemory,
+    ClusterVersion,
+    ElementError,
+    EncryptionState,
+    FleetRun,
+    KeyManagementType,
+    KeyProvider,
+    Lock,
+    MasterKey,
+    Registered,
+    RekeyJob,
+    Rotation,
+)
+from element_rekey.ports import Ports, Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from element_rekey.fleet import Standing
+
+NOW = datetime(2026, 11, 23, 3, 0, tzinfo=UTC)
+SETTINGS = Settings(deadline=timedelta(hours=6), settling=timedelta(minutes=2), lease=timedelta(minutes=15))
+
+
+@dataclass
+class FakeClock:
+    """A clock that stands still until it is told to go on."""
+
+    now: datetime = NOW
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def pass_seconds(self, seconds: float) -> datetime:
+        self.now += timedelta(seconds=seconds)
+        return self.now
+
+
+class FakeLedger:
+    """``ports.Ledger`` in a dictionary; what is read back has gone through the codec, as it does in DynamoDB."""
+
+    def __init__(self) -> None:
+        self.items: dict[str, dict[str, Any]] = {}
+
+    def take_lock(self, cluster: str, lock: Lock, now: datetime) -> Lock:
+        held = self.items.get(f"LOCK#{cluster}")
+        if held and held["owner"] != lock.owner and held["leaseUntil"] > encode(now):
+            return decode(Lock, held)
+        self.items[f"LOCK#{cluster}"] = encode(lock)
+        return lock
+
+    def release_lock(self, cluster: str, owner: str, keep_until: datetime | None = None) -> None:
+        held = self.items.get(f"LOCK#{cluster}")
+        if held is None or held["owner"] != owner:
+            return
+        if keep_until:
+            held["leaseUntil"] = encode(keep_until)
+        else:
+            del self.items[f"LOCK#{cluster}"]
+
+    def memory(self, cluster: str) -> ClusterMemory | None:
+        item = self.items.get(f"CLUSTER#{cluster}")
+        return None if item is None else decode(ClusterMemory, item)
+
+    def remember(self, cluster: str, memory: ClusterMemory) -> None:
+        self.items[f"CLUSTER#{cluster}"] = encode(memory)
+
+    def rotation(self, execution_id: str) -> Rotation | None:
+        item = self.items.get(f"ROTATION#{execution_id}")
+        return None if item is None else decode(Rotation, item)
+
+    def rotations(self, execution_ids: Sequence[str]) -> Mapping[str, Rotation]:
+        found = {execution_id: self.rotation(execution_id) for execution_id in execution_ids}
+        return {execution_id: rotation for execution_id, rotation in found.items() if rotation}
+
+    def save(self, rotation: Rotation) -> Rotation:
+        saved = replace(rotation, version=rotation.version + 1)
+        self._write(f"ROTATION#{rotation.execution.id}", rotation.version, encode(saved))
+        return saved
+
+    def save_intent(self, rotation: Rotation, now: datetime) -> Rotation:
+        held = self.items.get(f"LOCK#{rotation.cluster}")
+        if held is None or held["owner"] != rotation.execution.id or held["leaseUntil"] <= encode(now):
+            raise LedgerConflict("The lock changed hands.", cluster=rotation.cluster)
+        return self.save(rotation)
+
+    def fleet_run(self, execution_id: str) -> FleetRun | None:
+        item = self.items.get(f"FLEET#{execution_id}")
+        return None if item is None else decode(FleetRun, item)
+
+    def save_fleet_run(self, run: FleetRun) -> FleetRun:
+        saved = replace(run, version=run.version + 1)
+        self._write(f"FLEET#{run.execution.id}", run.version, encode(saved))
+        return saved
+
+    def _write(self, pk: str, read_at: int, item: dict[str, Any]) -> None:
+        if self.items.get(pk, {}).get("version", 0) != read_at:
+            raise LedgerConflict(f"Item {pk} was written by another invocation.")
+        self.items[pk] = item
+
+    def lock(self, cluster: str) -> Lock | None:
+        """Who holds a cluster's lock; for assertions."""
+        item = self.items.get(f"LOCK#{cluster}")
+        return None if item is None else decode(Lock, item)
+
+
+@dataclass
+class FakeCluster:
+    """One Element cluster that does what a test tells it to; it counts the rekeys it really began."""
+
+    clock: FakeClock
+    uuid: str = "uuid-of-prod-a"
+    name: str = "production"
+    skew: timedelta = timedelta()
+    """How far its clock is ahead of ours, after the correction the client makes."""
+    enabled: bool = True
+    key: MasterKey | None = None
+    handle: int | None = None
+    pending_version: str = ""
+    current_faults: tuple[ClusterFault, ...] = ()
+    providers: tuple[KeyProvider, ...] = ()
+    test_errors: dict[int, ElementError] = field(default_factory=dict)
+    jobs: dict[int, RekeyJob] = field(default_factory=dict)
+    rekeys: int = 0
+    calls: list[str] = field(default_factory=list)
+    failing: dict[str, list[ElementRekeyError]] = field(default_factory=dict)
+    """Errors the next calls of a method raise, before anything is done."""
+    before: dict[str, Callable[[], None]] = field(default_factory=dict)
+    """What happens on the cluster just before the next call of a method; once."""
+    lose_answer: bool = False
+    """The next rekey begins, and its answer is lost."""
+
+    def __post_init__(self) -> None:
+        if self.key is None:
+            self.key = MasterKey("key-0", KeyManagementType.INTERNAL, None, NOW - timedelta(days=400))
+
+    def check_api_version(self) -> None:
+        self._called("check_api_version")
+
+    def identity(self) -> ClusterIdentity:
+        self._called("identity")
+        return ClusterIdentity(self.uuid, self.name, 1)
+
+    def version(self) -> ClusterVersion:
+        self._called("version")
+        return ClusterVersion("12.9.0.1", self.pending_version)
+
+    def encryption(self) -> EncryptionState:
+        self._called("encryption")
+        return EncryptionState(self.enabled, self.key, self.handle)
+
+    def faults(self) -> tuple[ClusterFault, ...]:
+        self._called("faults")
+        return self.current_faults
+
+    def key_providers(self) -> tuple[KeyProvider, ...]:
+        self._called("key_providers")
+        return self.providers
+
+    def test_key_provider(self, key_provider_id: int) -> ElementError | None:
+        self._called("test_key_provider")
+        return self.test_errors.get(key_provider_id)
+
+    def rekey_job(self, async_handle: int) -> RekeyJob | None:
+        self._called("rekey_job")
+        return self.jobs.get(async_handle)
+
+    def rekey(self, key_management_type: KeyManagementType | None, key_provider_id: int | None) -> int:
+        self._called("rekey")
+        handle = self.begin(key_management_type, key_provider_id)
+        if self.lose_answer:
+            self.lose_answer = False
+            raise RekeyOutcomeUnknown("The connection was reset after the request was sent.")
+        return handle
+
+    def begin(self, kind: KeyManagementType | None = None, provider: int | None = None) -> int:
+        """Begin a rekey, whoever asked for it."""
+        assert self.key
+        self.rekeys += 1
+        self.handle = 6 + self.rekeys
+        kind, provider = (kind, provider) if kind else (self.key.key_management_type, self.key.key_provider_id)
+        made = self.clock.now + self.skew
+        self.jobs[self.handle] = RekeyJob(
+            self.handle,
+            complete=False,
+            create_time=made,
+            phase="CreateNewMasterKey",
+            new_key=MasterKey(f"key-{self.rekeys}", kind, provider, made),
+            key_to_decommission=self.key,
+        )
+        return self.handle
+
+    def finish(self, error: ElementError | None = None, *, replaced: bool = True) -> None:
+        """End the running rekey: well, or with ``error`` on this or that side of the change of keys."""
+        assert self.handle
+        job = self.jobs[self.handle]
+        if replaced:
+            self.key = job.new_key
+        done = replace(job, complete=True, phase="", last_update_time=self.clock.now + self.skew, error=error)
+        self.jobs[self.handle] = replace(done, new_key=None, key_to_decommission=None) if error else done
+
+    def _called(self, method: str) -> None:
+        self.calls.append(method)
+        self.before.pop(method, lambda: None)()
+        errors = self.failing.get(method)
+        if errors:
+            raise errors.pop(0)
+
+
+@dataclass
+class FakeClusters:
+    """``ports.Clusters`` in a dictionary."""
+
+    by_name: dict[str, FakeCluster]
+
+    def connect(self, cluster: str) -> FakeCluster:
+        if cluster not in self.by_name:
+            raise ClusterNotRegistered(f"There is no secret element-rekey/{cluster}.", cluster=cluster)
+        return self.by_name[cluster]
+
+    def registered(self) -> tuple[Registered, ...]:
+        return tuple(Registered(cluster) for cluster in self.by_name)
+
+
+@dataclass
+class FakeTopic:
+    """``ports.Topic`` that keeps what was published."""
+
+    published: list[Rotation] = field(default_factory=list)
+    summaries: list[tuple[FleetRun, tuple[Standing, ...]]] = field(default_factory=list)
+    failures: int = 0
+    """So many of the next publications fail."""
+
+    def publish(self, rotation: Rotation) -> None:
+        if self.failures:
+            self.failures -= 1
+            raise AwsCallFailed("SNS did not publish the outcome.", cluster=rotation.cluster)
+        self.published.append(rotation)
+
+    def publish_summary(self, run: FleetRun, after: Sequence[Standing]) -> None:
+        self.summaries.append((run, tuple(after)))
+
+
+def fake_ports(
+    clock: FakeClock, ledger: FakeLedger, topic: FakeTopic, cluster: FakeCluster, name: str = "prod-a"
+) -> Ports:
+    """The fakes, put together as the use cases take them."""
+    return Ports(FakeClusters({name: cluster}), ledger, topic, clock, SETTINGS)

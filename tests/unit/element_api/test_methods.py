@@ -1,0 +1,414 @@
+"""Each method: what it sends, and what it makes of good and odd answers."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from element_rekey import errors
+from element_rekey.model import (
+    ClusterFault,
+    ClusterIdentity,
+    ClusterVersion,
+    ElementError,
+    EncryptionState,
+    KeyManagementType,
+    KeyProvider,
+    MasterKey,
+    RekeyJob,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from element_rekey.element_api import ElementApi
+    from tests.unit.element_api.conftest import Connect
+    from tests.unit.element_api.tls_server import Exchange, TlsServer
+
+REKEY = "RekeySoftwareEncryptionAtRestMasterKey"
+
+
+def answering(result: object, **members: object) -> Callable[[Exchange], None]:
+    return lambda exchange: exchange.result(result, **members)
+
+
+def failing(name: str, message: str = "") -> Callable[[Exchange], None]:
+    return lambda exchange: exchange.error(name, message)
+
+
+# --- GetAPI
+
+
+@pytest.mark.parametrize(
+    ("registered", "current"), [("12.3", "12.3"), ("12.3", "12.10"), ("12.10", "12.10"), ("12.5", "13.0")]
+)
+def test_api_version_is_served(server: TlsServer, connect: Connect, registered: str, current: str) -> None:
+    server.script = [answering({"currentVersion": current, "supportedVersions": ["1.0", current, registered]})]
+    connect(server, api_version=registered).check_api_version()
+    assert server.seen[0].path == "/json-rpc/1.0"
+    assert server.seen[0].body == {"method": "GetAPI", "params": {}, "id": 1}
+
+
+@pytest.mark.parametrize(
+    ("registered", "current", "served", "says"),
+    [
+        ("12.3", "11.8", ["1.0", "11.8"], "11.8, older than 12.3"),
+        ("12.3", "9.10", ["9.10"], "9.10, older than 12.3"),
+        ("12.2", "12.10", ["12.2", "12.10"], "apiVersion 12.2 is older than 12.3"),
+        ("12.10", "12.9", ["12.1", "12.9"], "does not serve apiVersion 12.10"),
+    ],
+)
+def test_api_version_is_not_served(
+    server: TlsServer, connect: Connect, registered: str, current: str, served: list[str], says: str
+) -> None:
+    server.script = [answering({"currentVersion": current, "supportedVersions": served})]
+    with pytest.raises(errors.ApiVersionUnsupported, match=says):
+        connect(server, api_version=registered).check_api_version()
+
+
+@pytest.mark.parametrize(
+    ("result", "member"),
+    [
+        ({"supportedVersions": ["12.3"]}, "currentVersion"),
+        ({"currentVersion": 12.3, "supportedVersions": ["12.3"]}, "currentVersion"),
+        ({"currentVersion": "12", "supportedVersions": ["12.3"]}, "currentVersion"),
+        ({"currentVersion": "12.3"}, "supportedVersions"),
+        ({"currentVersion": "12.3", "supportedVersions": ["12.3", "latest"]}, "supportedVersions"),
+    ],
+)
+def test_api_version_is_unreadable(server: TlsServer, api: ElementApi, result: object, member: str) -> None:
+    server.script = [answering(result)]
+    with pytest.raises(errors.ClusterUnavailable, match=f"GetAPI: {member}"):
+        api.check_api_version()
+
+
+# --- the reads
+
+
+def test_identity(server: TlsServer, api: ElementApi) -> None:
+    server.script = [answering({"clusterInfo": {"uuid": "u-1", "name": "A", "mvipNodeID": 3, "svip": "10.0.0.1"}})]
+    assert api.identity() == ClusterIdentity("u-1", "A", 3)
+    assert server.methods == ["GetClusterInfo"]
+    assert server.seen[0].path == "/json-rpc/12.3"
+
+
+def test_identity_without_the_node(server: TlsServer, api: ElementApi) -> None:
+    server.script = [answering({"clusterInfo": {"uuid": "u-1", "name": "A", "mvipNodeID": None}})]
+    assert api.identity() == ClusterIdentity("u-1", "A")
+
+
+@pytest.mark.parametrize(
+    ("result", "member"),
+    [
+        ({}, "clusterInfo"),
+        ({"clusterInfo": []}, "clusterInfo"),
+        ({"clusterInfo": {"name": "A"}}, "uuid"),
+        ({"clusterInfo": {"uuid": "", "name": "A"}}, "uuid"),
+        ({"clusterInfo": {"uuid": "u", "name": 5}}, "name"),
+        ({"clusterInfo": {"uuid": "u", "name": "A", "mvipNodeID": "x"}}, "mvipNodeID"),
+        ({"clusterInfo": {"uuid": "u", "name": "A", "mvipNodeID": True}}, "mvipNodeID"),
+        ({"clusterInfo": {"uuid": "u", "name": "A", "mvipNodeID": -1}}, "mvipNodeID"),
+        ({"clusterInfo": {"uuid": "u", "name": "A", "mvipNodeID": 1.5}}, "mvipNodeID"),
+    ],
+)
+def test_an_unusable_member_is_named(server: TlsServer, api: ElementApi, result: object, member: str) -> None:
+    server.script = [answering(result)]
+    with pytest.raises(errors.ClusterUnavailable, match=f"GetClusterInfo.*: {member} is not"):
+        api.identity()
+
+
+@pytest.mark.parametrize(
+    ("pending", "expected"), [({}, ""), ({"pendingClusterVersion": None}, ""), ({"pendingClusterVersion": "13"}, "13")]
+)
+def test_version(server: TlsServer, api: ElementApi, pending: dict[str, Any], expected: str) -> None:
+    server.script = [answering({"clusterVersion": "12.9.0.33", "clusterAPIVersion": "12.9"} | pending)]
+    assert api.version() == ClusterVersion("12.9.0.33", expected)
+    assert server.methods == ["GetClusterVersionInfo"]
+
+
+def test_encryption(server: TlsServer, api: ElementApi) -> None:
+    key = {"keyID": "ABCD-1", "keyManagementType": "external", "keyProviderID": "15", "keyCreatedTime": "2026-01-02Z"}
+    server.script = [
+        answering({"state": "enabled", "version": 1, "masterKeyInfo": key, "rekeyMasterKeyAsyncResultID": 7})
+    ]
+    assert api.encryption() == EncryptionState(
+        enabled=True,
+        master_key=MasterKey("abcd-1", KeyManagementType.EXTERNAL, 15),
+        rekey_async_result_id=7,
+    )
+    assert server.methods == ["GetSoftwareEncryptionAtRestInfo"]
+
+
+@pytest.mark.parametrize("result", [{"state": "disabled"}, {"status": "Disabled", "masterKeyInfo": None}])
+def test_encryption_disabled(server: TlsServer, api: ElementApi, result: object) -> None:
+    server.script = [answering(result)]
+    assert api.encryption() == EncryptionState(enabled=False)
+
+
+@pytest.mark.parametrize(
+    ("result", "member"),
+    [
+        ({}, "state"),
+        ({"state": "enabling"}, "state"),
+        ({"state": 1}, "state"),
+        ({"state": "enabled", "masterKeyInfo": "x"}, "masterKeyInfo"),
+        ({"state": "enabled", "masterKeyInfo": {"keyManagementType": "internal"}}, "keyID"),
+        ({"state": "enabled", "masterKeyInfo": {"keyID": "k", "keyManagementType": "borrowed"}}, "keyManagementType"),
+        ({"state": "enabled", "masterKeyInfo": {"keyID": "k"}}, "keyManagementType"),
+        ({"state": "enabled", "rekeyMasterKeyAsyncResultID": "1" * 19}, "rekeyMasterKeyAsyncResultID"),
+    ],
+)
+def test_encryption_unusable(server: TlsServer, api: ElementApi, result: object, member: str) -> None:
+    server.script = [answering(result)]
+    with pytest.raises(errors.ClusterUnavailable, match=f": {member} is not"):
+        api.encryption()
+
+
+def test_faults(server: TlsServer, api: ElementApi) -> None:
+    faults = [
+        {"code": "nodeOffline", "severity": "error", "details": "Node 3\nis   offline.", "resolved": False},
+        {"code": "upgrade", "severity": "bestPractice"},
+    ]
+    server.script = [answering({"faults": faults}), answering({"faults": []})]
+    assert api.faults() == (
+        ClusterFault("nodeOffline", "error", "Node 3 is offline."),
+        ClusterFault("upgrade", "bestPractice"),
+    )
+    assert server.seen[0].body["params"] == {"faultTypes": "current", "bestPractices": False}
+    assert api.faults() == ()
+
+
+@pytest.mark.parametrize("faults", [None, {}, [5], [{"code": "x"}]])
+def test_missing_faults_are_not_taken_for_none(server: TlsServer, api: ElementApi, faults: object) -> None:
+    server.script = [answering({"faults": faults})]
+    with pytest.raises(errors.ClusterUnavailable):
+        api.faults()
+
+
+def test_key_providers(server: TlsServer, api: ElementApi) -> None:
+    providers = [
+        {"keyProviderID": 1, "keyProviderName": "kms", "keyServerIDs": [4, "5"], "keyProviderIsActive": True},
+        {"keyProviderID": 2, "keyServerIDs": None},
+    ]
+    server.script = [answering({"kmipKeyProviders": providers})]
+    assert api.key_providers() == (KeyProvider(1, "kms", (4, 5)), KeyProvider(2, ""))
+    assert server.methods == ["ListKeyProvidersKmip"]
+
+
+def test_key_provider_test(server: TlsServer, api: ElementApi) -> None:
+    server.script = [
+        answering({}),
+        failing("xKmipServerUnreachable", "no\troute"),
+        failing("xNotPrimary"),
+        failing("xPermissionDenied"),
+        lambda exchange: exchange.send(b"null"),
+    ]
+    assert api.test_key_provider(3) is None
+    assert server.seen[0].body["method"] == "TestKeyProviderKmip"
+    assert server.seen[0].body["params"] == {"keyProviderID": 3}
+    assert api.test_key_provider(3) == ElementError("xKmipServerUnreachable", "no route")
+    for expected in (errors.ClusterUnavailable, errors.PermissionDenied, errors.ClusterUnavailable):
+        with pytest.raises(expected):
+            api.test_key_provider(3)
+
+
+# --- the rekey
+
+
+@pytest.mark.parametrize(
+    ("management", "provider", "params"),
+    [
+        (None, None, {}),
+        (KeyManagementType.INTERNAL, None, {"keyManagementType": "Internal"}),
+        (KeyManagementType.EXTERNAL, 15, {"keyManagementType": "External", "keyProviderID": 15}),
+    ],
+)
+@pytest.mark.parametrize("handle", [7, "7"])
+def test_rekey(
+    server: TlsServer,
+    api: ElementApi,
+    management: KeyManagementType | None,
+    provider: int | None,
+    params: object,
+    handle: object,
+) -> None:
+    server.script = [answering({"asyncHandle": handle}, unusedParameters={})]
+    assert api.rekey(management, provider) == 7
+    assert server.seen[0].path == "/json-rpc/12.3"
+    assert server.seen[0].body == {"method": REKEY, "params": params, "id": 1}
+
+
+@pytest.mark.parametrize("result", [{}, {"asyncHandle": None}, {"asyncHandle": "x"}, {"asyncHandle": True}])
+def test_rekey_without_a_handle(server: TlsServer, api: ElementApi, result: object) -> None:
+    server.script = [answering(result)]
+    with pytest.raises(errors.RekeyOutcomeUnknown, match="asyncHandle"):
+        api.rekey(None, None)
+
+
+def test_rekey_that_ignored_a_parameter(server: TlsServer, api: ElementApi) -> None:
+    server.script = [answering({"asyncHandle": 7}, unusedParameters={"keyProviderID": 15})]
+    with pytest.raises(errors.RekeyOutcomeUnknown, match="keyProviderID"):
+        api.rekey(KeyManagementType.EXTERNAL, 15)
+
+
+def test_a_read_does_not_mind_an_ignored_parameter(server: TlsServer, api: ElementApi) -> None:
+    server.script = [answering({"faults": []}, unusedParameters={"bestPractices": False})]
+    assert api.faults() == ()
+
+
+# --- GetAsyncResult
+
+OLD = {"keyID": "OLD", "keyManagementType": "Internal"}
+NEW = {"keyID": "NEW", "keyManagementType": "external", "keyProviderID": 2}
+RUNNING = {"resultType": REKEY, "status": "running", "createTime": "2026-01-02T03:04:05.5Z"}
+COMPLETE = {"resultType": REKEY, "status": "complete"}
+
+
+def test_job_running(server: TlsServer, api: ElementApi) -> None:
+    details = {"state": "RewrapDataEncryptionKeys"}
+    server.script = [answering(RUNNING | {"details": details, "lastUpdateTime": "2026-01-02T03:05:00Z"})]
+    assert api.rekey_job(7) == RekeyJob(
+        async_handle=7,
+        complete=False,
+        create_time=datetime(2026, 1, 2, 3, 4, 5, 500_000, tzinfo=UTC),
+        last_update_time=datetime(2026, 1, 2, 3, 5, tzinfo=UTC),
+        phase="RewrapDataEncryptionKeys",
+    )
+    assert server.seen[0].body["method"] == "GetAsyncResult"
+    assert server.seen[0].body["params"] == {"asyncHandle": 7, "keepResult": True}
+
+
+@pytest.mark.parametrize("details", [None, "busy", {}, {"state": 5}])
+def test_job_running_without_a_phase(server: TlsServer, api: ElementApi, details: object) -> None:
+    server.script = [answering({"resultType": REKEY, "state": "running", "details": details, "error": {"name": "x"}})]
+    assert api.rekey_job(7) == RekeyJob(7, complete=False)
+
+
+def test_job_complete(server: TlsServer, api: ElementApi) -> None:
+    server.script = [
+        answering(COMPLETE | {"result": {"state": "Ready", "newKey": NEW, "keyToDecommission": OLD}, "error": None})
+    ]
+    assert api.rekey_job(7) == RekeyJob(
+        7,
+        complete=True,
+        new_key=MasterKey("new", KeyManagementType.EXTERNAL, 2),
+        key_to_decommission=MasterKey("old", KeyManagementType.INTERNAL),
+    )
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        ({"name": "xRekeyFailed", "message": "no\nkey", "bvID": 1}, ElementError("xRekeyFailed", "no key")),
+        ({"message": "no key"}, ElementError("unnamed", "no key")),
+        ("boom", ElementError("unnamed")),
+    ],
+)
+def test_job_failed(server: TlsServer, api: ElementApi, error: object, expected: ElementError) -> None:
+    server.script = [answering(COMPLETE | {"error": error, "result": None})]
+    assert api.rekey_job(7) == RekeyJob(7, complete=True, error=expected)
+
+
+@pytest.mark.parametrize("name", ["xDBNoSuchPath", "xAsyncHandleDoesNotExist"])
+def test_job_unknown(server: TlsServer, api: ElementApi, name: str) -> None:
+    server.script = [failing(name)]
+    assert api.rekey_job(7) is None
+
+
+def test_job_of_another_kind(server: TlsServer, api: ElementApi) -> None:
+    server.script = [answering({"resultType": "Clone", "status": "complete", "result": {"cloneID": 1}})]
+    assert api.rekey_job(7) is None
+
+
+@pytest.mark.parametrize(
+    ("result", "member"),
+    [
+        ({"status": "running"}, "resultType"),
+        ({"resultType": REKEY}, "status"),
+        (RUNNING | {"status": "paused"}, "status"),
+        (COMPLETE, "result"),
+        (COMPLETE | {"result": {"newKey": NEW}}, "keyToDecommission"),
+        (COMPLETE | {"result": {"newKey": {}, "keyToDecommission": OLD}}, "keyManagementType"),
+        (COMPLETE | {"result": {"newKey": NEW, "keyToDecommission": OLD | {"keyID": None}}}, "keyID"),
+        (COMPLETE | {"result": {"newKey": NEW | {"keyProviderID": "x"}, "keyToDecommission": OLD}}, "keyProviderID"),
+    ],
+)
+def test_job_unusable(server: TlsServer, api: ElementApi, result: object, member: str) -> None:
+    server.script = [answering(result)]
+    with pytest.raises(errors.ClusterUnavailable, match=f"GetAsyncResult.*: {member} is not"):
+        api.rekey_job(7)
+
+
+def test_job_poll_refused(server: TlsServer, api: ElementApi) -> None:
+    server.script = [failing("xUnknownAPIMethod")]
+    with pytest.raises(errors.ElementApiError) as caught:
+        api.rekey_job(7)
+    assert caught.value.name == "xUnknownAPIMethod"
+
+
+# --- times
+
+NOON = datetime(2026, 1, 2, 12, 0, 0, 250_000, tzinfo=UTC)
+
+
+def created(api: ElementApi) -> datetime | None:
+    key = api.encryption().master_key
+    assert key is not None
+    return key.key_created_time
+
+
+@pytest.mark.parametrize(
+    ("stamp", "expected"),
+    [
+        ("2026-01-02T10:00:00Z", datetime(2026, 1, 2, 10, tzinfo=UTC)),
+        ("2026-01-02T10:00:00.660275Z", datetime(2026, 1, 2, 10, 0, 0, 660_275, tzinfo=UTC)),
+        ("2026-01-02T10:00:00.660275123Z", datetime(2026, 1, 2, 10, 0, 0, 660_275, tzinfo=UTC)),
+        ("2026-01-02T12:30:00+02:30", datetime(2026, 1, 2, 10, tzinfo=UTC)),
+        ("2026-01-02T10:00:00", datetime(2026, 1, 2, 10, tzinfo=UTC)),
+        ("yesterday", None),
+        ("", None),
+        (1767348000, None),
+        (None, None),
+        ("0001-01-01T00:00:00+14:00", None),
+    ],
+)
+def test_time_formats(server: TlsServer, connect: Connect, stamp: object, expected: datetime | None) -> None:
+    server.script = [answering({"state": "enabled", "masterKeyInfo": OLD | {"keyCreatedTime": stamp}})]
+    assert created(connect(server)) == expected
+
+
+@pytest.mark.parametrize(
+    ("ahead", "correction"),
+    [
+        (timedelta(0), timedelta(0)),
+        (timedelta(seconds=0.7), timedelta(0)),
+        (timedelta(seconds=-0.2), timedelta(0)),
+        # NOON is a quarter past the second; a header means half past it, on average.
+        (timedelta(hours=1), timedelta(hours=1, seconds=0.25)),
+        (timedelta(hours=-1), timedelta(hours=-1, seconds=0.25)),
+    ],
+)
+def test_cluster_times_are_put_on_our_clock(
+    server: TlsServer, connect: Connect, ahead: timedelta, correction: timedelta
+) -> None:
+    server.clock = lambda: NOON + ahead
+    server.script = [
+        answering({"state": "enabled", "masterKeyInfo": OLD | {"keyCreatedTime": "2026-01-02T11:00:00.5Z"}})
+    ]
+    assert (
+        created(connect(server, clock=lambda: NOON)) == datetime(2026, 1, 2, 11, 0, 0, 500_000, tzinfo=UTC) - correction
+    )
+
+
+def test_the_last_known_offset_holds_without_a_date(server: TlsServer, connect: Connect) -> None:
+    stamped = answering({"state": "enabled", "masterKeyInfo": OLD | {"keyCreatedTime": "2026-01-02T11:00:00Z"}})
+    server.script = [stamped] * 3
+    api = connect(server, clock=lambda: NOON)
+    assert created(api) == datetime(2026, 1, 2, 11, tzinfo=UTC)
+    server.clock = lambda: NOON + timedelta(hours=1)
+    corrected = created(api)
+    assert corrected == datetime(2026, 1, 2, 9, 59, 59, 750_000, tzinfo=UTC)
+    server.clock = None
+    assert created(api) == corrected

@@ -1,0 +1,214 @@
+"""Whom the client talks to: bundles, pins, names, and what a refused certificate says."""
+
+from __future__ import annotations
+
+import hashlib
+import socket
+import ssl
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import pytest
+import trustme
+
+from element_rekey import errors
+from tests.unit.element_api.conftest import tls_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from element_rekey.ports import ElementCluster
+    from tests.unit.element_api.conftest import Connect, Serve
+    from tests.unit.element_api.tls_server import Exchange, TlsServer
+
+    Present = Callable[[trustme.LeafCert], TlsServer]
+
+LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
+
+
+def info(exchange: Exchange) -> None:
+    exchange.result({"clusterInfo": {"uuid": "u", "name": "A"}})
+
+
+def fingerprint(certificate: trustme.LeafCert) -> str:
+    der = ssl.PEM_cert_to_DER_cert(certificate.cert_chain_pems[0].bytes().decode())
+    return hashlib.sha256(der).hexdigest()
+
+
+def pem(certificate: trustme.LeafCert) -> str:
+    return certificate.cert_chain_pems[0].bytes().decode()
+
+
+@pytest.fixture(scope="module")
+def stranger() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture(scope="module")
+def own(stranger: trustme.CA) -> trustme.LeafCert:
+    """As Element ships them: signed by nobody we know, for no name of use, and expired."""
+    return stranger.issue_cert("solidfire.invalid", not_before=datetime(2019, 1, 1, tzinfo=UTC), not_after=LONG_AGO)
+
+
+@pytest.fixture
+def present(serve: Serve) -> Present:
+    def start(certificate: trustme.LeafCert) -> TlsServer:
+        server = serve(tls_of(certificate))
+        server.otherwise = info
+        return server
+
+    return start
+
+
+def refusal(api: ElementCluster, server: TlsServer) -> str:
+    """Both kinds of call are refused for the same reason, and the server has seen neither."""
+    whys = []
+    for call in (api.identity, lambda: api.rekey(None, None)):
+        with pytest.raises(errors.ElementRekeyError) as caught:
+            call()
+        assert type(caught.value) is errors.CertificateRefused
+        whys.append(str(caught.value))
+    assert server.seen == []
+    assert whys[0] == whys[1]
+    return whys[0]
+
+
+def test_bundle(server: TlsServer, connect: Connect) -> None:
+    server.otherwise = info
+    assert connect(server).identity().uuid == "u"
+
+
+def test_bundle_of_the_certificate_itself(ca: trustme.CA, present: Present, connect: Connect) -> None:
+    certificate = ca.issue_cert("127.0.0.1")
+    server = present(certificate)
+    assert connect(server, ca_bundle=pem(certificate)).identity().uuid == "u"
+
+
+@pytest.mark.parametrize(
+    ("names", "until", "why"),
+    [
+        (["127.0.0.1"], LONG_AGO, "expired"),
+        (["127.0.0.2"], None, "127.0.0.1"),
+        (["other.example"], None, "127.0.0.1"),
+    ],
+)
+def test_bundle_refuses(
+    ca: trustme.CA, present: Present, connect: Connect, names: list[str], until: datetime | None, why: str
+) -> None:
+    certificate = ca.issue_cert(*names, not_before=datetime(2019, 1, 1, tzinfo=UTC), not_after=until)
+    server = present(certificate)
+    said = refusal(connect(server), server)
+    assert why in said
+    assert fingerprint(certificate) in said
+
+
+def test_bundle_refuses_a_stranger(stranger: trustme.CA, present: Present, connect: Connect) -> None:
+    certificate = stranger.issue_cert("127.0.0.1")
+    server = present(certificate)
+    assert fingerprint(certificate) in refusal(connect(server), server)
+
+
+def test_the_common_name_is_no_name(ca: trustme.CA, present: Present, connect: Connect) -> None:
+    server = present(ca.issue_cert("a@example.com", common_name="localhost"))
+    assert "localhost" in refusal(connect(server, mvip=f"localhost:{server.port}"), server)
+
+
+def test_public_authorities_do_not_know_the_test_ca(server: TlsServer, connect: Connect) -> None:
+    refusal(connect(server, ca_bundle=""), server)
+
+
+def test_public_authorities(
+    server: TlsServer, connect: Connect, ca_bundle: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    authorities = tmp_path / "public.pem"
+    authorities.write_text(ca_bundle)
+    monkeypatch.setattr("element_rekey.transport.DEFAULT_CA_BUNDLE_PATH", str(authorities))
+    server.otherwise = info
+    assert connect(server, ca_bundle="").identity().uuid == "u"
+
+
+def test_a_bundle_stands_alone(
+    ca: trustme.CA, stranger: trustme.CA, server: TlsServer, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with ca.cert_pem.tempfile() as public:  # what requests would add, if it were let
+        monkeypatch.setattr("requests.adapters.DEFAULT_CA_BUNDLE_PATH", public)
+        refusal(connect(server, ca_bundle=stranger.cert_pem.bytes().decode()), server)
+
+
+def test_a_certificate_that_is_not_shown_again(ca: trustme.CA, present: Present, connect: Connect) -> None:
+    server = present(ca.issue_cert("127.0.0.2"))
+
+    def once(raw: socket.socket, _: object) -> None:
+        if server.connections > 1:
+            raw.shutdown(socket.SHUT_RDWR)
+
+    server.before_handshake = once
+    with pytest.raises(errors.CertificateRefused, match="fingerprint is not available"):
+        connect(server).identity()
+
+
+@pytest.mark.parametrize(("names", "server_name"), [(["mvip.example"], "mvip.example"), (["10.1.2.3"], "10.1.2.3")])
+def test_server_name(ca: trustme.CA, present: Present, connect: Connect, names: list[str], server_name: str) -> None:
+    server = present(ca.issue_cert(*names))
+    assert server.tls is not None
+    asked: list[str | None] = []
+    server.tls.sni_callback = lambda _socket, name, _context: asked.append(name)
+    assert connect(server, server_name=server_name).identity().uuid == "u"
+    assert asked == [None if server_name[0] == "1" else server_name]
+
+
+def test_server_name_refuses_the_address(server: TlsServer, connect: Connect) -> None:
+    assert "mvip.example" in refusal(connect(server, server_name="mvip.example"), server)
+
+
+@pytest.mark.parametrize("spell", [str, str.upper, lambda digits: ":".join(digits[i : i + 2] for i in range(0, 64, 2))])
+def test_pin(own: trustme.LeafCert, present: Present, connect: Connect, spell: Callable[[str], str]) -> None:
+    server = present(own)
+    api = connect(server, ca_bundle="", certificate_fingerprint=spell(fingerprint(own)))
+    assert api.identity().uuid == "u"
+
+
+def test_pin_refuses_before_anything_is_sent(own: trustme.LeafCert, present: Present, connect: Connect) -> None:
+    server = present(own)
+    said = refusal(connect(server, ca_bundle="", certificate_fingerprint="0" * 64), server)
+    assert fingerprint(own) in said
+    assert "certificateFingerprint" in said
+
+
+def test_bundle_and_pin_must_both_hold(
+    ca: trustme.CA, own: trustme.LeafCert, present: Present, connect: Connect
+) -> None:
+    good = ca.issue_cert("127.0.0.1")
+    elsewhere = ca.issue_cert("127.0.0.2")
+    server = present(good)
+    assert connect(server, certificate_fingerprint=fingerprint(good)).identity().uuid == "u"
+    server = present(good)
+    assert "certificateFingerprint" in refusal(connect(server, certificate_fingerprint="0" * 64), server)
+    for certificate in (own, elsewhere):
+        server = present(certificate)
+        refusal(connect(server, certificate_fingerprint=fingerprint(certificate)), server)
+
+
+@pytest.mark.parametrize("pinned", [False, True])
+def test_a_certificate_swapped_between_calls(
+    ca: trustme.CA, stranger: trustme.CA, present: Present, connect: Connect, *, pinned: bool
+) -> None:
+    first = ca.issue_cert("127.0.0.1")
+    second = stranger.issue_cert("127.0.0.1")
+    server = present(first)
+    api = connect(server, ca_bundle="", certificate_fingerprint=fingerprint(first)) if pinned else connect(server)
+    api.identity()
+    server.tls = tls_of(second)
+    with pytest.raises(errors.CertificateRefused, match=fingerprint(second)):
+        api.rekey(None, None)
+    assert server.methods == ["GetClusterInfo"]
+
+
+def test_old_protocols_are_refused(server: TlsServer, connect: Connect) -> None:
+    assert server.tls is not None
+    server.tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    with pytest.warns(DeprecationWarning, match="TLSv1_1"):
+        server.tls.maximum_version = ssl.TLSVersion.TLSv1_1
+    with pytest.raises(errors.ClusterUnavailable):
+        connect(server).identity()

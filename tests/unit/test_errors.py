@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from element_rekey import errors
+from element_rekey.errors import ElementApiError, ElementRekeyError
+
+ROOT = Path(__file__).parents[2]
+MACHINES = sorted((ROOT / "statemachines").glob("*.asl.json"))
+
+
+def tree(error: type[ElementRekeyError] = ElementRekeyError, depth: int = 0) -> Iterator[tuple[int, str]]:
+    yield depth, error.__name__
+    for child in error.__subclasses__():
+        yield from tree(child, depth + 1)
+
+
+def drawn() -> Iterator[tuple[int, str]]:
+    assert errors.__doc__
+    for line in errors.__doc__.splitlines():
+        branch = re.match(r"    ((?:[│ ]   )*(?:[├└]── )?)([A-Z]\w+)", line)
+        if branch:
+            yield len(branch[1]) // 4, branch[2]
+
+
+CLASSES = [getattr(errors, name) for _, name in tree()]
+
+
+def test_the_drawn_tree_is_the_real_one() -> None:
+    assert list(drawn()) == list(tree())
+    assert len(CLASSES) > 20
+
+
+@pytest.mark.parametrize("error", CLASSES)
+def test_every_error_says_what_to_do_next(error: type[ElementRekeyError]) -> None:
+    told = str(error("It happened.", cluster="prod-a"))
+    assert told == f"Cluster prod-a: It happened. Next: {error.next_step}"
+    assert error.next_step.endswith((".", "examples."))
+    if not error.__subclasses__():
+        assert error.next_step != ElementRekeyError.next_step, "a leaf has a next step of its own"
+
+
+def test_an_error_without_a_cluster_does_not_name_one() -> None:
+    assert str(ElementRekeyError("It happened.")).startswith("It happened. Next: ")
+
+
+def test_an_error_of_the_api_keeps_the_name_the_cluster_gave_it() -> None:
+    error = ElementApiError("GetClusterInfo was answered with xUnknownAPIMethod.", name="xUnknownAPIMethod")
+    assert error.name == "xUnknownAPIMethod"
+    assert ElementApiError("It happened.").name == ""
+
+
+def retried(machine: Path) -> set[str]:
+    def found(value: object) -> Iterator[str]:
+        if isinstance(value, dict):
+            if "IntervalSeconds" in value:
+                yield from value["ErrorEquals"]
+            for member in value.values():
+                yield from found(member)
+        elif isinstance(value, list):
+            for item in value:
+                yield from found(item)
+
+    return set(found(json.loads(machine.read_text())))
+
+
+@pytest.mark.parametrize("machine", MACHINES, ids=lambda path: path.name)
+def test_every_error_a_state_machine_retries_exists(machine: Path) -> None:
+    names = retried(machine)
+    assert names
+    ours = {name for name in names if "." not in name}  # AWS names have one
+    assert ours <= {error.__name__ for error in CLASSES}
+
+
+def test_the_errors_marked_as_retried_are_those_the_rotation_retries() -> None:
+    assert errors.__doc__
+    marked = set(re.findall(r"(\w+) +[^\n]*\(retried", errors.__doc__))
+    ours = {name for name in retried(ROOT / "statemachines" / "rotate_master_key.asl.json") if "." not in name}
+    assert ours == marked

@@ -1,0 +1,123 @@
+"""Moto's interpreter of state machines under virtual time, with functions that are called in this process.
+
+Everything that reaches into moto is in here. Its interpreter waits, retries, catches and chooses as it always does;
+only where it would sleep, look at the clock, or call a Lambda, it asks us.
+"""
+
+from __future__ import annotations
+
+import json
+from contextlib import ExitStack, contextmanager
+from functools import lru_cache
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, Protocol
+from unittest.mock import patch
+
+from botocore.exceptions import ClientError
+from moto.awslambda_simple.models import LambdaSimpleBackend
+from moto.stepfunctions.parser import models
+from moto.stepfunctions.parser.asl.component.common.retry import retrier_decl
+from moto.stepfunctions.parser.asl.component.common.timeouts.timeout import EvalTimeoutError
+from moto.stepfunctions.parser.asl.component.state.exec.state_task import lambda_eval_utils
+from moto.stepfunctions.parser.asl.component.state.wait.wait_function.wait_function import WaitFunction
+from moto.stepfunctions.parser.asl.eval.event.event_manager import EventManager
+from moto.stepfunctions.parser.asl.parse.asl_parser import AmazonStateLanguageParser
+from moto.stepfunctions.parser.backend.execution import BaseExecutionWorkerCommunication, Execution
+from moto.stepfunctions.parser.backend.execution_worker import ExecutionWorker
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.workflow.clock import VirtualTime
+
+CONFIG: Any = {"stepfunctions": {"execute_state_machine": True}, "lambda": {"use_docker": False}}
+
+_parse = lru_cache(maxsize=8)(AmazonStateLanguageParser.parse)  # a parsed definition holds no state
+_client = lru_cache(maxsize=8)(lambda_eval_utils.boto_client_for)
+
+
+class FunctionFailed(Exception):
+    """The function itself ended badly: what Lambda puts into its answer for an exception, a crash or a time-out."""
+
+    def __init__(self, error_type: str, message: str) -> None:
+        super().__init__(error_type)
+        self.answer = {"errorType": error_type, "errorMessage": message}
+
+
+class Functions(Protocol):
+    """Whoever stands in for Lambda."""
+
+    def invoke(self, arn: str, event: Any) -> Any:  # noqa: ANN401 - JSON
+        """The function's answer. Raises FunctionFailed, or what ``lambda_error`` and ``task_timeout`` give."""
+
+    def ended(self, arn: str) -> None:
+        """An execution came to its end."""
+
+
+def lambda_error(code: str) -> ClientError:
+    """An error of the Lambda service, which the state machine sees as ``Lambda.<code>``."""
+    answer: Any = {
+        "Error": {"Code": code, "Message": "said Lambda"},
+        "ResponseMetadata": {"HTTPStatusCode": 500, "RequestId": "0"},
+    }
+    return ClientError(answer, "Invoke")
+
+
+def task_timeout() -> TimeoutError:
+    """The task's TimeoutSeconds passed; the state machine sees ``States.Timeout``."""
+    error: TimeoutError = EvalTimeoutError()
+    return error
+
+
+@contextmanager
+def virtual_interpreter(time: VirtualTime, functions: Functions) -> Iterator[None]:
+    """Have moto's state machines run under ``time``, in ``time.run()``, and call ``functions``."""
+
+    def invoke(
+        _backend: LambdaSimpleBackend, name: str, _qualifier: str, body: Any, _headers: Any, response_headers: Any
+    ) -> bytes:
+        try:
+            answer = functions.invoke(name, json.loads(body))
+        except FunctionFailed as failure:
+            response_headers["x-amz-function-error"] = "Unhandled"
+            answer = failure.answer
+        return json.dumps(answer).encode()
+
+    def details(execution: Execution) -> Any:
+        known = plain_details(execution)
+        started = execution.start_date.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        return type(known)(known.arn, known.name, known.role_arn, known.inpt, started)
+
+    def terminated(communication: BaseExecutionWorkerCommunication) -> None:
+        plain_terminated(communication)
+        functions.ended(communication.execution.exec_arn)
+
+    plain_details = Execution.get_start_execution_details
+    plain_terminated = BaseExecutionWorkerCommunication.terminated
+    now = SimpleNamespace(datetime=SimpleNamespace(now=lambda tz: time().astimezone(tz)), timezone=models.datetime.timezone)
+    with ExitStack() as patches:
+        for target, name, replacement in (
+            (WaitFunction, "_wait_interval", lambda _self, env, wait_seconds: time.sleep(wait_seconds)),
+            (retrier_decl, "time", SimpleNamespace(sleep=time.sleep)),
+            (models, "datetime", now),
+            (EventManager, "_get_current_timestamp", staticmethod(lambda: time())),
+            (Execution, "get_start_execution_details", details),
+            (BaseExecutionWorkerCommunication, "terminated", terminated),
+            (ExecutionWorker, "start", lambda worker: time.begin(worker._execution_logic)),  # noqa: SLF001
+            (AmazonStateLanguageParser, "parse", staticmethod(_parse)),
+            (lambda_eval_utils, "boto_client_for", lambda service, region, state_credentials: _client(region, service)),
+            (LambdaSimpleBackend, "invoke", invoke),
+        ):
+            patches.enter_context(patch.object(target, name, replacement))
+        yield
+
+
+def abort(execution_arn: str, client: Any) -> None:  # noqa: ANN401 - an untyped part of moto
+    """Stop an execution by hand."""
+    client.stop_execution(executionArn=execution_arn)
+
+
+def time_out(execution_arn: str, account: str, region: str) -> None:
+    """Let the execution's own time limit pass; moto measures that by the machine's clock."""
+    backend = models.stepfunctions_parser_backends[account][region]
+    backend.describe_execution(execution_arn).exec_worker.env.set_timed_out()

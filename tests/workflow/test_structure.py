@@ -1,0 +1,228 @@
+"""The state machine's definition itself: what must hold of its states, whatever runs through them."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from element_rekey import errors
+from element_rekey.edge import LEASE
+from tests.workflow.template import TEMPLATE, default, function_timeout, machine, properties
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+MACHINE = machine()
+STATES: dict[str, Any] = MACHINE["States"]
+TASKS = {name: state for name, state in STATES.items() if state["Type"] == "Task"}
+CHOICES = {name: state for name, state in STATES.items() if state["Type"] == "Choice"}
+ENDS = {name for name, state in STATES.items() if state["Type"] in {"Succeed", "Fail"}}
+FUNCTIONS = {name: state["Parameters"]["FunctionName"].strip("${}") for name, state in TASKS.items()}
+
+WAKING_UP = {"Lambda.ResourceNotReadyException", "Lambda.ENINotReadyException", "Lambda.CodeArtifactUserPendingException"}
+OTHER_AWS_ERRORS = {
+    "Lambda.ServiceException",
+    "Lambda.AWSLambdaException",
+    "Lambda.SdkClientException",
+    "Lambda.ClientExecutionTimeoutException",
+    "Lambda.TooManyRequestsException",
+    "Lambda.Unknown",
+    "Runtime.ExitError",
+    "Sandbox.Timedout",
+    "States.Timeout",
+    "States.ALL",
+}
+PLAIN_PATH = re.compile(r"\$\$?(\.[A-Za-z][A-Za-z0-9]*)*")
+COMMON_FIELDS = {
+    "Task": {"Resource", "Parameters", "OutputPath", "TimeoutSeconds", "Retry", "Catch", "Next"},
+    "Pass": {"Parameters", "Next"},
+    "Choice": {"Choices", "Default"},
+    "Wait": {"SecondsPath", "Next"},
+    "Succeed": {"OutputPath"},
+    "Fail": {"Error", "Cause", "ErrorPath", "CausePath"},
+}
+
+
+def next_states(state: dict[str, Any]) -> Iterator[str]:
+    """Where a state can lead."""
+    if "Next" in state:
+        yield state["Next"]
+    if "Default" in state:
+        yield state["Default"]
+    for choice in state.get("Choices", []):
+        yield choice["Next"]
+    for catcher in state.get("Catch", []):
+        yield catcher["Next"]
+
+
+def reachable(start: str, without: str = "") -> set[str]:
+    """Every state that can follow, on paths that do not enter ``without``."""
+    found: set[str] = set()
+    todo = [start]
+    while todo:
+        name = todo.pop()
+        if name not in found and name != without:
+            found.add(name)
+            todo += next_states(STATES[name])
+    return found
+
+
+def seconds(retrier: dict[str, Any]) -> float:
+    """How long a retrier goes on, not counting the attempts themselves."""
+    wait, total = float(retrier.get("IntervalSeconds", 1)), 0.0
+    for _ in range(retrier.get("MaxAttempts", 3)):
+        total += min(wait, retrier.get("MaxDelaySeconds", wait))
+        wait *= retrier.get("BackoffRate", 2.0)
+    return total
+
+
+def retriers() -> list[Any]:
+    """Every retrier with its task, for tests that look at each."""
+    return [
+        pytest.param(name, retrier, id=f"{name}-{retrier['ErrorEquals'][0]}")
+        for name, task in TASKS.items()
+        for retrier in task["Retry"]
+    ]
+
+
+def every_path(value: object) -> Iterator[str]:
+    """Every reference path in a state."""
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            if isinstance(inner, str) and (name.endswith((".$", "Path")) or name == "Variable"):
+                yield inner
+            else:
+                yield from every_path(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from every_path(inner)
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_every_task_has_a_time_limit_retries_and_a_way_out(name: str) -> None:
+    task = TASKS[name]
+
+    assert task["TimeoutSeconds"] > 0
+    assert task["Retry"]
+    assert [catcher["ErrorEquals"] for catcher in task["Catch"]] == [["States.ALL"]]
+    assert task["Catch"][0]["ResultPath"] == "$.error"
+
+
+@pytest.mark.parametrize("name", CHOICES)
+def test_every_choice_has_a_default_and_looks_only_at_what_is_there(name: str) -> None:
+    choice = CHOICES[name]
+
+    assert choice["Default"]
+    for rule in choice["Choices"]:
+        guard, test = rule["And"]
+        assert guard == {"Variable": test["Variable"], "IsPresent": True}
+
+
+def test_every_state_can_be_reached_and_exists() -> None:
+    assert reachable(MACHINE["StartAt"]) == set(STATES)
+
+
+def test_nothing_ends_before_its_outcome_is_published() -> None:
+    assert reachable("StartRekey", without="PublishOutcome") & ENDS == set()
+
+
+def test_only_a_failure_to_publish_ends_without_an_outcome() -> None:
+    assert [name for name, state in STATES.items() if "OutcomeNotPublished" in set(next_states(state))] == [
+        "PublishOutcome"
+    ]
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_every_task_outlasts_a_function_that_has_to_wake_up(name: str) -> None:
+    (waking,) = [one for one in TASKS[name]["Retry"] if set(one["ErrorEquals"]) & WAKING_UP]
+
+    assert set(waking["ErrorEquals"]) == WAKING_UP
+    assert seconds(waking) >= 180
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_every_task_outlasts_passing_troubles_of_lambda(name: str) -> None:
+    (passing,) = [one for one in TASKS[name]["Retry"] if "Lambda.Unknown" in one["ErrorEquals"]]
+
+    assert set(passing["ErrorEquals"]) == OTHER_AWS_ERRORS - {"States.ALL"}
+    assert seconds(passing) >= 106
+
+
+@pytest.mark.parametrize(("name", "retrier"), retriers())
+def test_every_error_named_in_a_retry_is_one_of_ours_or_of_aws(name: str, retrier: dict[str, Any]) -> None:
+    assert name
+    for error in retrier["ErrorEquals"]:
+        ours = getattr(errors, error, None)
+        assert error in WAKING_UP | OTHER_AWS_ERRORS or issubclass(ours, errors.ElementRekeyError)
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_no_error_is_named_in_two_retries_of_a_task(name: str) -> None:
+    named = [error for retrier in TASKS[name]["Retry"] for error in retrier["ErrorEquals"]]
+
+    assert len(named) == len(set(named))
+
+
+def test_what_the_tree_of_errors_calls_retried_is_what_is_retried() -> None:
+    told = set(re.findall(r"── (\w+)[^\n]*\(retried", errors.__doc__ or ""))
+    retried = {error for task in TASKS.values() for retrier in task["Retry"] for error in retrier["ErrorEquals"]}
+
+    assert told == retried - WAKING_UP - OTHER_AWS_ERRORS
+
+
+@pytest.mark.parametrize(("name", "retrier"), retriers())
+def test_an_error_is_retried_for_longer_than_an_ambiguous_rekey_needs_to_settle(
+    name: str, retrier: dict[str, Any]
+) -> None:
+    needs_settling = {"RekeyOutcomeUnknown", "LedgerConflict", "Lambda.Unknown"} & set(retrier["ErrorEquals"])
+
+    assert name
+    assert not needs_settling or seconds(retrier) > default("SettlingSeconds")
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_a_function_gives_up_before_its_task_does_and_long_before_its_rekey_counts_as_settled(name: str) -> None:
+    assert function_timeout(FUNCTIONS[name]) < TASKS[name]["TimeoutSeconds"]
+    assert function_timeout(FUNCTIONS[name]) < default("SettlingSeconds")
+
+
+@pytest.mark.parametrize(("name", "retrier"), retriers())
+def test_a_lock_outlasts_every_retry(name: str, retrier: dict[str, Any]) -> None:
+    assert seconds(retrier) + function_timeout(FUNCTIONS[name]) < LEASE.total_seconds()
+
+
+def test_the_whole_execution_may_take_longer_than_the_longest_deadline() -> None:
+    longest = TEMPLATE["Parameters"]["DeadlineMinutes"]["MaxValue"] * 60
+
+    assert MACHINE["TimeoutSeconds"] > longest + LEASE.total_seconds()
+
+
+@pytest.mark.parametrize("name", STATES)
+def test_a_state_uses_only_what_all_engines_understand_alike(name: str) -> None:
+    state = STATES[name]
+
+    assert set(state) - {"Type", "Comment"} <= COMMON_FIELDS[state["Type"]]
+    for path in every_path(state):
+        assert PLAIN_PATH.fullmatch(path), path
+    assert "States." not in str({key: value for key, value in state.items() if key not in {"Retry", "Catch", "Comment"}})
+
+
+def test_the_machine_says_nothing_of_a_query_language() -> None:
+    assert set(MACHINE) == {"Comment", "StartAt", "TimeoutSeconds", "States"}
+
+
+def test_the_rule_passes_on_every_ending_that_no_catch_sees() -> None:
+    rule = properties("InterruptedExecutionRule")
+
+    assert set(rule["EventPattern"]["detail"]["status"]) == {"FAILED", "TIMED_OUT", "ABORTED"}
+    assert rule["EventPattern"]["source"] == ["aws.states"]
+    assert [target["Arn"] for target in rule["Targets"]] == [{"!GetAtt": "PublishOutcomeFunction.Arn"}]
+    assert all("DeadLetterConfig" in target for target in rule["Targets"])
+
+
+def test_every_function_of_the_machine_is_in_the_template() -> None:
+    given = properties("RotateMasterKey")["DefinitionSubstitutions"]
+
+    assert {given[name]["!GetAtt"] for name in FUNCTIONS.values()} == {f"{name}.Arn" for name in FUNCTIONS.values()}
