@@ -80,6 +80,15 @@ class Standing:
         return key.key_created_time if key else None
 
 
+@dataclass(frozen=True, slots=True)
+class FleetClosed:
+    """A closed fleet run, how its clusters stand, and whether this call told of it; otherwise an earlier one did."""
+
+    run: FleetRun
+    after: tuple[Standing, ...]
+    told_now: bool
+
+
 def select(
     settings: FleetSettings, execution: Execution, request: FleetRequest, registered: Iterable[Registered]
 ) -> FleetRun:
@@ -200,9 +209,7 @@ def standings(ports: Ports, settings: FleetSettings, run: FleetRun) -> tuple[Sta
     return tuple(Standing(one, found.get(ids[one.cluster])) for one in run.selected)
 
 
-def summarize_fleet(
-    ports: Ports, settings: FleetSettings, ending: FleetEnding
-) -> tuple[FleetRun, tuple[Standing, ...]]:
+def summarize_fleet(ports: Ports, settings: FleetSettings, ending: FleetEnding) -> FleetClosed:
     """Close a fleet run and publish its summary, once for each execution.
 
     Rests on ``sns:Publish``; safe to repeat. Raises LedgerConflict and AwsCallFailed.
@@ -211,14 +218,14 @@ def summarize_fleet(
     run = ports.ledger.fleet_run(ending.execution.id) or FleetRun(ending.execution, ending.request)
     after = standings(ports, settings, run)
     if run.notified_at:
-        return run, after
+        return FleetClosed(run, after, told_now=False)
     if run.publishing_until and now < run.publishing_until:
         raise LedgerConflict("Another invocation is publishing this summary.")
     if run.ended_at is None:
         run = replace(run, failure=ending.failure or shortfall(run, after), ended_at=now)
     run = ports.ledger.save_fleet_run(replace(run, publishing_until=now + ports.settings.settling))
     ports.topic.publish_summary(run, after)
-    return ports.ledger.save_fleet_run(replace(run, notified_at=ports.clock())), after
+    return FleetClosed(ports.ledger.save_fleet_run(replace(run, notified_at=ports.clock())), after, told_now=True)
 
 
 def shortfall(run: FleetRun, after: Iterable[Standing]) -> Failure | None:

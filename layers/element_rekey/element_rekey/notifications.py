@@ -120,8 +120,10 @@ def _lines(told: Notification) -> Iterable[str]:
     if told.error:
         yield f"What happened: {told.error}. {told.cause}"
         yield f"What to do:    {told.next_step}"
+        if told.detail:
+            yield f"Last seen:     {told.detail}"
         yield ""
-    if told.detail:
+    elif told.detail:
         yield told.detail
         yield ""
     for label, key in (

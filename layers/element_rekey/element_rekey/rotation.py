@@ -73,6 +73,14 @@ class Ending:
     failure: Failure | None  # None where no error was caught
 
 
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """A closed rotation, and whether this call told of it; otherwise an earlier one did."""
+
+    rotation: Rotation
+    told_now: bool
+
+
 Planned: TypeAlias = Start | Follow | Satisfied | CoolingDown | Refuse
 Decision: TypeAlias = Planned | Unsettled
 
@@ -169,7 +177,7 @@ def check_status(ports: Ports, execution: Execution) -> Step:
             assert_never(verdict)
 
 
-def publish_outcome(ports: Ports, ending: Ending) -> Rotation:
+def publish_outcome(ports: Ports, ending: Ending) -> Closed:
     """Close the rotation in the ledger, free its lock and publish it, once for each execution.
 
     Rests on ``sns:Publish``. Safe to repeat and to run twice at the same time: the first to write closes it, a second
@@ -187,10 +195,10 @@ def publish_outcome(ports: Ports, ending: Ending) -> Rotation:
         rotation = ports.ledger.save(replace(rotation, publishing_until=now + ports.settings.settling))
     if rotation.cluster:
         ports.ledger.release_lock(rotation.cluster, execution.id, _keep_until(ports, rotation))
-    if rotation.notified_at is None:
-        ports.topic.publish(rotation)
-        rotation = ports.ledger.save(replace(rotation, notified_at=ports.clock()))
-    return rotation
+    if rotation.notified_at:
+        return Closed(rotation, told_now=False)
+    ports.topic.publish(rotation)
+    return Closed(ports.ledger.save(replace(rotation, notified_at=ports.clock())), told_now=True)
 
 
 def conclude(rotation: Rotation, failure: Failure | None) -> tuple[Outcome, Failure | None]:
@@ -222,13 +230,17 @@ def _observe(ports: Ports, cluster: ElementCluster, request: Request) -> Observa
     faults = cluster.faults()
     encryption = cluster.encryption()
     handle = encryption.rekey_async_result_id
+    job = cluster.rekey_job(handle) if handle is not None else None
+    if job and job.complete:  # perhaps since the look before, which showed the key it replaced
+        encryption = cluster.encryption()
+        job = job if encryption.rekey_async_result_id == handle else None
     return Observation(
         at=ports.clock(),
         identity=identity,
         memory=ports.ledger.memory(request.cluster),
         version=version,
         encryption=encryption,
-        job=cluster.rekey_job(handle) if handle is not None else None,
+        job=job,
         faults=faults,
         provider=_provider(cluster, request, encryption.master_key),
     )

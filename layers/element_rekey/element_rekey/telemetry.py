@@ -68,6 +68,7 @@ def measure_outcome(rotation: Rotation, now: datetime) -> None:
         age = round(_seconds(key.key_created_time, now) / _DAY, 2)
         with single_metric(name="KeyAgeDays", unit=MetricUnit.NoUnit, value=age) as metric:
             metric.add_dimension("Cluster", rotation.cluster)
+    metrics.flush_metrics()
 
 
 def _seconds(begin: datetime, end: datetime) -> float:
@@ -92,3 +93,4 @@ def measure_fleet(run: FleetRun, after: Sequence[Standing], now: datetime) -> No
     oldest = oldest_key_age_days(after, now)
     if oldest is not None and run.request and run.request.clusters is None:
         metrics.add_metric("OldestKeyAgeDays", MetricUnit.NoUnit, oldest)
+    metrics.flush_metrics()
