@@ -16,7 +16,7 @@ export SAM_CLI_TELEMETRY := 0
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help rotate up test lint lint-python lint-template lint-machines lint-words bench locks clean
+.PHONY: help rotate up test lint lint-python lint-types lint-template lint-machines lint-words bench locks clean
 
 help:  ## List the targets
 	@sed -n 's/^\([a-z][a-z-]*\):.*  ## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
@@ -30,11 +30,13 @@ up: .venv/.ready  ## Keep the application and simulated clusters running, to dri
 test: .venv/.ready .venv-sdk/.ready  ## All tests, with the coverage of layers/ and functions/; options: ARGS="-k name"
 	@$(DEV)/python -m pytest --numprocesses=$(WORKERS) --dist=loadgroup $(if $(ARGS),$(ARGS),--cov --cov-report=term)
 
-lint: lint-python lint-template lint-machines lint-words  ## Every gate that runs nothing
+lint: lint-python lint-types lint-template lint-machines lint-words  ## Every gate that runs nothing
 
 lint-python: .venv/.ready
 	@$(DEV)/ruff check .
 	@$(DEV)/ruff format --check .
+
+lint-types: .venv/.ready
 	@$(DEV)/mypy $(SOURCES)
 
 lint-template: .venv/.ready .venv-sam/.ready
@@ -53,8 +55,8 @@ lint-machines: node_modules/.ready
 lint-words:
 	@! grep -nE '^--|://|"resolved"' requirements/*.txt layers/element_rekey/requirements.txt .npmrc
 	@! grep -nE '"resolved"' package-lock.json
-	@! grep -rnIE '\<(TO[D]O|FIX[M]E|XX[X])\>' --include='*.py' --include='*.yaml' --include='*.json' --include='*.md' \
-	  functions layers local tests bench docs statemachines schemas events template.yaml README.md
+	@! grep -rnIwE 'TO[D]O|FIX[M]E|XX[X]' --include='*.py' --include='*.yaml' --include='*.json' --include='*.md' \
+	  $(wildcard functions layers local tests bench docs statemachines schemas events template.yaml *.md)
 
 bench: .venv/.ready  ## Measure; options: ARGS="..."
 	@$(DEV)/python -m bench $(ARGS)
@@ -77,7 +79,7 @@ define environment
 	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "$(PYTHON) has no venv module: install it (Debian and Ubuntu: apt install python3-venv)" >&2; exit 1; }
 	@echo "Preparing $(@D) (once, $(1)) ..." >&2
 	@$(PYTHON) -m venv --clear $(@D) >&2
-	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check $(2) >&2
+	@$(@D)/bin/python -m pip install -qq --disable-pip-version-check $(2) >&2
 	@touch $@
 endef
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from botocore.exceptions import ClientError
+
 from local.packaging import package
 
 if TYPE_CHECKING:
@@ -89,17 +91,21 @@ def deploy(aws: Aws, parameters: Mapping[str, str] | None = None, template: Path
     aws.s3.create_bucket(Bucket=BUCKET)
     body = package(template, BUCKET, lambda key, content: aws.s3.put_object(Bucket=BUCKET, Key=key, Body=content))
     aws.s3.put_object(Bucket=BUCKET, Key="template.json", Body=body.encode())
-    change_set = aws.cloudformation.create_change_set(
-        StackName=STACK_NAME,
-        ChangeSetName="deploy",
-        ChangeSetType="CREATE",
-        TemplateURL=f"{aws.endpoint_url}/{BUCKET}/template.json",
-        Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in (parameters or {}).items()],
-        Capabilities=["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"],
-    )["Id"]
-    settle("the change set", lambda: change_set_status(aws, change_set))
-    aws.cloudformation.execute_change_set(ChangeSetName=change_set)
-    settle("the stack", lambda: stack_status(aws))
+    try:
+        change_set = aws.cloudformation.create_change_set(
+            StackName=STACK_NAME,
+            ChangeSetName="deploy",
+            ChangeSetType="CREATE",
+            TemplateURL=f"{aws.endpoint_url}/{BUCKET}/template.json",
+            Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in (parameters or {}).items()],
+            Capabilities=["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"],
+        )["Id"]
+        settle("the change set", lambda: change_set_status(aws, change_set))
+        aws.cloudformation.execute_change_set(ChangeSetName=change_set)
+        settle("the stack", lambda: stack_status(aws))
+    except ClientError as error:
+        reason = error.response["Error"].get("Message", str(error)).rstrip(".")
+        raise DeploymentFailed(f"The template could not be deployed: {reason}.") from error
     stack = aws.cloudformation.describe_stacks(StackName=STACK_NAME)["Stacks"][0]
     outputs = {item["OutputKey"]: item["OutputValue"] for item in stack.get("Outputs", [])}
     resources = aws.cloudformation.list_stack_resources(StackName=STACK_NAME)["StackResourceSummaries"]

@@ -24,4 +24,4 @@ def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
     request = fleet_request_of(event["input"], ALARM_PREFIX)
     run = begin_fleet(PORTS, SETTINGS, execution_of(event), request)
     log_selection(run)
-    return {**event, **orders(SETTINGS, run, request)}
+    return {"execution": event["execution"], **orders(SETTINGS, run, request)}

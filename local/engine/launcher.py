@@ -73,7 +73,8 @@ def end_with_parent() -> None:
     """Watch standard input; at its end nothing of this process group, nor its temporary folder, stays."""
 
     def watch() -> None:
-        sys.stdin.buffer.read()
+        while os.read(0, 1):  # not sys.stdin: its lock would be in the way of an interpreter that exits
+            pass
         shutil.rmtree(tempfile.gettempdir(), ignore_errors=True)
         os.killpg(0, signal.SIGKILL)  # the launcher was started as the leader of its own group
 

@@ -35,9 +35,7 @@ def traces(everything: Everything) -> Iterator[tuple[str, str]]:
 def test_no_trace_holds_a_password(everything: Everything) -> None:
     passwords = {everything.set_up.simulator[name].password for name in SCENARIOS} | {WRONG_PASSWORD}
     tokens = {base64.b64encode(f"rekey:{password}".encode()).decode() for password in passwords}
-    found = [
-        where for where, text in traces(everything) for secret in passwords | tokens if secret in text
-    ]
+    found = [where for where, text in traces(everything) for secret in passwords | tokens if secret in text]
     assert found == []
 
 

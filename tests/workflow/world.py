@@ -13,7 +13,7 @@ from collections import Counter
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from functools import partial
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
@@ -70,7 +70,7 @@ class World:
     def __init__(self, time: VirtualTime, simulator: Simulator) -> None:
         self.time = time
         self.simulator = simulator
-        self.clients = {name: boto3.client(name, region_name=REGION) for name in _SERVICES}  # type: ignore[call-overload]
+        self.clients = {name: _client(name) for name in _SERVICES}
         self.calls: Counter[str] = Counter()
         self.failures: list[tuple[str, str, str]] = []
         """Each invocation that ended with an error: function, name of the error, message."""
@@ -274,6 +274,11 @@ class World:
         self.machine_arn: str = made["stateMachineArn"]
         for running in self.simulator:
             self.register(running.name, running.registration())
+
+
+@lru_cache
+def _client(service: str) -> Any:  # noqa: ANN401 - one of many
+    return boto3.client(service, region_name=REGION)  # type: ignore[call-overload]  # any of the services below
 
 
 _SERVICES = ("dynamodb", "sns", "sqs", "secretsmanager", "stepfunctions")

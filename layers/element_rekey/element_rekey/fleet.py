@@ -38,7 +38,8 @@ TAG_MAX_KEY_AGE = "element-rekey:max-key-age-days"
 TAG_PREFIX = "element-rekey:"
 ANY_NUMBER = 1_000_000  # of failures tolerated: more than there can be clusters
 LONGEST_KEY_AGE_DAYS = 3650
-LARGEST_STATE = 250_000  # bytes; Step Functions takes 262,144, and the input and the execution are in there, too
+LARGEST_STATE = 250_000  # bytes; Step Functions takes 262,144, and the execution is in there, too
+LARGEST_RECORD = 380_000  # bytes; DynamoDB takes 409,600, and how the run ended is still to be added
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,7 @@ class FleetEnding:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """One selected cluster after the run; no ``rotation``: its execution was not begun."""
+    """One selected cluster after the run; no ``rotation``: its execution left no record, so it changed nothing."""
 
     selected: Selected
     rotation: Rotation | None
@@ -72,6 +73,13 @@ class Standing:
     def succeeded(self) -> bool:
         """Whether nobody has to do anything about it."""
         return bool(self.rotation and self.rotation.outcome and self.rotation.outcome.succeeded)
+
+    @property
+    def outcome(self) -> str:
+        """How its rotation ended, or that it did not end, or that it was not begun."""
+        if self.rotation is None:
+            return "NotBegun"
+        return self.rotation.outcome.value if self.rotation.outcome else "NotEnded"
 
     @property
     def key_made(self) -> datetime | None:
@@ -92,7 +100,10 @@ class FleetClosed:
 def select(
     settings: FleetSettings, execution: Execution, request: FleetRequest, registered: Iterable[Registered]
 ) -> FleetRun:
-    """The clusters a run rotates, and those it had to refuse, by name. Raises RequestInvalid for a canary not there."""
+    """The clusters a run rotates, and those it had to refuse, by name.
+
+    Raises RequestInvalid for a canary not there, ClusterNotRegistered where there is nothing at all to rotate.
+    """
     known = {one.cluster: one for one in registered}
     wanted = sorted(known) if request.clusters is None else sorted(set(request.clusters))
     selected: list[Selected] = []
@@ -105,6 +116,8 @@ def select(
             selected.append(_select_one(settings, execution, request, known[cluster]))
         except RegistrationInvalid as error:
             refused.append(_refuse(cluster, error))
+    if not wanted:
+        raise ClusterNotRegistered("No cluster is registered.")
     if request.canary and request.canary not in {one.cluster for one in selected}:
         raise RequestInvalid(f"canary: {request.canary} is not among the clusters of this run.")
     selected.sort(key=lambda one: (one.cluster != request.canary, one.not_before, one.cluster))
@@ -122,10 +135,12 @@ def _select_one(
     if request.trigger is Trigger.SCHEDULE:
         max_age = round(_max_key_age(settings, registered).total_seconds())
         begin += settings.spread * (int(sha256(cluster.encode()).hexdigest()[:8], 16) / 0x100000000)
-    return Selected(cluster, f"{cluster[:24]}-{digest[:24]}", begin, max_age)
+    name = cluster[:24].replace(".", "-")  # an execution whose name has a dot is not logged
+    return Selected(cluster, f"{name}-{digest[:24]}", begin, max_age)
 
 
 def _max_key_age(settings: FleetSettings, registered: Registered) -> timedelta:
+    max_key_age = settings.max_key_age
     for tag, value in registered.tags:
         if not tag.startswith(TAG_PREFIX):
             continue
@@ -133,8 +148,8 @@ def _max_key_age(settings: FleetSettings, registered: Registered) -> timedelta:
             raise RegistrationInvalid(f"Tag {tag} is unknown; known is {TAG_MAX_KEY_AGE}.")
         if not (value.isascii() and value.isdigit() and 1 <= int(value) <= LONGEST_KEY_AGE_DAYS):
             raise RegistrationInvalid(f"Tag {tag}: expected a whole number of days from 1 to {LONGEST_KEY_AGE_DAYS}.")
-        return timedelta(days=int(value))
-    return settings.max_key_age
+        max_key_age = timedelta(days=int(value))
+    return max_key_age
 
 
 def _refuse(cluster: str, error: ClusterNotRegistered | RegistrationInvalid) -> Refused:
@@ -174,10 +189,15 @@ def orders(settings: FleetSettings, run: FleetRun, request: FleetRequest) -> dic
         **canary,
         "items": items,
     }
-    size = len(json.dumps(given))
+    size = _size(given)
     if size > LARGEST_STATE:
         raise RequestInvalid(f"clusters: {len(items)} make a state of {size} bytes, more than Step Functions carries.")
     return given
+
+
+def _size(value: object) -> int:
+    """In bytes, as JSON."""
+    return len(json.dumps(value, ensure_ascii=False).encode())
 
 
 def _item(execution: Execution, selected: Selected, shared_after: datetime | None) -> dict[str, Any]:
@@ -193,12 +213,17 @@ def _item(execution: Execution, selected: Selected, shared_after: datetime | Non
 def begin_fleet(ports: Ports, settings: FleetSettings, execution: Execution, request: FleetRequest) -> FleetRun:
     """Select and write down. A repeated step finds what it wrote, whatever was registered since.
 
-    Rests on ``secretsmanager:ListSecrets``. Raises AwsCallFailed, LedgerConflict.
+    Rests on ``secretsmanager:ListSecrets``. Raises what ``select`` and ``orders`` do, AwsCallFailed, LedgerConflict.
     """
     known = ports.ledger.fleet_run(execution.id)
     if known:
         return known
-    return ports.ledger.save_fleet_run(select(settings, execution, request, ports.clusters.registered()))
+    run = select(settings, execution, request, ports.clusters.registered())
+    orders(settings, run, request)  # more than a state can carry is refused before anything is written down
+    size = _size(encode(run))
+    if size > LARGEST_RECORD:
+        raise RequestInvalid(f"clusters: their names make a record of {size} bytes, more than DynamoDB carries.")
+    return ports.ledger.save_fleet_run(run)
 
 
 def standings(ports: Ports, settings: FleetSettings, run: FleetRun) -> tuple[Standing, ...]:
@@ -239,8 +264,7 @@ def shortfall(run: FleetRun, after: Iterable[Standing]) -> Failure | None:
 
 def outcome_counts(run: FleetRun, after: Iterable[Standing]) -> dict[str, int]:
     """How many clusters came to which outcome; those refused and those not begun have counts of their own."""
-    counts = {outcome.value: 0 for outcome in Outcome} | {"Refused": len(run.refused), "NotBegun": 0}
+    counts = {outcome.value: 0 for outcome in Outcome} | {"Refused": len(run.refused), "NotEnded": 0, "NotBegun": 0}
     for one in after:
-        outcome = one.rotation.outcome if one.rotation else None
-        counts[outcome.value if outcome else "NotBegun"] += 1
+        counts[one.outcome] += 1
     return {name: count for name, count in counts.items() if count}

@@ -79,7 +79,7 @@ def summary_of(run: FleetRun, after: Sequence[Standing]) -> Summary:
     """The summary of a closed fleet run."""
     request, failure = run.request, run.failure
     started, ended = run.execution.started_at, run.ended_at
-    rotated = [one.selected.cluster for one in after if _outcome(one) in {Outcome.ROTATED, Outcome.FOLLOWED}]
+    rotated = [one.selected.cluster for one in after if one.outcome in {Outcome.ROTATED, Outcome.FOLLOWED}]
     keys = sorted(_key_lines(after, ended or started), key=lambda line: line.due_at)
     return Summary(
         schema=SUMMARY_SCHEMA,
@@ -112,10 +112,6 @@ def oldest_key_age_days(after: Iterable[Standing], now: datetime) -> float | Non
     return max((_days(now - one.key_made) for one in after if one.key_made), default=None)
 
 
-def _outcome(standing: Standing) -> Outcome | None:
-    return standing.rotation.outcome if standing.rotation else None
-
-
 def _days(age: timedelta) -> float:
     return round(max(0.0, age / timedelta(days=1)), 2)
 
@@ -134,8 +130,7 @@ def _attention(run: FleetRun, after: Iterable[Standing]) -> Iterable[ClusterLine
         if not one.succeeded:
             failure = one.rotation.failure if one.rotation else None
             cause = failure.cause[:_CAUSE_LENGTH] if failure else ""
-            outcome = _outcome(one) or "NotBegun"
-            yield ClusterLine(one.selected.cluster, outcome, failure.error if failure else "", cause)
+            yield ClusterLine(one.selected.cluster, one.outcome, failure.error if failure else "", cause)
 
 
 def _summary_headline(run: FleetRun, after: Sequence[Standing], rotated: int) -> str:

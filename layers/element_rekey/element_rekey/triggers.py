@@ -23,6 +23,7 @@ ALL = "all"  # in place of a cluster's name: every registered cluster
 
 _FAULT = re.compile(r"[A-Za-z][A-Za-z0-9]{0,63}")
 _LONGEST_TEXT = 512
+_MOST_AT_ONCE = 1000
 
 _INTERRUPTED: Mapping[str, type[ElementRekeyError]] = {
     "ABORTED": ExecutionAborted,
@@ -79,14 +80,20 @@ def fleet_request_of(value: object, alarm_prefix: str) -> FleetRequest:
     return _checked_fleet(value)
 
 
-def _checked_fleet(value: object) -> FleetRequest:
+def _checked_fleet(value: object, where: str = "", named: Mapping[str, str] | None = None) -> FleetRequest:
+    """A request that came from ``where`` in an event; its members have other names there as ``named`` says."""
     try:
         request = decode(FleetRequest, value)
     except CodecError as error:
-        raise RequestInvalid(f"{error}.") from None
+        raise _invalid(f"{error}.", where, named or {}) from None
     for problem in _fleet_problems(request):
-        raise RequestInvalid(problem)
+        raise _invalid(problem, where, named or {})
     return request
+
+
+def _invalid(what: str, where: str, named: Mapping[str, str]) -> RequestInvalid:
+    member, _, problem = what.partition(":")
+    return RequestInvalid(f"{named.get(member, where + member)}:{problem}")
 
 
 def _fleet_problems(request: FleetRequest) -> Iterator[str]:
@@ -95,8 +102,8 @@ def _fleet_problems(request: FleetRequest) -> Iterator[str]:
             yield f"clusters[{index}]: expected the name of a registered cluster."
     if request.clusters == ():
         yield "clusters: expected at least one; leave it out for every registered cluster."
-    if request.max_concurrency is not None and request.max_concurrency < 1:
-        yield "maxConcurrency: expected a number from 1 up."
+    if request.max_concurrency is not None and not 1 <= request.max_concurrency <= _MOST_AT_ONCE:
+        yield f"maxConcurrency: expected a number from 1 to {_MOST_AT_ONCE}."
     if request.tolerated_failures is not None and request.tolerated_failures < 0:
         yield "toleratedFailures: expected a number from 0 up."
     if request.trigger is Trigger.SCHEDULE and request.key_created_after:
@@ -129,23 +136,36 @@ def _alarm_request(event: Mapping[str, Any], prefix: str) -> FleetRequest:
         target = name.removeprefix(prefix)
     if not target:
         raise RequestInvalid(f"detail.alarmName: expected {prefix}<cluster>, {prefix}all, or the tag {ALARM_TAG}.")
-    return _checked_fleet(
-        {
-            **({} if target == ALL else {"clusters": [target]}),
-            "trigger": Trigger.ALARM.value,
-            "reason": f"alarm {name}"[:_LONGEST_TEXT],
-            "keyCreatedAfter": state.get("timestamp"),
-        }
-    )
+    given = {
+        **({} if target == ALL else {"clusters": [target]}),
+        "trigger": Trigger.ALARM.value,
+        "reason": f"alarm {name}"[:_LONGEST_TEXT],
+        "keyCreatedAfter": _given(state, "timestamp", "detail.state."),
+    }
+    member = "detail.alarmName" if target == name.removeprefix(prefix) else f"detail.alarmTags.{ALARM_TAG}"
+    return _checked_fleet(given, named={"clusters[0]": member, "keyCreatedAfter": "detail.state.timestamp"})
 
 
 def _report_request(event: Mapping[str, Any]) -> FleetRequest:
     """A "Key Compromise Reported" of our own source: its detail is a fleet request that names a reason."""
     detail = dict(_object(event, "detail"))
-    reported_at = detail.pop("reportedAt", event.get("time"))
+    reported_at = detail.pop("reportedAt", None) or _given(event, "time")
     if not detail.get("reason"):
         raise RequestInvalid("detail.reason: missing; a report needs one.")
-    return _checked_fleet({**detail, "trigger": Trigger.ALARM.value, "keyCreatedAfter": reported_at})
+    for member in _REPORT_DECIDES & detail.keys():
+        raise RequestInvalid(f"detail.{member}: not in a report, which is urgent and asks for a key made after it.")
+    given = {**detail, "trigger": Trigger.ALARM.value, "keyCreatedAfter": reported_at}
+    return _checked_fleet(given, "detail.", {"keyCreatedAfter": "detail.reportedAt"})
+
+
+_REPORT_DECIDES = frozenset({"trigger", "keyCreatedAfter"})
+
+
+def _given(value: Mapping[str, Any], member: str, where: str = "") -> object:
+    """A member without which an event says nothing about when."""
+    if value.get(member) is None:
+        raise RequestInvalid(f"{where}{member}: missing.")
+    return value[member]
 
 
 def _object(value: Mapping[str, Any], member: str, where: str = "") -> Mapping[str, Any]:
@@ -195,6 +215,8 @@ def failure_of(name: str, cause: str) -> Failure:
         wrapped = None
     if isinstance(wrapped, dict) and "errorMessage" in wrapped:
         cause = str(wrapped["errorMessage"])
+    if name.startswith("States."):  # reserved: a Fail state may not end with it
+        name, cause = ExecutionBroken.__name__, f"{name} {cause}".strip()
     known = _errors().get(name, ExecutionBroken)
     return Failure(name or ExecutionBroken.__name__, cause.removesuffix(f" Next: {known.next_step}"), known.next_step)
 

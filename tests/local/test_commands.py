@@ -1,0 +1,190 @@
+"""``python -m local``: what it prints, its exit status, and that nothing of it stays, whatever ends it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from local.aws import connect
+from local.rotate import FAILING_PHASES
+from local.simulator import ClusterSpec, Simulator
+from tests.local.processes import Command, eventually_gone
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+QUICK = ("--rekey-seconds", "1")
+SLOW = ("--rekey-seconds", "60")
+STATEMENT = "local: The embedded AWS engine ended unexpectedly: killed by SIGKILL.\n"
+
+
+def test_json_is_all_there_is_on_standard_output(tmp_path: Path) -> None:
+    with Command(tmp_path, "rotate", "--json", "--reason", "because", *QUICK) as command:
+        status, out, err = command.end()
+    told = json.loads(out)
+    assert (status, told["outcome"], told["reason"]) == (0, "Rotated", "because")
+    assert "CheckStatus" in err
+    assert command.left_behind() == []
+
+
+def test_narration_without_a_terminal_is_plain_lines(tmp_path: Path) -> None:
+    with Command(tmp_path, "rotate", "--external", *QUICK) as command:
+        status, out, err = command.end()
+    assert (status, err) == (0, "")
+    assert "\x1b" not in out
+    for words in ("StartRekey", "Key before", "Key after", "External, provider 15", "Cost", "Rotated:"):
+        assert words in out
+
+
+def test_dry_run_that_would_rotate_is_a_success(tmp_path: Path) -> None:
+    with Command(tmp_path, "rotate", "--dry-run", "--json") as command:
+        status, out, _ = command.end()
+    assert (status, json.loads(out)["outcome"]) == (0, "Planned")
+
+
+def test_failed_rotation_is_no_success(tmp_path: Path) -> None:
+    with Command(tmp_path, "rotate", "--fail", FAILING_PHASES[0], *QUICK) as command:
+        status, out, _ = command.end()
+    assert status == 1
+    assert "RekeyFailed" in out
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [(), ("rotate", "--fail", "NoSuchPhase"), ("rotate", "--rekey-seconds", "0"), ("up", "--wait-scale", "2")],
+)
+def test_usage_error(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    with Command(tmp_path, *arguments) as command:
+        status, out, err = command.end()
+    assert (status, out) == (2, "")
+    assert "usage:" in err
+
+
+THEIRS = {
+    "AWS_PROFILE": "no-such-profile",
+    "AWS_ENDPOINT_URL": "http://127.0.0.1:9",
+    "AWS_REGION": "eu-central-1",
+    "AWS_USE_FIPS_ENDPOINT": "true",
+    "AWS_CA_BUNDLE": "/no/such/bundle.pem",
+    "REQUESTS_CA_BUNDLE": "/no/such/bundle.pem",
+    "SSL_CERT_FILE": "/no/such/bundle.pem",
+    "HTTP_PROXY": "http://127.0.0.1:9",
+    "HTTPS_PROXY": "http://127.0.0.1:9",
+    "http_proxy": "http://127.0.0.1:9",
+    "https_proxy": "http://127.0.0.1:9",
+}
+
+
+def test_two_at_the_same_time_one_of_them_among_hostile_settings(tmp_path: Path) -> None:
+    folders = [tmp_path / "one", tmp_path / "two"]
+    for folder in folders:
+        folder.mkdir()
+    arguments = ("rotate", "--json", *QUICK)
+    with Command(folders[0], *arguments) as one, Command(folders[1], *arguments, **THEIRS) as two:
+        results = [one.end(), two.end()]
+    assert [status for status, _, _ in results] == [0, 0], results
+    assert len({json.loads(out)["newKey"]["keyID"] for _, out, _ in results}) == 2
+    assert [list(folder.iterdir()) for folder in folders] == [[], []]
+
+
+def interrupt_group(command: Command) -> None:
+    os.killpg(command.process.pid, signal.SIGINT)
+
+
+def interrupt(command: Command) -> None:
+    command.process.send_signal(signal.SIGINT)
+
+
+def interrupt_thrice(command: Command) -> None:
+    for _ in range(3):
+        command.process.send_signal(signal.SIGINT)
+
+
+def terminate(command: Command) -> None:
+    command.process.terminate()
+
+
+def kill_engine(command: Command) -> None:
+    os.kill(command.engine(), signal.SIGKILL)
+
+
+@pytest.mark.parametrize(
+    ("how", "status", "words"),
+    [
+        (interrupt_group, 130, ""),
+        (interrupt, 130, ""),
+        (interrupt_thrice, 130, ""),
+        (terminate, 143, ""),
+        (kill_engine, 1, STATEMENT),
+    ],
+)
+def test_rotation_cut_short_leaves_nothing(
+    tmp_path: Path, how: Callable[[Command], None], status: int, words: str
+) -> None:
+    with Command(tmp_path, "rotate", *SLOW) as command:
+        command.read_until("StartRekey")
+        engine = command.engine()
+        how(command)
+        ended, _, err = command.end()
+    assert (ended, err) == (status, words)
+    assert eventually_gone(engine)
+    assert command.left_behind() == []
+
+
+def test_nothing_outlives_a_command_that_was_killed(tmp_path: Path) -> None:
+    with Command(tmp_path, "rotate", *SLOW) as command:
+        command.read_until("StartRekey")
+        engine = command.engine()
+        command.process.kill()
+        command.end()
+    assert eventually_gone(engine)
+    assert [name for name in command.left_behind() if name.startswith("element-rekey")] == []
+
+
+@pytest.mark.parametrize("how", [interrupt_group, terminate])
+def test_up_says_where_everything_is_until_it_is_stopped(tmp_path: Path, how: Callable[[Command], None]) -> None:
+    with Command(tmp_path, "up", "--clusters", "2") as command:
+        told = command.first_line()
+        engine = command.engine()
+        how(command)
+        status, rest, err = command.end()
+    assert (status, rest, err) == (0, "", "")
+    assert [cluster["name"] for cluster in told["clusters"]] == ["cluster-1", "cluster-2"]
+    assert eventually_gone(engine)
+    assert command.left_behind() == []
+
+
+def test_up_tells_when_the_engine_dies(tmp_path: Path) -> None:
+    with Command(tmp_path, "up") as command:
+        command.first_line()
+        kill_engine(command)
+        status, _, err = command.end()
+    assert (status, err) == (1, STATEMENT)
+    assert command.left_behind() == []
+
+
+def test_anybody_can_drive_it_and_register_a_cluster_of_their_own(tmp_path: Path) -> None:
+    own = ClusterSpec(name="mine", rekey_seconds=0.5)
+    with Simulator([own]) as simulator, Command(tmp_path, "up", "--wait-scale", "0.02") as command:
+        told = command.first_line()
+        aws = connect(told["endpointUrl"])
+        aws.secretsmanager.create_secret(
+            Name=f"{told['secretPrefix']}/mine", SecretString=json.dumps(simulator["mine"].registration())
+        )
+        aws.stepfunctions.start_execution(
+            stateMachineArn=told["stateMachineArns"]["RotateMasterKey"], input=json.dumps({"cluster": "mine"})
+        )
+        published = receive(aws.sqs, told["queueUrl"])
+        assert (published["cluster"], published["outcome"]) == ("mine", "Rotated")
+        assert aws.dynamodb.describe_table(TableName=told["tableName"])["Table"]["TableStatus"] == "ACTIVE"
+        assert aws.sns.get_topic_attributes(TopicArn=told["topicArn"])["Attributes"]["TopicArn"] == told["topicArn"]
+
+
+def receive(sqs: Any, queue_url: str) -> dict[str, Any]:  # noqa: ANN401 - an SQS client
+    answer = sqs.receive_message(QueueUrl=queue_url, WaitTimeSeconds=20)
+    return dict(json.loads(answer["Messages"][0]["Body"]))

@@ -1,0 +1,693 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from element_rekey.errors import (
+    ClusterFaultsBlock,
+    ClusterIdentityChanged,
+    ElementRekeyError,
+    EncryptionDisabled,
+    KeyAgeUnknown,
+    KeyProviderUnusable,
+    RekeyFailed,
+    RotationNotProven,
+    UpgradePending,
+)
+from element_rekey.model import (
+    ClusterFault,
+    ClusterMemory,
+    ElementError,
+    EncryptionState,
+    KeyManagementType,
+    KeyProvider,
+    MasterKey,
+    Observation,
+    ProviderCheck,
+    RekeyJob,
+    Request,
+    Trigger,
+)
+from element_rekey.planning import (
+    ATTEMPTS,
+    CLOCK_TOLERANCE,
+    FAULTS_BLOCKING_ALWAYS,
+    FAULTS_BLOCKING_EXTERNAL,
+    FAULTS_BLOCKING_ROUTINE,
+    CoolingDown,
+    Demand,
+    Ended,
+    Follow,
+    Refuse,
+    Replan,
+    Satisfied,
+    Start,
+    Unsettled,
+    Waiting,
+    demand_of,
+    ended_with_error,
+    judge,
+    made_at,
+    next_wait,
+    plan,
+    settle,
+)
+from tests.fakes import NOW
+from tests.unit.samples import (
+    DAY,
+    HOUR,
+    MINUTE,
+    UUID,
+    change,
+    demand,
+    done,
+    external,
+    following,
+    intent,
+    key,
+    running,
+    seen,
+)
+
+SECOND = timedelta(seconds=1)
+SETTLING = timedelta(minutes=2)
+BROKEN = ElementError("xAssumed", "Out of entropy.")
+YOUNG = key("key-1", NOW - DAY)
+OLD = key("key-0", NOW - 400 * DAY)
+
+
+def refused(verdict: object) -> ElementRekeyError:
+    assert isinstance(verdict, Refuse)
+    return verdict.error
+
+
+# --- demand ---
+
+
+def test_by_hand_the_key_has_to_be_made_after_the_execution_began() -> None:
+    asked = demand_of(Request("prod-a"), NOW)
+    assert asked.made_after == NOW
+    assert not asked.needs_age
+    assert not asked.urgent
+    assert asked.cool_down == timedelta()
+
+
+def test_a_schedule_demands_a_key_of_an_age_and_so_needs_to_know_it() -> None:
+    asked = demand_of(Request("prod-a", trigger=Trigger.SCHEDULE, key_created_after=NOW - 90 * DAY), NOW)
+    assert asked.made_after == NOW - 90 * DAY
+    assert asked.needs_age
+    assert not asked.urgent
+
+
+def test_an_alarm_is_urgent_and_keeps_its_cool_down() -> None:
+    request = Request("prod-a", trigger=Trigger.ALARM, key_created_after=NOW - HOUR, cool_down_seconds=3600)
+    asked = demand_of(request, NOW)
+    assert (asked.made_after, asked.urgent, asked.cool_down) == (NOW - HOUR, True, HOUR)
+
+
+def test_force_overrides_the_cool_down_and_an_unknown_age() -> None:
+    request = Request("prod-a", force=True, reason="audit", key_created_after=NOW - DAY, cool_down_seconds=3600)
+    asked = demand_of(request, NOW)
+    assert asked.cool_down == timedelta()
+    assert not asked.needs_age
+
+
+def test_the_rest_of_a_request_reaches_the_demand() -> None:
+    request = Request(
+        "prod-a",
+        key_management_type=KeyManagementType.EXTERNAL,
+        key_provider_id=15,
+        ignore_faults=("nodeOffline",),
+        accept_cluster_uuid="new",
+    )
+    asked = demand_of(request, NOW)
+    assert (asked.key_management_type, asked.key_provider_id) == (KeyManagementType.EXTERNAL, 15)
+    assert asked.ignore_faults == {"nodeOffline"}
+    assert asked.accept_cluster_uuid == "new"
+
+
+@pytest.mark.parametrize(
+    ("kind", "provider", "current", "fits"),
+    [
+        (None, None, OLD, True),
+        (None, None, external(), True),
+        (KeyManagementType.INTERNAL, None, OLD, True),
+        (KeyManagementType.INTERNAL, None, external(), False),
+        (KeyManagementType.EXTERNAL, 15, external(provider=15), True),
+        (KeyManagementType.EXTERNAL, 15, external(provider=16), False),
+        (KeyManagementType.EXTERNAL, 15, OLD, False),
+    ],
+)
+def test_a_key_is_of_the_kind_asked_for_by_type_and_provider(
+    kind: KeyManagementType | None, provider: int | None, current: MasterKey, *, fits: bool
+) -> None:
+    assert demand(key_management_type=kind, key_provider_id=provider).of_kind(current) is fits
+
+
+# --- plan ---
+
+LONG_DONE = replace(done(OLD, key("key-x")), create_time=NOW - 400 * DAY)
+
+PLANS: list[tuple[str, Demand, Observation, object]] = [
+    ("old key", demand(), seen(OLD), Start(OLD, None, None)),
+    ("young key", demand(), seen(YOUNG), Satisfied(NOW - DAY)),
+    ("exactly as old as demanded is too old", demand(made_after=NOW - DAY), seen(YOUNG), Start(YOUNG, None, None)),
+    (
+        "a kind that is not asked for is replaced however young",
+        demand(key_management_type=KeyManagementType.EXTERNAL, key_provider_id=15),
+        seen(YOUNG),
+        Start(YOUNG, KeyManagementType.EXTERNAL, 15),
+    ),
+    ("a running job is followed", demand(), seen(OLD, handle=7, job=running()), "follow"),
+    ("a running job is followed though the key is young", demand(), seen(YOUNG, handle=7, job=running()), "follow"),
+    ("an unreadable job is followed", demand(), seen(OLD, handle=7), "follow"),
+    ("a finished job is not", demand(), seen(OLD, handle=7, job=LONG_DONE), Start(OLD, None, None)),
+    ("an unknown age counts as old by hand", demand(needs_age=False), seen(key(made=None)), "start"),
+    ("cooling down", demand(made_after=NOW, cool_down=2 * DAY), seen(YOUNG), CoolingDown(NOW + DAY)),
+    ("cooled down", demand(made_after=NOW, cool_down=DAY), seen(YOUNG), Start(YOUNG, None, None)),
+    ("met goes before cooling down", demand(cool_down=2 * DAY), seen(YOUNG), Satisfied(NOW - DAY)),
+    ("a remembered cluster", demand(), seen(OLD, memory=ClusterMemory(UUID)), Start(OLD, None, None)),
+    (
+        "a replaced cluster that a person accepted",
+        demand(accept_cluster_uuid=UUID),
+        seen(OLD, memory=ClusterMemory("another")),
+        Start(OLD, None, None),
+    ),
+]
+
+
+@pytest.mark.parametrize(("asked", "state", "expected"), [case[1:] for case in PLANS], ids=[case[0] for case in PLANS])
+def test_plan(asked: Demand, state: Observation, expected: object) -> None:
+    decision = plan(asked, state)
+    if expected == "follow":
+        assert isinstance(decision, Follow)
+        assert (decision.following.async_handle, decision.following.own) == (7, False)
+        assert decision.following.since == NOW
+        assert decision.following.baseline_key == state.encryption.master_key
+    elif expected == "start":
+        assert isinstance(decision, Start)
+    else:
+        assert decision == expected
+
+
+@pytest.mark.parametrize(
+    ("state", "error", "said"),
+    [
+        (seen(memory=ClusterMemory("another")), ClusterIdentityChanged, f"as cluster {UUID}; remembered is another"),
+        (seen(enabled=False), EncryptionDisabled, "not enabled"),
+        (seen(key(made=None)), KeyAgeUnknown, "key-0"),
+        (seen(pending="12.9.1"), UpgradePending, "12.9.1"),
+        (seen(provider=ProviderCheck(15)), KeyProviderUnusable, "no KMIP key provider with keyProviderID 15"),
+        (seen(provider=ProviderCheck(15, KeyProvider(15, "a"))), KeyProviderUnusable, "has no key server"),
+        (
+            seen(provider=ProviderCheck(15, KeyProvider(15, "a", (1,)), BROKEN)),
+            KeyProviderUnusable,
+            "fails its test with xAssumed: Out of entropy.",
+        ),
+        (seen(faults=(ClusterFault("ensembleDegraded", "error"),)), ClusterFaultsBlock, "ensembleDegraded"),
+    ],
+)
+def test_an_unfit_cluster_is_refused_with_what_to_mend(
+    state: Observation, error: type[ElementRekeyError], said: str
+) -> None:
+    refusal = refused(plan(demand(), state))
+    assert type(refusal) is error
+    assert said in refusal.what
+
+
+def test_encryption_without_a_master_key_is_refused() -> None:
+    state = replace(seen(), encryption=EncryptionState(enabled=True))
+    assert isinstance(refused(plan(demand(), state)), EncryptionDisabled)
+
+
+def test_a_usable_provider_is_used() -> None:
+    asked = demand(key_management_type=KeyManagementType.EXTERNAL, key_provider_id=15)
+    state = seen(OLD, provider=ProviderCheck(15, KeyProvider(15, "a", (1,))))
+    assert plan(asked, state) == Start(OLD, KeyManagementType.EXTERNAL, 15)
+
+
+def test_a_satisfied_demand_does_not_care_whether_the_cluster_is_fit_for_a_rekey() -> None:
+    assert isinstance(plan(demand(), seen(YOUNG, pending="12.9.1")), Satisfied)
+
+
+def test_a_handle_that_never_shows_its_job_can_be_disregarded_but_no_other() -> None:
+    assert isinstance(plan(demand(), seen(OLD, handle=7), 7), Start)
+    assert isinstance(plan(demand(), seen(OLD, handle=8), 7), Follow)
+
+
+# --- faults ---
+
+
+@pytest.mark.parametrize("code", sorted(FAULTS_BLOCKING_ALWAYS | FAULTS_BLOCKING_ROUTINE))
+@pytest.mark.parametrize("urgent", [False, True])
+def test_an_alarm_goes_ahead_in_spite_of_what_stops_a_routine_rekey_and_says_so(code: str, *, urgent: bool) -> None:
+    decision = plan(demand(urgent=urgent), seen(OLD, faults=(ClusterFault(code, "error"),)))
+    if urgent and code in FAULTS_BLOCKING_ROUTINE:
+        assert decision == Start(OLD, None, None, warnings=(code,))
+    else:
+        assert isinstance(refused(decision), ClusterFaultsBlock)
+
+
+@pytest.mark.parametrize("code", sorted(FAULTS_BLOCKING_EXTERNAL))
+@pytest.mark.parametrize(
+    ("state", "blocks"),
+    [
+        (seen(OLD), False),
+        (seen(external()), True),
+        (seen(OLD, provider=ProviderCheck(15, KeyProvider(15, "a", (1,)))), True),
+    ],
+    ids=["internal to internal", "external in use", "external asked for"],
+)
+def test_faults_of_key_servers_block_only_where_an_external_key_is_replaced_or_made(
+    code: str, state: Observation, *, blocks: bool
+) -> None:
+    decision = plan(demand(urgent=True), replace(state, faults=(ClusterFault(code, "error"),)))
+    if blocks:
+        assert isinstance(refused(decision), ClusterFaultsBlock)
+    else:
+        assert isinstance(decision, Start)
+        assert decision.warnings == (code,)
+
+
+@pytest.mark.parametrize("code", sorted(FAULTS_BLOCKING_ALWAYS | FAULTS_BLOCKING_ROUTINE | FAULTS_BLOCKING_EXTERNAL))
+def test_a_fault_a_person_ignores_becomes_a_warning(code: str) -> None:
+    state = seen(external(), faults=(ClusterFault(code, "error"),))
+    decision = plan(demand(ignore_faults=frozenset({code})), state)
+    assert isinstance(decision, Start)
+    assert decision.warnings == (code,)
+
+
+def test_ignoring_one_fault_does_not_ignore_another_and_each_is_named_once() -> None:
+    faults = tuple(ClusterFault(code, "error") for code in ("upgrade", "nodeOffline", "upgrade", "exception"))
+    refusal = refused(plan(demand(ignore_faults=frozenset({"nodeOffline"})), seen(OLD, faults=faults)))
+    assert refusal.what == "Current faults stand against a rekey: exception, upgrade."
+
+
+def test_a_fault_that_has_no_bearing_is_not_even_a_warning() -> None:
+    assert plan(demand(), seen(OLD, faults=(ClusterFault("driveWearFault", "warning"),))) == Start(OLD, None, None)
+
+
+# --- when a key was made ---
+
+WITNESSED = ClusterMemory(UUID, "key-1", NOW - HOUR)
+
+
+@pytest.mark.parametrize(
+    ("current", "memory", "job", "expected"),
+    [
+        (key("key-1", NOW - DAY), None, None, NOW - DAY),
+        (key("key-1", None), None, None, None),
+        (key("key-1", NOW + CLOCK_TOLERANCE), None, None, NOW + CLOCK_TOLERANCE),
+        (key("key-1", NOW + CLOCK_TOLERANCE + SECOND), None, None, None),
+        (key("key-1", NOW - DAY), WITNESSED, None, NOW - HOUR),
+        (key("key-1", NOW - MINUTE), WITNESSED, None, NOW - MINUTE),
+        (key("key-1", NOW + DAY), WITNESSED, None, NOW - HOUR),
+        (key("key-2", NOW - DAY), WITNESSED, None, NOW - DAY),
+        (key("key-1", None), ClusterMemory(UUID, "key-1"), None, None),
+        (key("key-1", None), None, done(key("key-1"), OLD), NOW - MINUTE),
+        (key("key-1", None), None, done(key("key-2"), OLD), None),
+        (key("key-1", None), None, done(None, OLD), None),
+        (key("key-1", None), None, replace(done(key("key-1"), OLD), create_time=None), None),
+    ],
+)
+def test_when_a_key_was_made_is_told_by_the_best_witness_there_is(
+    current: MasterKey, memory: ClusterMemory | None, job: RekeyJob | None, expected: datetime | None
+) -> None:
+    assert made_at(current, seen(current, memory=memory, job=job)) == expected
+
+
+# --- settling a rekey whose answer was lost ---
+
+
+@pytest.mark.parametrize(
+    ("state", "sent", "expected"),
+    [
+        (seen(OLD, handle=7), intent(), "follow 7"),
+        (seen(OLD, handle=7), intent(baseline_async_result_id=6), "follow 7"),
+        (seen(key("key-1"), handle=6), intent(baseline_async_result_id=6), "follow None"),
+        (seen(key("key-1")), intent(), "follow None"),
+        (seen(OLD, handle=6), intent(baseline_async_result_id=6), "unsettled"),
+        (seen(OLD), intent(), "unsettled"),
+        (seen(OLD), intent(sent_at=NOW - SETTLING + SECOND), "unsettled"),
+        (seen(OLD), intent(sent_at=NOW - SETTLING), "anew"),
+        (seen(OLD), intent(sent_at=NOW - DAY, attempts=ATTEMPTS), "unsettled"),
+        (seen(OLD, handle=7), intent(sent_at=NOW - DAY, attempts=ATTEMPTS), "follow 7"),
+    ],
+)
+def test_settle(state: Observation, sent: Any, expected: str) -> None:  # noqa: ANN401 - an Intent
+    found = settle(sent, state, SETTLING)
+    if expected.startswith("follow"):
+        assert isinstance(found, Follow)
+        assert str(found.following.async_handle) == expected.removeprefix("follow ")
+        assert found.following.own
+        assert found.following.since == sent.sent_at
+        assert found.following.baseline_key == sent.baseline_key
+    else:
+        assert found == (Unsettled() if expected == "unsettled" else None)
+
+
+def test_another_cluster_settles_nothing() -> None:
+    assert isinstance(refused(settle(intent(), seen(uuid="another"), SETTLING)), ClusterIdentityChanged)
+
+
+def test_a_cluster_without_a_key_settles_nothing() -> None:
+    state = replace(seen(), encryption=EncryptionState(enabled=True))
+    assert settle(intent(), state, SETTLING) == Unsettled()
+
+
+# --- judging a followed rekey ---
+
+NEW = key("key-1", NOW)
+
+
+def judged(
+    job: RekeyJob | None,
+    current: MasterKey | None = NEW,
+    listed: int | None = 7,
+    *,
+    asked: Demand | None = None,
+    **changes: Any,  # noqa: ANN401 - members of Following
+) -> Waiting | Ended | Replan | Refuse:
+    state = EncryptionState(enabled=True, master_key=current, rekey_async_result_id=listed)
+    return judge(following(**changes), job, state, asked or demand(), NOW, SETTLING)
+
+
+def test_a_running_job_is_waited_for() -> None:
+    assert judged(running(), OLD) == Waiting()
+
+
+def test_a_completed_job_that_the_state_agrees_with_is_the_proof() -> None:
+    verdict = judged(done(NEW, OLD))
+    assert isinstance(verdict, Ended)
+    assert (verdict.change.old_key, verdict.change.new_key) == (OLD, NEW)
+    assert verdict.change.key_to_decommission == OLD
+    assert verdict.change.own
+    assert verdict.change.job_result_read
+    assert verdict.change.finished_at == NOW - 10 * SECOND
+    assert verdict.change.detected_at == NOW
+    assert verdict.change.job_seconds == 50
+    assert verdict.change.job_error is None
+
+
+def test_a_job_without_times_is_measured_by_our_own() -> None:
+    verdict = judged(replace(done(NEW, OLD), create_time=None, last_update_time=None))
+    assert isinstance(verdict, Ended)
+    assert (verdict.change.finished_at, verdict.change.job_seconds) == (NOW, 60)
+
+
+def test_a_job_whose_times_run_backwards_took_no_time() -> None:
+    verdict = judged(replace(done(NEW, OLD), last_update_time=NOW - HOUR))
+    assert isinstance(verdict, Ended)
+    assert verdict.change.job_seconds == 0
+
+
+def test_the_proof_holds_where_the_next_rekey_is_listed_already() -> None:
+    assert isinstance(judged(done(NEW, OLD), listed=8), Ended)
+
+
+@pytest.mark.parametrize(
+    ("job", "current", "asked", "said"),
+    [
+        (done(None, OLD), NEW, None, "its result does not name both keys"),
+        (done(NEW, None), NEW, None, "its result does not name both keys"),
+        (done(key("key-2"), OLD), NEW, None, "it made key key-2 and current is key-1"),
+        (done(OLD, OLD), OLD, None, "key key-0 was current before it, too"),
+        (done(NEW, key("key-x")), NEW, None, "it retires key-x and not key-0"),
+        (
+            done(NEW, OLD),
+            NEW,
+            demand(key_management_type=KeyManagementType.EXTERNAL, key_provider_id=15),
+            "the key's management is Internal, provider None, not as asked",
+        ),
+    ],
+)
+def test_a_completed_job_that_the_state_contradicts_proves_nothing(
+    job: RekeyJob, current: MasterKey, asked: Demand | None, said: str
+) -> None:
+    refusal = refused(judged(job, current, asked=asked))
+    assert isinstance(refusal, RotationNotProven)
+    assert said in refusal.what
+
+
+def test_a_contradiction_is_explained_by_a_rekey_that_came_after() -> None:
+    assert isinstance(judged(done(NEW, OLD), key("key-2"), listed=8), Replan)
+
+
+def test_a_foreign_job_followed_from_its_middle_may_have_its_new_key_current_already() -> None:
+    verdict = judged(done(NEW, OLD), NEW, own=False, baseline_key=NEW)
+    assert isinstance(verdict, Ended)
+    assert verdict.change.old_key == OLD
+    assert not verdict.change.own
+
+
+def test_a_foreign_job_that_made_another_key_proves_nothing() -> None:
+    assert isinstance(refused(judged(done(key("key-2"), OLD), NEW, own=False)), RotationNotProven)
+
+
+def test_no_master_key_proves_nothing() -> None:
+    assert isinstance(refused(judged(running(), None)), RotationNotProven)
+
+
+def test_our_job_that_failed_before_the_change_of_keys_failed() -> None:
+    refusal = refused(judged(done(None, None, error=BROKEN), OLD))
+    assert isinstance(refusal, RekeyFailed)
+    assert "xAssumed: Out of entropy." in refusal.what
+
+
+def test_a_job_that_failed_after_the_change_of_keys_is_told_with_both() -> None:
+    verdict = judged(done(None, None, error=BROKEN), NEW)
+    assert isinstance(verdict, Ended)
+    assert verdict.change.job_error == BROKEN
+    assert (verdict.change.old_key, verdict.change.new_key) == (OLD, NEW)
+
+
+def test_somebody_elses_failure_is_no_failure_of_ours() -> None:
+    verdict = judged(done(None, None, error=BROKEN), OLD, own=False)
+    assert isinstance(verdict, Replan)
+    assert "xAssumed" in verdict.why
+
+
+def test_a_failure_followed_by_another_rekey_is_looked_at_anew() -> None:
+    assert isinstance(judged(done(None, None, error=BROKEN), NEW, listed=8), Replan)
+
+
+@pytest.mark.parametrize(
+    ("current", "listed", "changes", "expected"),
+    [
+        (OLD, 7, {}, Waiting(unseen=True)),
+        (NEW, 7, {}, Waiting(unseen=True)),
+        (NEW, None, {}, "ended"),
+        (NEW, None, {"async_handle": None}, "ended"),
+        (OLD, None, {}, Waiting(unseen=True)),
+        (OLD, None, {"since": NOW - SETTLING + SECOND}, Waiting(unseen=True)),
+        (OLD, None, {"since": NOW - SETTLING}, "failed"),
+        (OLD, None, {"since": NOW - SETTLING, "own": False}, "replan"),
+    ],
+)
+def test_without_a_readable_job_the_state_decides(
+    current: MasterKey, listed: int | None, changes: dict[str, Any], expected: object
+) -> None:
+    verdict = judged(None, current, listed, **changes)
+    match expected:
+        case "ended":
+            assert isinstance(verdict, Ended)
+            assert not verdict.change.job_result_read
+            assert verdict.change.finished_at == NOW
+            assert verdict.change.job_seconds == 60
+        case "failed":
+            assert isinstance(refused(verdict), RekeyFailed)
+        case "replan":
+            assert isinstance(verdict, Replan)
+        case _:
+            assert verdict == expected
+
+
+def test_a_change_that_ended_well_has_no_error() -> None:
+    assert ended_with_error(change()) is None
+
+
+def test_a_change_that_ended_badly_names_both_keys_and_the_clusters_own_error() -> None:
+    error = ended_with_error(change(job_error=BROKEN))
+    assert error
+    assert error.what == (
+        "Key key-1 is current, but the job that made it ended with xAssumed: Out of entropy. The old key is key-0."
+    )
+
+
+# --- waiting ---
+
+
+@pytest.mark.parametrize(
+    ("age", "left", "seconds"),
+    [
+        (timedelta(), HOUR, 5),
+        (20 * SECOND, HOUR, 5),
+        (60 * SECOND, HOUR, 15),
+        (20 * MINUTE, HOUR, 300),
+        (2 * DAY, HOUR, 300),
+        (20 * MINUTE, MINUTE, 60),
+        (20 * MINUTE, SECOND, 5),
+        (20 * MINUTE, -HOUR, 5),
+    ],
+)
+def test_next_wait(age: timedelta, left: timedelta, seconds: int) -> None:
+    assert next_wait(age, left) == seconds
+
+
+# --- what holds always ---
+
+spans = st.timedeltas(-30 * DAY, 30 * DAY)
+moments = spans.map(lambda span: NOW + span)
+ids = st.sampled_from(["key-0", "key-1", "key-2"])
+kinds = st.sampled_from([(KeyManagementType.INTERNAL, None), (KeyManagementType.EXTERNAL, 15)])
+keys = st.builds(
+    lambda key_id, kind, made: MasterKey(key_id, *kind, made), ids, kinds, st.none() | moments
+)
+jobs = st.builds(
+    RekeyJob,
+    st.just(7),
+    complete=st.booleans(),
+    create_time=st.none() | moments,
+    last_update_time=st.none() | moments,
+    phase=st.just(""),
+    new_key=st.none() | keys,
+    key_to_decommission=st.none() | keys,
+    error=st.none() | st.just(BROKEN),
+)
+memories = st.none() | st.builds(ClusterMemory, st.sampled_from([UUID, "another"]), ids, st.none() | moments)
+states = st.builds(
+    lambda current, enabled, handle, job, memory, pending, codes: replace(
+        seen(enabled=enabled, handle=handle, job=job if handle else None, memory=memory, pending=pending),
+        encryption=EncryptionState(enabled, current, handle),
+        faults=tuple(ClusterFault(code, "error") for code in codes),
+    ),
+    st.none() | keys,
+    st.sampled_from([True, True, True, False]),
+    st.none() | st.just(7),
+    st.none() | jobs,
+    memories,
+    st.sampled_from(["", "", "12.9.1"]),
+    st.lists(st.sampled_from(["upgrade", "nodeOffline", "driveWearFault"]), max_size=2),
+)
+demands = st.builds(
+    lambda kind, **members: Demand(
+        key_management_type=kind[0] if kind else None, key_provider_id=kind[1] if kind else None, **members
+    ),
+    st.none() | kinds,
+    made_after=moments,
+    needs_age=st.booleans(),
+    cool_down=st.timedeltas(timedelta(), 10 * DAY),
+    urgent=st.booleans(),
+    ignore_faults=st.sets(st.sampled_from(["upgrade", "nodeOffline"])).map(frozenset),
+    accept_cluster_uuid=st.sampled_from(["", UUID]),
+)
+intents = st.builds(
+    lambda handle, sent, attempts: intent(baseline_async_result_id=handle, sent_at=sent, attempts=attempts),
+    st.none() | st.sampled_from([6, 7]),
+    moments,
+    st.integers(1, 3),
+)
+
+
+@given(demands, states)
+def test_nothing_is_started_while_a_rekey_runs(asked: Demand, state: Observation) -> None:
+    if state.encryption.rekey_async_result_id and not (state.job and state.job.complete):
+        assert not isinstance(plan(asked, state), Start)
+
+
+@given(demands, states)
+def test_nothing_is_started_onto_a_key_that_meets_the_demand(asked: Demand, state: Observation) -> None:
+    decision = plan(asked, state)
+    if isinstance(decision, Start):
+        current = state.encryption.master_key
+        assert current == decision.baseline_key
+        made = made_at(current, state)
+        assert not asked.of_kind(current) or made is None or made <= asked.made_after
+
+
+@given(demands, states)
+def test_nothing_is_started_on_a_stranger_without_encryption_or_during_an_upgrade(
+    asked: Demand, state: Observation
+) -> None:
+    if isinstance(plan(asked, state), Start):
+        assert state.encryption.enabled
+        assert not state.version.pending_cluster_version
+        assert state.memory is None or UUID in (state.memory.uuid, asked.accept_cluster_uuid)
+
+
+@given(demands, states)
+def test_what_satisfies_is_of_the_kind_and_age_demanded(asked: Demand, state: Observation) -> None:
+    decision = plan(asked, state)
+    if isinstance(decision, Satisfied):
+        assert decision.made > asked.made_after
+        assert state.encryption.master_key
+        assert asked.of_kind(state.encryption.master_key)
+
+
+@given(intents, states)
+def test_a_lost_answer_leads_to_planning_anew_only_after_settling_on_an_unchanged_cluster_and_once(
+    sent: Any,  # noqa: ANN401 - an Intent
+    state: Observation,
+) -> None:
+    if settle(sent, state, SETTLING) is None:
+        assert state.at >= sent.sent_at + SETTLING
+        assert sent.attempts < ATTEMPTS
+        assert state.encryption.master_key is None or state.encryption.master_key.key_id == sent.baseline_key.key_id
+        assert state.encryption.rekey_async_result_id in (None, sent.baseline_async_result_id)
+
+
+@given(st.booleans(), st.none() | jobs, keys, st.sampled_from([None, 7, 8]), demands, moments)
+def test_our_rekey_never_counts_as_ended_without_a_change_of_keys(
+    seen_handle: bool,  # noqa: FBT001 - hypothesis gives it by position
+    job: RekeyJob | None,
+    current: MasterKey,
+    listed: int | None,
+    asked: Demand,
+    now: datetime,
+) -> None:
+    followed = following(async_handle=7 if seen_handle else None)
+    verdict = judge(followed, job, EncryptionState(True, current, listed), asked, now, SETTLING)  # noqa: FBT003
+    if isinstance(verdict, Ended):
+        assert verdict.change.new_key == current
+        assert current.key_id != followed.baseline_key.key_id
+        assert verdict.change.job_seconds is not None
+        assert verdict.change.job_seconds >= 0
+        if job and not job.error:
+            assert job.complete
+            assert job.new_key
+            assert job.new_key.key_id == current.key_id
+            assert asked.of_kind(current)
+
+
+@given(st.timedeltas(), st.timedeltas(), st.timedeltas())
+def test_a_wait_is_between_five_and_three_hundred_seconds_and_grows_with_age(
+    one: timedelta, other: timedelta, left: timedelta
+) -> None:
+    shorter, longer = sorted((one, other))
+    assert 5 <= next_wait(shorter, left) <= next_wait(longer, left) <= 300
+
+
+@given(
+    st.sampled_from(list(Trigger)),
+    st.timedeltas(timedelta(), 100 * DAY),
+    st.none() | st.timedeltas(-DAY, DAY),
+    st.timedeltas(SECOND, DAY),
+)
+def test_a_demand_delivered_twice_is_satisfied_the_second_time_whatever_the_clusters_clock_says(
+    trigger: Trigger, before: timedelta, skew: timedelta | None, later: timedelta
+) -> None:
+    """One reason, two executions: the first rotates at NOW, the second one begins ``later``."""
+    request = Request("prod-a", trigger=trigger, key_created_after=NOW - before)
+    first = demand_of(request, NOW)
+    second = demand_of(request, NOW + later)
+    sent = NOW + SECOND
+    stamped = None if skew is None else sent + skew
+    made = key("key-1", stamped)
+    memory = ClusterMemory(UUID, "key-1", sent)
+    assert isinstance(plan(first, seen(OLD)), Start) or before > 90 * DAY
+    assert isinstance(plan(second, seen(made, at=NOW + later + SECOND, memory=memory)), Satisfied)

@@ -1,0 +1,296 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+
+import pytest
+
+from element_rekey.errors import (
+    AwsCallFailed,
+    ElementRekeyError,
+    ExecutionAborted,
+    LedgerConflict,
+    RekeyOutcomeUnknown,
+)
+from element_rekey.model import Failure, Following, Lock, Outcome, Rotation
+from element_rekey.rotation import Ending, conclude, publish_outcome
+from tests.fakes import NOW, SETTINGS
+from tests.unit.samples import HOUR, OTHER_ARN, following, intent, key, rotated, rotation
+from tests.unit.world import World
+
+ABORTED = Failure("ExecutionAborted", "Stopped.", ExecutionAborted.next_step)
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def lost(world: World) -> None:
+    """A rekey is sent and its answer lost."""
+    world.cluster.lose_answer = True
+    with pytest.raises(RekeyOutcomeUnknown):
+        world.start()
+
+
+def test_a_proven_rotation_is_closed_published_once_and_gives_its_lock_back(world: World) -> None:
+    world.start()
+    world.clock.pass_seconds(40)
+    world.cluster.finish()
+    world.check()
+    closed = world.publish()
+    assert closed.told_now
+    assert closed.rotation == world.record()
+    assert closed.rotation.outcome is Outcome.ROTATED
+    assert closed.rotation.failure is None
+    assert closed.rotation.ended_at == closed.rotation.notified_at == world.clock.now
+    assert world.ledger.lock("prod-a") is None
+    assert [told.execution.id for told in world.topic.published] == [world.execution.id]
+
+
+def test_a_repeated_publication_publishes_nothing_and_changes_nothing(world: World) -> None:
+    world.start()
+    first = world.publish(ABORTED)
+    world.clock.pass_seconds(1000)
+    again = world.publish(Failure("Other", "Other.", "Other."))
+    assert not again.told_now
+    assert again.rotation == first.rotation
+    assert len(world.topic.published) == 1
+
+
+def test_a_recorded_outcome_counts_more_than_the_error_that_came_after_it(world: World) -> None:
+    """The step wrote its result down, and its answer got lost on the way."""
+    world.start()
+    world.cluster.finish()
+    world.check()
+    closed = world.publish(ABORTED).rotation
+    assert (closed.outcome, closed.failure) == (Outcome.ROTATED, None)
+
+
+def test_an_execution_without_any_record_is_told_too(world: World) -> None:
+    closed = publish_outcome(world.ports, Ending(world.execution, "", None, ABORTED)).rotation
+    assert (closed.cluster, closed.request, closed.outcome) == ("", None, Outcome.FAILED)
+    assert world.topic.published == [replace(closed, version=1, notified_at=None)]
+
+
+def test_the_lock_that_was_taken_before_anything_was_recorded_is_freed(world: World) -> None:
+    world.ledger.take_lock("prod-a", Lock(world.execution.id, NOW + HOUR), NOW)
+    world.publish(ABORTED)
+    assert world.ledger.lock("prod-a") is None
+
+
+def test_nobody_elses_lock_is_freed(world: World) -> None:
+    theirs = Lock(OTHER_ARN, NOW + HOUR)
+    world.ledger.take_lock("prod-a", theirs, NOW)
+    world.publish(ABORTED)
+    assert world.ledger.lock("prod-a") == theirs
+
+
+def test_the_lock_is_kept_until_a_rekey_that_may_have_been_sent_would_show(world: World) -> None:
+    lost(world)
+    world.clock.pass_seconds(10)
+    closed = world.publish(ABORTED).rotation
+    assert closed.outcome is Outcome.OUTCOME_UNKNOWN
+    assert world.ledger.lock("prod-a") == Lock(world.execution.id, NOW + SETTINGS.settling)
+    second = world.another(OTHER_ARN)
+    assert second.start().rotation.detail == f"Waiting for execution {world.execution.id}."
+    world.clock.now = NOW + SETTINGS.settling
+    step = second.start()
+    assert step.rotation.following
+    assert step.rotation.following.async_handle == 7
+    assert world.cluster.rekeys == 1
+
+
+def test_the_second_publisher_does_not_shorten_or_free_a_lock_that_is_kept(world: World) -> None:
+    lost(world)
+    world.publish(ABORTED)
+    world.publish(ABORTED)
+    assert world.ledger.lock("prod-a") == Lock(world.execution.id, NOW + SETTINGS.settling)
+
+
+def test_while_one_publishes_a_second_one_waits(world: World) -> None:
+    world.start()
+    world.topic.failures = 1
+    with pytest.raises(AwsCallFailed):
+        world.publish(ABORTED)
+    with pytest.raises(LedgerConflict, match="Another invocation is publishing"):
+        world.publish(ABORTED)
+    assert world.topic.published == []
+
+
+def test_a_publisher_that_died_is_succeeded_after_the_settling_time(world: World) -> None:
+    world.start()
+    world.topic.failures = 1
+    with pytest.raises(AwsCallFailed):
+        world.publish(ABORTED)
+    ended_at = world.record().ended_at
+    world.clock.pass_seconds(SETTINGS.settling.total_seconds())
+    closed = world.publish(Failure("Other", "Other.", "Other."))
+    assert closed.told_now
+    assert closed.rotation.ended_at == ended_at
+    assert closed.rotation.failure == ABORTED, "the first word counts"
+    assert len(world.topic.published) == 1
+
+
+def test_of_two_publishers_at_once_only_one_publishes(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both read an open record; the first one to write closes it."""
+    world.start()
+    read = world.ledger.rotation
+
+    def read_and_be_late(execution_id: str) -> Rotation | None:
+        found = read(execution_id)
+        monkeypatch.setattr(world.ledger, "rotation", read)
+        world.publish(ABORTED)
+        return found
+
+    monkeypatch.setattr(world.ledger, "rotation", read_and_be_late)
+    with pytest.raises(LedgerConflict):
+        world.publish(ABORTED)
+    assert len(world.topic.published) == 1
+
+
+def test_a_closed_rotation_is_not_continued(world: World) -> None:
+    world.start()
+    world.publish(ABORTED)
+    world.cluster.calls.clear()
+    assert world.start().rotation.outcome is Outcome.OUTCOME_UNKNOWN
+    assert world.check().rotation.outcome is Outcome.OUTCOME_UNKNOWN
+    assert world.cluster.calls == []
+
+
+@pytest.mark.parametrize("method", ["rotation", "save", "release_lock"])
+@pytest.mark.parametrize("written", [False, True], ids=["before the write", "after the write"])
+def test_a_publication_that_breaks_at_the_ledger_can_be_repeated(
+    world: World, method: str, *, written: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.start()
+    real = getattr(world.ledger, method)
+
+    def broken(*arguments: object) -> object:
+        monkeypatch.setattr(world.ledger, method, real)
+        if written:
+            real(*arguments)
+        raise AwsCallFailed("DynamoDB did not answer.")
+
+    monkeypatch.setattr(world.ledger, method, broken)
+    with pytest.raises(AwsCallFailed):
+        world.publish(ABORTED)
+    world.clock.pass_seconds(SETTINGS.settling.total_seconds())
+    world.publish(ABORTED)
+    assert len(world.topic.published) == 1
+    assert world.record().notified_at
+    assert world.ledger.lock("prod-a") is None
+
+
+def test_an_answer_lost_between_the_topic_and_the_ledger_is_told_again_under_the_same_id(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At least once: the alternative would be to tell nobody."""
+    world.start()
+    real, saves = world.ledger.save, 0
+
+    def broken(record: Rotation) -> Rotation:
+        nonlocal saves
+        saves += 1
+        if record.notified_at:
+            raise AwsCallFailed("DynamoDB did not answer.")
+        return real(record)
+
+    monkeypatch.setattr(world.ledger, "save", broken)
+    with pytest.raises(AwsCallFailed):
+        world.publish(ABORTED)
+    monkeypatch.setattr(world.ledger, "save", real)
+    world.clock.pass_seconds(SETTINGS.settling.total_seconds())
+    world.publish(ABORTED)
+    assert [told.execution.id for told in world.topic.published] == [world.execution.id] * 2
+    assert saves == 2
+
+
+# --- what an outcome may claim ---
+
+
+def failure(error: str) -> Failure:
+    return Failure(error, "It happened.", "Look.")
+
+
+FOREIGN = following(own=False)
+
+
+@pytest.mark.parametrize(
+    ("record", "error", "outcome"),
+    [
+        (rotation(), "ClusterUnavailable", Outcome.FAILED),
+        (rotation(intent=intent()), "ClusterUnavailable", Outcome.OUTCOME_UNKNOWN),
+        (rotation(intent=intent(), following=following()), "CredentialsRefused", Outcome.OUTCOME_UNKNOWN),
+        (rotation(intent=intent(), following=following()), "RotationNotProven", Outcome.OUTCOME_UNKNOWN),
+        (rotation(intent=intent(), following=following()), "ClusterIdentityChanged", Outcome.OUTCOME_UNKNOWN),
+        (rotation(intent=intent(), following=following()), "RekeyFailed", Outcome.FAILED),
+        (rotation(intent=intent(), following=following()), "RekeyEndedWithError", Outcome.ROTATED_WITH_ERROR),
+        (rotation(intent=intent(), following=following()), "RotationOverdue", Outcome.OVERDUE),
+        (rotation(following=FOREIGN), "RotationOverdue", Outcome.OVERDUE),
+        (rotation(intent=intent(), following=FOREIGN), "ClusterUnavailable", Outcome.FAILED),
+        (rotation(intent=intent()), "RekeyOutcomeUnknown", Outcome.OUTCOME_UNKNOWN),
+        (rotation(intent=intent(), following=following()), "ExecutionAborted", Outcome.OUTCOME_UNKNOWN),
+    ],
+)
+def test_an_error_means_unknown_wherever_a_rekey_of_ours_may_be_running(
+    record: Rotation, error: str, outcome: Outcome
+) -> None:
+    assert conclude(record, failure(error)) == (outcome, failure(error))
+
+
+@pytest.mark.parametrize(
+    ("record", "outcome"), [(rotation(), Outcome.FAILED), (rotation(intent=intent()), Outcome.OUTCOME_UNKNOWN)]
+)
+def test_an_end_without_outcome_or_error_is_a_failure_with_a_name(record: Rotation, outcome: Outcome) -> None:
+    concluded, told = conclude(record, None)
+    assert concluded is outcome
+    assert told
+    assert told.error == "ExecutionBroken"
+    assert told.next_step
+
+
+def test_what_is_concluded_already_stays() -> None:
+    assert conclude(rotated(), failure("RekeyFailed")) == (Outcome.ROTATED, None)
+
+
+@pytest.mark.parametrize("outcome", list(Outcome))
+def test_every_outcome_that_needs_a_person_carries_a_named_failure(outcome: Outcome) -> None:
+    """Otherwise the state machine's Fail state has no error to show."""
+    by_error = {
+        Outcome.FAILED: "RekeyFailed",
+        Outcome.ROTATED_WITH_ERROR: "RekeyEndedWithError",
+        Outcome.OVERDUE: "RotationOverdue",
+        Outcome.OUTCOME_UNKNOWN: "RekeyOutcomeUnknown",
+    }
+    assert (outcome in by_error) is not outcome.succeeded
+    if outcome in by_error:
+        concluded, told = conclude(rotation(intent=intent()), failure(by_error[outcome]))
+        assert concluded is outcome
+        assert told
+
+
+def locked_until(world: World, record: Rotation) -> datetime | None:
+    """The lease that is left after such a record was published."""
+    world.ledger.take_lock("prod-a", Lock(world.execution.id, NOW + HOUR), NOW)
+    world.ledger.save(record)
+    world.publish(failure("ClusterUnavailable"))
+    lock = world.ledger.lock("prod-a")
+    return lock.lease_until if lock else None
+
+
+@pytest.mark.parametrize(
+    ("following_", "sent", "kept"),
+    [(None, True, True), (Following(7, own=True, since=NOW, baseline_key=key()), True, False), (None, False, False)],
+    ids=["sent and unseen", "seen", "not sent"],
+)
+def test_the_lock_outlives_the_execution_only_where_a_rekey_may_be_on_its_way_unseen(
+    world: World, following_: Following | None, *, sent: bool, kept: bool
+) -> None:
+    record = rotation(following=following_, intent=intent(sent_at=NOW) if sent else None)
+    assert locked_until(world, record) == (NOW + SETTINGS.settling if kept else None)
+
+
+def test_an_error_of_ours_is_found_by_its_name() -> None:
+    assert issubclass(ExecutionAborted, ElementRekeyError)
+    assert ABORTED.error == ExecutionAborted.__name__

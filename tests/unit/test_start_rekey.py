@@ -1,0 +1,513 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from element_rekey.errors import (
+    AwsCallFailed,
+    ClusterBusy,
+    ClusterIdentityChanged,
+    ClusterNotRegistered,
+    ClusterUnavailable,
+    CredentialsRefused,
+    ElementRekeyError,
+    EncryptionDisabled,
+    KeyProviderUnusable,
+    LedgerConflict,
+    PermissionDenied,
+    RekeyEndedWithError,
+    RekeyOutcomeUnknown,
+    RekeyRefused,
+    UpgradePending,
+)
+from element_rekey.model import (
+    ClusterFault,
+    ClusterMemory,
+    ElementError,
+    KeyManagementType,
+    KeyProvider,
+    Lock,
+    Outcome,
+    Request,
+)
+from element_rekey.rotation import Status
+from tests.fakes import NOW, SETTINGS
+from tests.unit.samples import DAY, HOUR, MINUTE, OTHER_ARN, change, external, key
+from tests.unit.world import World
+
+SECOND = timedelta(seconds=1)
+BROKEN = ElementError("xAssumed", "Out of entropy.")
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def test_an_old_key_is_replaced_once_and_what_was_begun_is_written_down(world: World) -> None:
+    step = world.start()
+    assert (step.status, step.wait_seconds) == (Status.RUNNING, 5)
+    assert world.cluster.rekeys == 1
+    record = world.record()
+    assert record == step.rotation
+    assert record.intent
+    assert record.intent.baseline_key == key()
+    assert (record.intent.cluster_uuid, record.intent.attempts) == (world.cluster.uuid, 1)
+    assert record.following
+    assert (record.following.async_handle, record.following.own) == (7, True)
+    assert record.detail == "Replacing key key-0."
+    assert (record.cluster_uuid, record.cluster_name) == ("uuid-of-prod-a", "production")
+    assert world.ledger.lock("prod-a") == Lock(world.execution.id, NOW + SETTINGS.lease)
+    assert world.ledger.memory("prod-a") == ClusterMemory("uuid-of-prod-a")
+
+
+def test_the_lock_is_taken_before_the_cluster_is_looked_at_and_the_intent_written_before_the_rekey(
+    world: World,
+) -> None:
+    held: list[str] = []
+
+    def look() -> None:
+        lock = world.ledger.lock("prod-a")
+        held.append(lock.owner if lock else "")
+
+    def sent() -> None:
+        intent = world.record().intent
+        assert intent
+        held.append(f"intent {intent.attempts}")
+
+    world.cluster.before = {"check_api_version": look, "rekey": sent}
+    world.start()
+    assert held == [world.execution.id, "intent 1"]
+
+
+def test_a_repeated_start_finds_the_rekey_and_sends_none(world: World) -> None:
+    world.start()
+    world.clock.pass_seconds(40)
+    again = world.start()
+    assert (again.status, again.wait_seconds) == (Status.RUNNING, 10)
+    assert world.cluster.rekeys == 1
+
+
+def test_a_repeated_start_after_the_end_does_not_look_at_the_cluster(world: World) -> None:
+    world.start()
+    world.change_record(outcome=Outcome.ROTATED)
+    world.cluster.calls.clear()
+    assert world.start().status is Status.ENDED
+    assert world.cluster.calls == []
+
+
+def test_the_kind_asked_for_is_what_the_rekey_asks_for(world: World) -> None:
+    world.request = Request("prod-a", key_management_type=KeyManagementType.EXTERNAL, key_provider_id=15)
+    world.cluster.providers = (KeyProvider(14, "x"), KeyProvider(15, "kms", (1,)))
+    world.start()
+    job = world.cluster.jobs[7]
+    assert job.new_key
+    assert (job.new_key.key_management_type, job.new_key.key_provider_id) == (KeyManagementType.EXTERNAL, 15)
+    assert "test_key_provider" in world.cluster.calls
+
+
+@pytest.mark.parametrize(
+    ("providers", "errors", "tested"),
+    [((), {}, False), ((KeyProvider(15, "kms"),), {}, False), ((KeyProvider(15, "kms", (1,)),), {15: BROKEN}, True)],
+    ids=["unknown", "without a server", "failing its test"],
+)
+def test_the_provider_of_the_key_in_use_is_checked_too(
+    world: World, providers: tuple[KeyProvider, ...], errors: dict[int, ElementError], *, tested: bool
+) -> None:
+    world.cluster.key = external()
+    world.cluster.providers, world.cluster.test_errors = providers, errors
+    with pytest.raises(KeyProviderUnusable) as caught:
+        world.start()
+    assert caught.value.cluster == "prod-a"
+    assert ("test_key_provider" in world.cluster.calls) is tested
+    assert world.cluster.rekeys == 0
+
+
+def test_an_internal_rekey_asks_no_provider(world: World) -> None:
+    world.cluster.key = external()
+    world.request = Request("prod-a", key_management_type=KeyManagementType.INTERNAL)
+    world.start()
+    assert "key_providers" not in world.cluster.calls
+    assert world.cluster.rekeys == 1
+
+
+def test_an_external_key_without_a_provider_has_none_to_check(world: World) -> None:
+    world.cluster.key = replace(external(), key_provider_id=None)
+    world.start()
+    assert "key_providers" not in world.cluster.calls
+
+
+def test_a_cluster_without_a_key_is_refused_without_a_look_at_providers(world: World) -> None:
+    world.cluster.enabled = False
+    world.cluster.before = {"encryption": lambda: setattr(world.cluster, "key", None)}
+    with pytest.raises(EncryptionDisabled):
+        world.start()
+
+
+def test_a_refusal_changes_nothing_and_names_the_cluster(world: World) -> None:
+    world.cluster.pending_version = "12.9.1"
+    with pytest.raises(UpgradePending) as caught:
+        world.start()
+    assert caught.value.cluster == "prod-a"
+    assert world.cluster.rekeys == 0
+    assert world.ledger.rotation(world.execution.id) is None
+
+
+def test_a_fault_that_is_ignored_is_told(world: World) -> None:
+    world.request = Request("prod-a", ignore_faults=("nodeOffline",))
+    world.cluster.current_faults = (ClusterFault("nodeOffline", "error"),)
+    assert world.start().rotation.detail == "Replacing key key-0 in spite of nodeOffline."
+
+
+def test_an_unregistered_cluster_is_refused(world: World) -> None:
+    world.request = Request("prod-b")
+    with pytest.raises(ClusterNotRegistered):
+        world.start()
+
+
+def test_a_stranger_at_the_address_is_refused_until_a_person_accepts_it(world: World) -> None:
+    world.ledger.remember("prod-a", ClusterMemory("uuid-of-old", "key-0", NOW))
+    with pytest.raises(ClusterIdentityChanged):
+        world.start()
+    assert world.cluster.rekeys == 0
+    world.request = Request("prod-a", accept_cluster_uuid="uuid-of-prod-a")
+    world.start()
+    assert world.cluster.rekeys == 1
+    assert world.ledger.memory("prod-a") == ClusterMemory("uuid-of-prod-a")
+
+
+def test_what_is_remembered_of_the_same_cluster_is_kept(world: World) -> None:
+    remembered = ClusterMemory("uuid-of-prod-a", "key-0", NOW - 500 * DAY)
+    world.ledger.remember("prod-a", remembered)
+    world.start()
+    assert world.ledger.memory("prod-a") == remembered
+
+
+# --- nothing to do ---
+
+
+def test_a_key_that_meets_the_demand_is_left_alone(world: World) -> None:
+    world.request = Request("prod-a", key_created_after=NOW - 500 * DAY)
+    step = world.start()
+    assert step.status is Status.ENDED
+    assert world.record().outcome is Outcome.NOT_DUE
+    assert world.record().detail == "The current key was made at 2025-10-19 03:00:00 UTC, which is recent enough."
+    assert world.cluster.rekeys == 0
+
+
+def test_a_key_that_is_cooling_down_is_left_alone(world: World) -> None:
+    world.cluster.key = key("key-0", NOW - HOUR)
+    world.request = Request("prod-a", key_created_after=NOW - MINUTE, cool_down_seconds=7200)
+    assert world.start().rotation.outcome is Outcome.COOLING_DOWN
+    assert "cooling down until 2026-11-23 04:00:00 UTC" in world.record().detail
+    assert world.cluster.rekeys == 0
+
+
+# --- waiting for one's turn ---
+
+
+def test_a_cluster_that_another_execution_holds_is_waited_for_without_a_look(world: World) -> None:
+    world.ledger.take_lock("prod-a", Lock(OTHER_ARN, NOW + HOUR), NOW)
+    step = world.start()
+    assert (step.status, step.wait_seconds) == (Status.BUSY, 5)
+    assert OTHER_ARN in step.rotation.detail
+    assert world.cluster.calls == []
+
+
+def test_the_wait_for_ones_turn_grows(world: World) -> None:
+    world.ledger.take_lock("prod-a", Lock(OTHER_ARN, NOW + HOUR), NOW)
+    world.clock.pass_seconds(400)
+    assert world.start().wait_seconds == 100
+
+
+def test_the_wait_for_ones_turn_ends_at_the_deadline(world: World) -> None:
+    world.clock.now = NOW + SETTINGS.deadline
+    world.ledger.take_lock("prod-a", Lock(OTHER_ARN, world.clock.now + HOUR), NOW)
+    with pytest.raises(ClusterBusy) as caught:
+        world.start()
+    assert OTHER_ARN in caught.value.what
+    assert caught.value.cluster == "prod-a"
+
+
+def test_a_lease_that_ran_out_is_taken_over_and_its_rekey_followed_and_not_repeated(world: World) -> None:
+    world.start()
+    world.clock.pass_seconds(SETTINGS.lease.total_seconds())
+    second = world.another(OTHER_ARN)
+    step = second.start()
+    assert step.status is Status.RUNNING
+    assert step.rotation.following
+    assert not step.rotation.following.own
+    assert step.rotation.detail == "Following rekey 7, begun by somebody else."
+    assert world.cluster.rekeys == 1
+
+
+# --- dry run ---
+
+
+def dry(**changes: object) -> Request:
+    return replace(Request("prod-a", dry_run=True), **changes)  # type: ignore[arg-type]  # members of Request
+
+
+def test_a_dry_run_says_what_it_would_do_and_changes_nothing_but_its_record(world: World) -> None:
+    world.request = dry(ignore_faults=("nodeOffline",))
+    world.cluster.current_faults = (ClusterFault("nodeOffline", "error"),)
+    step = world.start()
+    assert (step.status, step.rotation.outcome) == (Status.ENDED, Outcome.PLANNED)
+    assert step.rotation.detail == "Would replace the current key in spite of nodeOffline."
+    assert world.cluster.rekeys == 0
+    assert list(world.ledger.items) == [f"ROTATION#{world.execution.id}"], "no lock, no memory"
+
+
+def test_a_dry_run_needs_no_lock(world: World) -> None:
+    world.ledger.take_lock("prod-a", Lock(OTHER_ARN, NOW + HOUR), NOW)
+    world.request = dry()
+    assert world.start().rotation.outcome is Outcome.PLANNED
+    assert world.ledger.lock("prod-a") == Lock(OTHER_ARN, NOW + HOUR)
+
+
+def test_a_dry_run_would_follow_a_running_rekey(world: World) -> None:
+    world.cluster.begin()
+    world.request = dry()
+    step = world.start()
+    assert (step.rotation.outcome, step.rotation.detail) == (
+        Outcome.PLANNED,
+        "Would follow rekey 7, which is running already.",
+    )
+    assert step.rotation.following is None
+
+
+def test_a_dry_run_on_a_young_key_says_so(world: World) -> None:
+    world.request = dry(key_created_after=NOW - 500 * DAY)
+    assert world.start().rotation.outcome is Outcome.NOT_DUE
+
+
+def test_a_dry_run_on_a_cooling_key_says_so(world: World) -> None:
+    world.cluster.key = key("key-0", NOW - HOUR)
+    world.request = dry(cool_down_seconds=7200)
+    assert world.start().rotation.outcome is Outcome.COOLING_DOWN
+
+
+def test_a_dry_run_on_an_unfit_cluster_fails_as_the_rotation_would(world: World) -> None:
+    world.cluster.pending_version = "12.9.1"
+    world.request = dry()
+    with pytest.raises(UpgradePending):
+        world.start()
+
+
+# --- answers that get lost, and refusals ---
+
+
+def test_a_lost_answer_is_settled_by_the_handle_the_cluster_shows(world: World) -> None:
+    world.cluster.lose_answer = True
+    with pytest.raises(RekeyOutcomeUnknown):
+        world.start()
+    assert world.record().intent
+    assert world.record().following is None
+    step = world.start()
+    assert step.rotation.following
+    assert (step.rotation.following.async_handle, step.rotation.following.own) == (7, True)
+    assert step.rotation.detail == "Replacing key key-0."
+    assert world.cluster.rekeys == 1
+
+
+def test_a_lost_answer_is_settled_by_the_key_where_the_result_is_gone(world: World) -> None:
+    world.cluster.lose_answer = True
+    with pytest.raises(RekeyOutcomeUnknown):
+        world.start()
+    world.cluster.finish()
+    world.cluster.handle = None
+    step = world.start()
+    assert step.rotation.following
+    assert step.rotation.following.async_handle is None
+    assert world.cluster.rekeys == 1
+    assert world.check().rotation.outcome is Outcome.ROTATED
+    assert world.record().change
+    assert "read away" in world.record().detail
+
+
+def test_a_lost_rekey_is_sent_again_only_after_settling_and_only_once(world: World) -> None:
+    lost = RekeyOutcomeUnknown("Reset.")
+    world.cluster.failing = {"rekey": [lost, lost, lost]}
+
+    def sent() -> int:
+        return world.cluster.calls.count("rekey")
+
+    with pytest.raises(RekeyOutcomeUnknown):
+        world.start()
+    world.clock.now = NOW + SETTINGS.settling - SECOND
+    with pytest.raises(RekeyOutcomeUnknown, match="does not show yet"):
+        world.start()
+    assert sent() == 1
+    world.clock.now = NOW + SETTINGS.settling
+    with pytest.raises(RekeyOutcomeUnknown, match="Reset"):
+        world.start()
+    assert sent() == 2
+    intent = world.record().intent
+    assert intent
+    assert (intent.attempts, intent.sent_at) == (2, world.clock.now)
+    world.clock.pass_seconds(86400)
+    with pytest.raises(RekeyOutcomeUnknown, match="does not show yet"):
+        world.start()
+    assert sent() == 2
+
+
+@pytest.mark.parametrize("error", [ClusterUnavailable, CredentialsRefused, PermissionDenied])
+def test_a_rekey_that_certainly_was_not_applied_leaves_no_intent_and_may_be_sent_at_once(
+    world: World, error: type[ElementRekeyError]
+) -> None:
+    world.cluster.failing = {"rekey": [error("Refused.")]}
+    with pytest.raises(error):
+        world.start()
+    assert world.record().intent is None
+    assert world.start().status is Status.RUNNING
+    assert world.cluster.rekeys == 1
+
+
+def test_a_certain_refusal_of_the_second_attempt_does_not_make_the_first_one_certain(world: World) -> None:
+    world.cluster.failing = {"rekey": [RekeyOutcomeUnknown("Reset."), ClusterUnavailable("Refused.")]}
+    with pytest.raises(RekeyOutcomeUnknown):
+        world.start()
+    first = world.record().intent
+    world.clock.pass_seconds(120)
+    with pytest.raises(ClusterUnavailable):
+        world.start()
+    assert world.record().intent == first
+
+
+def test_a_refused_rekey_that_left_the_cluster_unchanged_is_refused(world: World) -> None:
+    world.cluster.failing = {"rekey": [RekeyRefused("Answered with xAssumed.", name="xAssumed")]}
+    with pytest.raises(RekeyRefused):
+        world.start()
+    assert world.record().intent is None
+    assert world.record().following is None
+
+
+def test_a_rekey_refused_because_somebody_else_was_quicker_follows_theirs(world: World) -> None:
+    world.cluster.failing = {"rekey": [RekeyRefused("One is running.", name="xAssumed")]}
+    world.cluster.before = {"rekey": lambda: None if world.cluster.begin() else None}
+    step = world.start()
+    assert step.status is Status.RUNNING
+    assert step.rotation.following
+    assert (step.rotation.following.async_handle, step.rotation.following.own) == (7, False)
+    assert world.cluster.rekeys == 1
+
+
+def test_a_refused_rekey_whose_state_cannot_be_read_stays_open(world: World) -> None:
+    world.cluster.failing = {"rekey": [RekeyRefused("Answered with xAssumed.", name="xAssumed")]}
+    world.cluster.before = {
+        "rekey": lambda: world.cluster.failing.update(encryption=[ClusterUnavailable("No answer.")])
+    }
+    with pytest.raises(ClusterUnavailable):
+        world.start()
+    assert world.record().intent, "nobody knows yet"
+    with pytest.raises(RekeyOutcomeUnknown):
+        world.start()
+
+
+def test_no_rekey_is_sent_where_the_lock_changed_hands_before_the_intent(world: World) -> None:
+    def taken_over() -> None:
+        world.clock.pass_seconds(SETTINGS.lease.total_seconds())
+        world.ledger.take_lock("prod-a", Lock(OTHER_ARN, world.clock.now + HOUR), world.clock.now)
+
+    world.cluster.before = {"faults": taken_over}
+    with pytest.raises(LedgerConflict):
+        world.start()
+    assert world.cluster.rekeys == 0
+
+
+def test_no_rekey_is_sent_by_an_execution_that_was_closed_meanwhile(world: World) -> None:
+    """A stopped execution leaves its function running; the stop closes the record and frees the lock."""
+    world.cluster.before = {"faults": lambda: None if world.publish() else None}
+    with pytest.raises(LedgerConflict):
+        world.start()
+    assert world.cluster.rekeys == 0
+
+
+def test_a_rekey_that_ends_between_two_looks_is_not_repeated(world: World) -> None:
+    """The state is read first and shows the old key; the job, read next, is complete."""
+    world.request = Request("prod-a", key_created_after=NOW - HOUR)
+    world.cluster.begin()
+    world.cluster.before = {"rekey_job": world.cluster.finish}
+    step = world.start()
+    assert step.rotation.outcome is Outcome.NOT_DUE
+    assert world.cluster.rekeys == 1
+
+
+def test_a_rekey_that_begins_between_two_looks_is_followed(world: World) -> None:
+    world.cluster.begin()
+    world.cluster.finish()
+
+    def next_one() -> None:
+        world.cluster.begin()
+
+    world.cluster.before = {"rekey_job": next_one}
+    step = world.start()
+    assert step.rotation.following
+    assert step.rotation.following.async_handle == 8
+    assert world.cluster.rekeys == 2
+
+
+# --- after somebody else's rekey was followed ---
+
+
+def test_a_followed_job_that_met_the_demand_is_told_as_followed(world: World) -> None:
+    world.cluster.begin()
+    world.request = Request("prod-a", key_created_after=NOW - HOUR)
+    assert world.run().outcome is Outcome.FOLLOWED
+    assert world.record().change
+    assert world.cluster.rekeys == 1
+
+
+def test_a_followed_job_that_did_not_meet_the_demand_is_followed_by_our_own(world: World) -> None:
+    world.cluster.begin()
+    world.clock.pass_seconds(5)
+    asked = world.another(OTHER_ARN, key_created_after=NOW + SECOND)
+    assert asked.run().outcome is Outcome.ROTATED
+    assert world.cluster.rekeys == 2
+
+
+def test_a_followed_job_that_met_the_demand_with_an_error_is_told_with_it(world: World) -> None:
+    world.request = Request("prod-a", key_created_after=NOW - HOUR)
+    world.start()
+    world.cluster.finish()
+    world.change_record(
+        following=None, intent=None, change=change(own=False, new_key=key("key-1", NOW), job_error=BROKEN)
+    )
+    with pytest.raises(RekeyEndedWithError):
+        world.start()
+
+
+def test_a_key_that_was_made_after_the_followed_job_is_not_told_as_its_work(world: World) -> None:
+    world.request = Request("prod-a", key_created_after=NOW - HOUR)
+    world.start()
+    world.cluster.finish()
+    world.change_record(following=None, intent=None, change=change(own=False, new_key=key("key-x", NOW)))
+    world.start()
+    assert world.record().outcome is Outcome.NOT_DUE
+    assert world.record().change is None
+
+
+# --- every write may get lost ---
+
+
+@pytest.mark.parametrize("method", ["take_lock", "save_intent", "save", "remember", "memory", "rotation"])
+@pytest.mark.parametrize("written", [False, True], ids=["before the write", "after the write"])
+def test_a_start_that_breaks_at_the_ledger_can_be_repeated_and_rotates_once(
+    world: World, method: str, *, written: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = getattr(world.ledger, method)
+
+    def broken(*arguments: object) -> object:
+        monkeypatch.setattr(world.ledger, method, real)
+        if written:
+            real(*arguments)
+        raise AwsCallFailed("DynamoDB did not answer.")
+
+    monkeypatch.setattr(world.ledger, method, broken)
+    with pytest.raises(AwsCallFailed):
+        world.start()
+    assert world.run().outcome is Outcome.ROTATED
+    assert world.cluster.rekeys == 1
+    assert len(world.topic.published) == 1

@@ -1,0 +1,115 @@
+"""One cluster, one ledger, one topic, and the three steps called in the order of the state machine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from element_rekey.errors import (
+    AwsCallFailed,
+    ClusterUnavailable,
+    ElementRekeyError,
+    LedgerConflict,
+    PermissionDenied,
+    RekeyOutcomeUnknown,
+    RotationNotProven,
+)
+from element_rekey.model import ElementError, Execution, Failure, Request, Rotation
+from element_rekey.rotation import Closed, Ending, Status, Step, check_status, publish_outcome, start_rekey
+from tests.fakes import FakeClock, FakeCluster, FakeLedger, FakeTopic, fake_ports
+from tests.unit.samples import execution
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from element_rekey.ports import Ports
+
+T = TypeVar("T")
+
+RETRIED = (AwsCallFailed, ClusterUnavailable, LedgerConflict, RekeyOutcomeUnknown, PermissionDenied, RotationNotProven)
+ATTEMPTS = 9
+STEPS = 300
+REKEY_TAKES = timedelta(seconds=40)
+
+
+@dataclass
+class World:
+    clock: FakeClock = field(default_factory=FakeClock)
+    ledger: FakeLedger = field(default_factory=FakeLedger)
+    topic: FakeTopic = field(default_factory=FakeTopic)
+    cluster: FakeCluster = field(init=False)
+    ports: Ports = field(init=False)
+    execution: Execution = field(default_factory=execution)
+    request: Request = field(default_factory=lambda: Request("prod-a"))
+    finish_with: ElementError | None = None
+
+    def __post_init__(self) -> None:
+        self.cluster = FakeCluster(self.clock)
+        self.ports = fake_ports(self.clock, self.ledger, self.topic, self.cluster)
+
+    def start(self) -> Step:
+        return start_rekey(self.ports, self.execution, self.request)
+
+    def check(self) -> Step:
+        return check_status(self.ports, self.execution)
+
+    def publish(self, failure: Failure | None = None) -> Closed:
+        return publish_outcome(self.ports, Ending(self.execution, self.request.cluster, self.request, failure))
+
+    def record(self) -> Rotation:
+        kept = self.ledger.rotation(self.execution.id)
+        assert kept
+        return kept
+
+    def change_record(self, **changes: Any) -> Rotation:  # noqa: ANN401 - members of Rotation
+        return self.ledger.save(replace(self.record(), **changes))
+
+    def another(self, arn: str, **changes: Any) -> World:  # noqa: ANN401 - members of Request
+        """A second execution in the same world, begun now."""
+        other = replace(self, execution=Execution(arn, self.clock.now), request=replace(self.request, **changes))
+        other.cluster, other.ports = self.cluster, self.ports
+        return other
+
+    def run(self) -> Rotation:
+        """The state machine from its start to its end, with its retries and waits; the clock passes by them."""
+        try:
+            self._until_ended()
+        except ElementRekeyError as error:
+            failure = Failure(type(error).__name__, error.what, error.next_step)
+            return self._retried(lambda: self.publish(failure)).rotation
+        return self._retried(self.publish).rotation
+
+    def _until_ended(self) -> None:
+        step = self._retried(self.start)
+        for _ in range(STEPS):
+            match step.status:
+                case Status.ENDED:
+                    return
+                case Status.REPLAN:
+                    step = self._retried(self.start)
+                    continue
+                case Status.BUSY | Status.RUNNING:
+                    self._wait(step.wait_seconds)
+            step = self._retried(self.start if step.status is Status.BUSY else self.check)
+        raise AssertionError(f"The rotation does not end: {step}")
+
+    def _retried(self, step: Callable[[], T]) -> T:
+        for attempt in range(ATTEMPTS):
+            try:
+                return step()
+            except RETRIED:
+                if attempt == ATTEMPTS - 1:
+                    raise
+                self._wait(60)
+        raise AssertionError
+
+    def _wait(self, seconds: float) -> None:
+        """Let time pass; a rekey that has run long enough ends meanwhile."""
+        self.clock.pass_seconds(seconds)
+        for job in self.cluster.jobs.values():
+            running_since = (job.create_time or self.clock.now) - self.cluster.skew
+            if job.async_handle == self.cluster.handle and not job.complete:
+                if self.clock.now >= running_since + REKEY_TAKES:
+                    self.cluster.finish(self.finish_with, replaced=self.finish_with is None)
+                return

@@ -1,0 +1,152 @@
+"""Inputs, registrations and clusters that are refused: each by its name, told once, and with nothing changed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from local.simulator import ClusterSpec, Fault, ProviderSpec
+from tests.workflow.functions import PUBLISH, START
+from tests.workflow.world import World, world
+
+USUAL = ClusterSpec(rekey_seconds=60.0)
+EXTERNAL = {"cluster": "prod-a", "keyManagementType": "External", "keyProviderID": 15}
+
+
+def assert_refused(there: World, given: Any, error: str) -> None:  # noqa: ANN401 - JSON
+    """One look, one notification, no rekey, no lock."""
+    arn = there.start(given)
+    there.time.run()
+
+    ended, told = there.execution(arn), there.told_once()
+    assert (ended.status, ended.states[-1]) == ("FAILED", "RotationFailed")
+    assert ended.error == told["error"] == error
+    assert told["nextStep"] in ended.cause
+    assert (told["outcome"], told["succeeded"]) == ("Failed", False)
+    assert there.calls == {START: 1, PUBLISH: 2}  # the second is the rule's, and tells nothing
+    assert there.cluster.cluster.rekeys == ()
+    assert there.lock() is None
+    assert there.unheard == []
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        None,
+        "prod-a",
+        ["prod-a"],
+        17,
+        {},
+        {"cluster": ""},
+        {"cluster": "../secrets"},
+        {"cluster": "prod-a", "colour": "red"},
+        {"cluster": "prod-a", "force": True},
+        {"cluster": "prod-a", "force": "yes", "reason": "because"},
+        {"cluster": "prod-a", "keyManagementType": "External"},
+        {"cluster": "prod-a", "keyProviderID": 15},
+        {"cluster": "prod-a", "keyManagementType": "Eternal"},
+        {"cluster": "prod-a", "keyCreatedAfter": "yesterday"},
+        {"cluster": "prod-a", "keyCreatedAfter": "2026-11-23T03:00:00"},
+        {"cluster": "prod-a", "coolDownSeconds": -1},
+        {"cluster": "prod-a", "ignoreFaults": "nodeOffline"},
+    ],
+    ids=str,
+)
+def test_an_input_that_is_no_request_is_refused(here: World, given: object) -> None:
+    assert_refused(here, given, "RequestInvalid")
+
+
+def test_a_refusal_names_the_member(here: World) -> None:
+    here.rotate({"cluster": "prod-a", "colour": "red"})
+
+    assert "colour: unknown member" in here.told_once()["cause"]
+    assert here.told_once()["cluster"] == "prod-a"
+
+
+@pytest.mark.parametrize(
+    ("spec", "faults", "given", "error"),
+    [
+        (replace(USUAL, encryption_enabled=False), [], {}, "EncryptionDisabled"),
+        (replace(USUAL, api_version="12.2"), [], {}, "ApiVersionUnsupported"),
+        (replace(USUAL, pending_version="12.5.0.897"), [], {}, "UpgradePending"),
+        (USUAL, [], EXTERNAL | {"keyProviderID": 16}, "KeyProviderUnusable"),
+        (replace(USUAL, providers=(ProviderSpec(server_id=None),)), [], EXTERNAL, "KeyProviderUnusable"),
+        (replace(USUAL, providers=(ProviderSpec(trouble="connection"),)), [], EXTERNAL, "KeyProviderUnusable"),
+        (USUAL, [Fault("providerTestFails", times=None)], EXTERNAL, "KeyProviderUnusable"),
+        (replace(USUAL, cluster_faults=("ensembleDegraded",)), [], {}, "ClusterFaultsBlock"),
+        (replace(USUAL, cluster_faults=("nodeOffline",)), [], {}, "ClusterFaultsBlock"),
+        (
+            USUAL,
+            [Fault("keyTimeSkew", seconds=400 * 86400.0)],
+            {"keyCreatedAfter": "2026-01-01T00:00:00Z"},
+            "KeyAgeUnknown",
+        ),
+        (USUAL, [Fault("passwordChanged")], {}, "CredentialsRefused"),
+        (USUAL, [Fault("certificateReplaced")], {}, "CertificateRefused"),
+        (USUAL, [Fault("rpcError", name="xUnknownAPIMethod", method="GetClusterInfo")], {}, "ElementApiError"),
+        (USUAL, [Fault("rpcError", name="xUnrecognizedEnumString", method="GetAPI")], {}, "ElementApiError"),
+        (
+            USUAL,
+            [Fault("rpcError", name="xRekeyNotPossible", method="RekeySoftwareEncryptionAtRestMasterKey")],
+            {},
+            "RekeyRefused",
+        ),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_cluster_that_is_not_fit_is_refused(
+    spec: ClusterSpec, faults: list[Fault], given: dict[str, Any], error: str
+) -> None:
+    with world(spec) as there:
+        there.cluster.inject(*faults)
+
+        assert_refused(there, {"cluster": "prod-a", **given}, error)
+
+
+def test_an_alarm_goes_ahead_where_a_routine_rotation_would_not() -> None:
+    with world(replace(USUAL, cluster_faults=("nodeOffline",))) as there:
+        assert there.rotate({"cluster": "prod-a", "trigger": "alarm"}).output["outcome"] == "Rotated"
+
+
+def test_a_fault_that_is_accepted_does_not_block() -> None:
+    with world(replace(USUAL, cluster_faults=("ensembleDegraded",))) as there:
+        given = {"cluster": "prod-a", "ignoreFaults": ["ensembleDegraded"]}
+
+        assert there.rotate(given).output["outcome"] == "Rotated"
+
+
+def test_a_cluster_nobody_registered_is_refused(here: World) -> None:
+    assert_refused(here, {"cluster": "prod-z"}, "ClusterNotRegistered")
+
+
+@pytest.mark.parametrize(
+    "registration",
+    [
+        {"mvip": "127.0.0.1"},
+        {"mvip": "https://127.0.0.1", "username": "u", "password": "p"},
+        {"mvip": "127.0.0.1", "username": "u", "password": "p", "colour": "red"},
+        {"mvip": "127.0.0.1", "username": "u", "password": "p", "caBundle": "no certificate"},
+        {"mvip": "127.0.0.1", "username": "u", "password": "p", "certificateFingerprint": "AA:BB"},
+        {"mvip": "127.0.0.1", "username": "u", "password": "p", "apiVersion": "latest"},
+    ],
+    ids=lambda registration: "-".join(registration),
+)
+def test_a_registration_that_makes_no_sense_is_refused(here: World, registration: dict[str, str]) -> None:
+    here.register("prod-a", registration)
+
+    assert_refused(here, {"cluster": "prod-a"}, "RegistrationInvalid")
+    assert "red" not in str(here.told_once())
+
+
+def test_another_cluster_on_the_address_is_refused_until_a_person_accepts_it(here: World) -> None:
+    here.rotate()
+    here.cluster.inject(Fault("otherCluster"))
+
+    refused = here.rotate()
+    accepted = here.rotate({"cluster": "prod-a", "acceptClusterUUID": here.cluster.cluster.uuid})
+
+    assert refused.error == "ClusterIdentityChanged"
+    assert accepted.output["outcome"] == "Rotated"
+    assert here.rotate().output["outcome"] == "Rotated"
