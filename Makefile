@@ -13,6 +13,7 @@ MACHINES := $(wildcard statemachines/*.asl.json)
 SOURCES := layers/element_rekey/element_rekey functions local tests $(wildcard bench/*.py)
 
 export SAM_CLI_TELEMETRY := 0
+export NODE_DISABLE_COMPILE_CACHE := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
     from local.simulator import ClusterSpec
 
-LOCAL_PARAMETERS = {"SettlingSeconds": "1"}  # the waits around it are shortened, so must it be
+# The waits around it are shortened, so must the settling time be; and nobody wants to wait for a slot in half an hour.
+LOCAL_PARAMETERS = {"SettlingSeconds": "1", "SpreadMinutes": "0"}
 PATIENCE_SECONDS = 1.0
 
 

@@ -55,7 +55,7 @@ class Engine:
             undo.callback(self._folder.cleanup)
             with self._log.open("wb") as log:
                 self._process = subprocess.Popen(
-                    [sys.executable, "-I", str(LAUNCHER)],
+                    [sys.executable, "-I", str(LAUNCHER), self._folder.name],
                     stdin=subprocess.PIPE,  # its lifeline: closed when this process ends, however it ends
                     stdout=subprocess.PIPE,
                     stderr=log,
@@ -106,6 +106,8 @@ class Engine:
             "SFTP_ENABLED": "0",
             "LOG_LEVEL": "WARNING",
             "DOCKER_HOST": f"unix://{self._folder.name}/no-docker",  # leave the user's containers alone
+            "STATE_DIR": f"{self._folder.name}/state",  # or it would be a fixed folder, shared by all engines
+            "S3_DATA_DIR": f"{self._folder.name}/s3",
             "MINISTACK_REGION": REGION,
             "SFN_WAIT_SCALE": repr(self.wait_scale),
         }

@@ -1,4 +1,4 @@
-"""The embedded AWS engine, as a process of its own: ministack on a loopback port, mended in five places.
+"""The embedded AWS engine, as a process of its own: ministack on a loopback port, mended in six places.
 
 Everything that touches ministack's private parts is in this file, and it runs with the one version it was written for.
 
@@ -10,8 +10,9 @@ Everything that touches ministack's private parts is in this file, and it runs w
 4. An alarm on metric math can be deployed. It changes its state when told to (``SetAlarmState``), never by itself.
 5. The loopback interface counts as TLS, or every policy with ``aws:SecureTransport`` would deny what it allows in AWS.
 
-It lives as long as its standard input is open: a pipe that the parent holds, and that closes with the parent, however
-that dies. Then it removes its temporary folder and ends its whole process group, Lambda processes included.
+Its argument is the folder it may write to. It lives as long as its standard input is open: a pipe that the parent
+holds, and that closes with the parent, however that dies. Then it removes the folder and ends its whole process group,
+Lambda processes included.
 """
 
 from __future__ import annotations
@@ -26,7 +27,6 @@ import shutil
 import signal
 import socket
 import sys
-import tempfile
 import threading
 from datetime import UTC, datetime
 from pathlib import Path
@@ -34,24 +34,14 @@ from typing import Any
 
 WRITTEN_FOR = "1.5.33"
 KEEP_ALIVE_SECONDS = 75
-ENGINE_ONLY = frozenset(
-    {
-        "AUTH",
-        "DOCKER_HOST",
-        "GATEWAY_PORT",
-        "IOT_MTLS_ENABLED",
-        "LOG_LEVEL",
-        "MINISTACK_REGION",
-        "SFN_WAIT_SCALE",
-        "SFTP_ENABLED",
-    }
-)
-"""Settings of the engine that a function must not see: Powertools, for one, listens to LOG_LEVEL."""
+FOR_FUNCTIONS = frozenset({"AWS_ENDPOINT_URL", "HOME", "LANG", "PATH", "PYTHONDONTWRITEBYTECODE", "TMPDIR"})
+"""What functions see of the engine's own environment. Powertools, for one, would listen to its LOG_LEVEL."""
 
 
 def main() -> None:
     """Serve until standard input closes. The first and only line on standard output is ``{"port": …}``."""
-    end_with_parent()
+    folder = Path(sys.argv[1])
+    end_with_parent(folder)
     installed = importlib.metadata.version("ministack")
     if installed != WRITTEN_FOR:
         sys.exit(f"the embedded engine needs ministack {WRITTEN_FOR}, here is {installed}; renew the environment")
@@ -60,22 +50,23 @@ def main() -> None:
     # ministack reads both when it is imported; Lambda processes inherit the second.
     os.environ["GATEWAY_PORT"] = str(port)
     os.environ["AWS_ENDPOINT_URL"] = f"http://127.0.0.1:{port}"
-    mend_python_functions()
+    mend_python_functions(folder)
     mend_alarm_events()
     mend_metric_math()
     mend_secure_transport()
+    mend_map_concurrency()
     print(json.dumps({"port": port}), flush=True)
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # nobody reads the pipe from here on
     serve(listener)
 
 
-def end_with_parent() -> None:
-    """Watch standard input; at its end nothing of this process group, nor its temporary folder, stays."""
+def end_with_parent(folder: Path) -> None:
+    """Watch standard input; at its end neither this process group nor its folder stays."""
 
     def watch() -> None:
         while os.read(0, 1):  # not sys.stdin: its lock would be in the way of an interpreter that exits
             pass
-        shutil.rmtree(tempfile.gettempdir(), ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
         os.killpg(0, signal.SIGKILL)  # the launcher was started as the leader of its own group
 
     threading.Thread(target=watch, name="parent-watch", daemon=True).start()
@@ -105,35 +96,35 @@ def serve(listener: socket.socket) -> None:
     asyncio.run(hypercorn_serve(app, config, shutdown_trigger=asyncio.Event().wait))
 
 
-def mend_python_functions() -> None:
+def mend_python_functions(folder: Path) -> None:
     """Send Python runtimes down the path of custom runtimes, with awslambdaric as the bootstrap."""
     from ministack.core import lambda_runtime  # noqa: PLC0415 - after the environment is set
     from ministack.services import lambda_svc  # noqa: PLC0415 - likewise
 
     # A link to one script made before any thread runs. A copy in each code folder could still be open for writing in
     # a process forked meanwhile, and executing it would fail with ETXTBSY.
-    bootstrap = Path(tempfile.gettempdir(), "bootstrap")
+    bootstrap = folder / "bootstrap"
     bootstrap.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m awslambdaric "$_HANDLER"\n')
     bootstrap.chmod(0o700)
 
+    engine_only = {key: value for key, value in os.environ.items() if key not in FOR_FUNCTIONS}
     extract = lambda_svc._provided_runtime_code_dir  # noqa: SLF001 - the purpose of this file
     environment = lambda_svc._provided_worker_env  # noqa: SLF001 - likewise
 
     def code_folder(code_zip: bytes) -> str:
-        folder = str(extract(code_zip))
+        extracted = str(extract(code_zip))
         with contextlib.suppress(FileExistsError):  # extracted before, or by a thread that was faster
-            Path(folder, "bootstrap").symlink_to(bootstrap)
-        return folder
+            Path(extracted, "bootstrap").symlink_to(bootstrap)
+        return extracted
 
     def with_layers(config: dict[str, Any], code_dir: str, port: int) -> dict[str, str]:
         layers = [lambda_svc._resolve_layer_zip(layer) for layer in config.get("Layers") or []]  # noqa: SLF001 - likewise
-        folders = [lambda_svc._docker_extracted_dir(layer, "layer") for layer in layers if layer]  # noqa: SLF001 - likewise
-        path = os.pathsep.join(f"{folder}/python" for folder in folders)
+        opened = [lambda_svc._docker_extracted_dir(layer, "layer") for layer in layers if layer]  # noqa: SLF001 - likewise
+        path = os.pathsep.join(f"{layer}/python" for layer in opened)
         logging = config.get("LoggingConfig") or {}
-        inherited = {key: os.environ[key] for key in ENGINE_ONLY & os.environ.keys()}
         told = environment(config, code_dir, port).items()
         return {
-            **{key: value for key, value in told if inherited.get(key) != value},
+            **{key: value for key, value in told if engine_only.get(key) != value},
             "PYTHONPATH": path,
             "AWS_LAMBDA_LOG_FORMAT": str(logging.get("LogFormat", "Text")),
         }
@@ -195,6 +186,21 @@ def mend_secure_transport() -> None:
 
     pin = app.pin_request_origin
     app.pin_request_origin = lambda source_ip, _secure: pin(source_ip, secure_transport=True)
+
+
+def mend_map_concurrency() -> None:
+    """Put the number that MaxConcurrencyPath refers to where the engine looks for it."""
+    from ministack.services import stepfunctions  # noqa: PLC0415 - after the environment is set
+
+    run = stepfunctions._run_distributed_map  # noqa: SLF001 - the purpose of this file
+    resolve = stepfunctions._resolve_path  # noqa: SLF001 - likewise
+
+    def run_with_limit(state: dict[str, Any], given: Any, effective: Any, *rest: Any) -> Any:  # noqa: ANN401 - JSON
+        path = state.get("MaxConcurrencyPath")
+        limited = {**state, "MaxConcurrency": resolve(path, effective)} if path else state
+        return run(limited, given, effective, *rest)
+
+    stepfunctions._run_distributed_map = run_with_limit  # noqa: SLF001 - likewise
 
 
 def metrics_of(alarm: dict[str, Any]) -> list[dict[str, Any]]:

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from element_rekey import rotation
 from element_rekey.errors import (
     AwsCallFailed,
     ClusterIdentityChanged,
@@ -289,6 +290,13 @@ def test_a_check_that_breaks_at_the_ledger_can_be_repeated(
         world.check()
     assert world.check().rotation.outcome is Outcome.ROTATED
     assert world.ledger.memory("prod-a") == ClusterMemory("uuid-of-prod-a", "key-1", NOW)
+
+
+def test_a_verdict_that_nobody_thought_of_ends_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rotation, "judge", lambda *_: object())
+    with pytest.raises(AssertionError):
+        world.check()
+    assert world.record().outcome is None
 
 
 def test_two_checks_at_once_cannot_both_write(world: World) -> None:

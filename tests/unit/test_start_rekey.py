@@ -5,6 +5,7 @@ from datetime import timedelta
 
 import pytest
 
+from element_rekey import rotation
 from element_rekey.errors import (
     AwsCallFailed,
     ClusterBusy,
@@ -447,6 +448,17 @@ def test_a_rekey_that_begins_between_two_looks_is_followed(world: World) -> None
     assert step.rotation.following
     assert step.rotation.following.async_handle == 8
     assert world.cluster.rekeys == 2
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_a_decision_that_nobody_thought_of_sends_no_rekey(
+    world: World, *, dry_run: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rotation, "plan", lambda *_: object())
+    world.request = Request("prod-a", dry_run=dry_run)
+    with pytest.raises(AssertionError):
+        world.start()
+    assert world.cluster.rekeys == 0
 
 
 # --- after somebody else's rekey was followed ---

@@ -12,11 +12,11 @@ from tests.workflow.world import World, world
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-REKEY_SECONDS = 60.0
+REKEY_SECONDS = 30.0
 
 
 @pytest.fixture
 def here() -> Iterator[World]:
-    """One cluster, prod-a, with an internal key of a hundred days; a rekey takes a minute."""
+    """One cluster, prod-a, with an internal key of a hundred days; a rekey takes half a minute."""
     with world(ClusterSpec(rekey_seconds=REKEY_SECONDS)) as made:
         yield made

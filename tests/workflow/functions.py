@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 START, CHECK, PUBLISH = "StartRekeyFunction", "CheckStatusFunction", "PublishOutcomeFunction"
 
 
-
 def _environment() -> dict[str, str]:
     """What the template gives its functions, with a parameter's default for a reference to it."""
     own = (properties(resource).get("Environment", {}).get("Variables", {}) for resource in (START, CHECK, PUBLISH))
@@ -32,7 +31,7 @@ def _environment() -> dict[str, str]:
 
 
 def _value(value: Any) -> str:  # noqa: ANN401 - YAML
-    reference = value.get("!Ref") if isinstance(value, dict) else None
+    reference = value.get("!Ref", "") if isinstance(value, dict) else ""
     return str(default(reference) if reference in TEMPLATE["Parameters"] else reference or value)
 
 

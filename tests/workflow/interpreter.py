@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from contextlib import ExitStack, contextmanager
+from datetime import timezone
 from functools import lru_cache
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Protocol
@@ -20,8 +21,10 @@ from moto.stepfunctions.parser.asl.component.common.retry import retrier_decl
 from moto.stepfunctions.parser.asl.component.common.timeouts.timeout import EvalTimeoutError
 from moto.stepfunctions.parser.asl.component.state.exec.state_task import lambda_eval_utils
 from moto.stepfunctions.parser.asl.component.state.wait.wait_function.wait_function import WaitFunction
+from moto.stepfunctions.parser.asl.eval.evaluation_details import ExecutionDetails
 from moto.stepfunctions.parser.asl.eval.event.event_manager import EventManager
 from moto.stepfunctions.parser.asl.parse.asl_parser import AmazonStateLanguageParser
+from moto.stepfunctions.parser.asl.utils.boto_client import boto_client_for
 from moto.stepfunctions.parser.backend.execution import BaseExecutionWorkerCommunication, Execution
 from moto.stepfunctions.parser.backend.execution_worker import ExecutionWorker
 
@@ -33,7 +36,7 @@ if TYPE_CHECKING:
 CONFIG: Any = {"stepfunctions": {"execute_state_machine": True}, "lambda": {"use_docker": False}}
 
 _parse = lru_cache(maxsize=8)(AmazonStateLanguageParser.parse)  # a parsed definition holds no state
-_client = lru_cache(maxsize=8)(lambda_eval_utils.boto_client_for)
+_client = lru_cache(maxsize=8)(boto_client_for)
 
 
 class FunctionFailed(Exception):
@@ -73,9 +76,8 @@ def task_timeout() -> TimeoutError:
 def virtual_interpreter(time: VirtualTime, functions: Functions) -> Iterator[None]:
     """Have moto's state machines run under ``time``, in ``time.run()``, and call ``functions``."""
 
-    def invoke(
-        _backend: LambdaSimpleBackend, name: str, _qualifier: str, body: Any, _headers: Any, response_headers: Any
-    ) -> bytes:
+    def invoke(*given: Any) -> bytes:  # noqa: ANN401 - of moto
+        _backend, name, _qualifier, body, _headers, response_headers = given
         try:
             answer = functions.invoke(name, json.loads(body))
         except FunctionFailed as failure:
@@ -83,10 +85,10 @@ def virtual_interpreter(time: VirtualTime, functions: Functions) -> Iterator[Non
             answer = failure.answer
         return json.dumps(answer).encode()
 
-    def details(execution: Execution) -> Any:
+    def details(execution: Execution) -> ExecutionDetails:
         known = plain_details(execution)
         started = execution.start_date.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        return type(known)(known.arn, known.name, known.role_arn, known.inpt, started)
+        return ExecutionDetails(known.arn, known.name, known.role_arn, known.inpt, started)
 
     def terminated(communication: BaseExecutionWorkerCommunication) -> None:
         plain_terminated(communication)
@@ -94,18 +96,18 @@ def virtual_interpreter(time: VirtualTime, functions: Functions) -> Iterator[Non
 
     plain_details = Execution.get_start_execution_details
     plain_terminated = BaseExecutionWorkerCommunication.terminated
-    now = SimpleNamespace(datetime=SimpleNamespace(now=lambda tz: time().astimezone(tz)), timezone=models.datetime.timezone)
+    clock = SimpleNamespace(datetime=SimpleNamespace(now=lambda tz: time().astimezone(tz)), timezone=timezone)
     with ExitStack() as patches:
         for target, name, replacement in (
-            (WaitFunction, "_wait_interval", lambda _self, env, wait_seconds: time.sleep(wait_seconds)),
+            (WaitFunction, "_wait_interval", lambda _function, **wait: time.sleep(wait["wait_seconds"])),
             (retrier_decl, "time", SimpleNamespace(sleep=time.sleep)),
-            (models, "datetime", now),
-            (EventManager, "_get_current_timestamp", staticmethod(lambda: time())),
+            (models, "datetime", clock),
+            (EventManager, "_get_current_timestamp", staticmethod(time)),
             (Execution, "get_start_execution_details", details),
             (BaseExecutionWorkerCommunication, "terminated", terminated),
             (ExecutionWorker, "start", lambda worker: time.begin(worker._execution_logic)),  # noqa: SLF001
             (AmazonStateLanguageParser, "parse", staticmethod(_parse)),
-            (lambda_eval_utils, "boto_client_for", lambda service, region, state_credentials: _client(region, service)),
+            (lambda_eval_utils, "boto_client_for", lambda **wanted: _client(wanted["region"], wanted["service"])),
             (LambdaSimpleBackend, "invoke", invoke),
         ):
             patches.enter_context(patch.object(target, name, replacement))
@@ -119,5 +121,5 @@ def abort(execution_arn: str, client: Any) -> None:  # noqa: ANN401 - an untyped
 
 def time_out(execution_arn: str, account: str, region: str) -> None:
     """Let the execution's own time limit pass; moto measures that by the machine's clock."""
-    backend = models.stepfunctions_parser_backends[account][region]
-    backend.describe_execution(execution_arn).exec_worker.env.set_timed_out()
+    execution: Any = models.stepfunctions_parser_backends[account][region].describe_execution(execution_arn)
+    execution.exec_worker.env.set_timed_out()

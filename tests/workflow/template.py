@@ -58,11 +58,10 @@ def function_timeout(resource: str) -> int:
 
 def definition(resource: str = "RotateMasterKey") -> str:
     """The text of a state machine with the template's substitutions made."""
-    text = (ROOT / properties(resource)["DefinitionUri"]).read_text()
+    text: str = (ROOT / properties(resource)["DefinitionUri"]).read_text()
     for name, value in properties(resource)["DefinitionSubstitutions"].items():
-        (function, target), *_ = value.items()
-        made = {"!Ref": lambda _: "aws", "!GetAtt": lambda got: function_arn(got.removesuffix(".Arn"))}
-        text = text.replace(f"${{{name}}}", made[function](target))
+        function = value.get("!GetAtt", "").removesuffix(".Arn")
+        text = text.replace(f"${{{name}}}", function_arn(function) if function else "aws")
     return text
 
 

@@ -73,9 +73,7 @@ def test_a_function_that_needs_106_seconds_to_wake_up_is_waited_for(here: World,
 
 @pytest.mark.parametrize("function", [START, CHECK, PUBLISH])
 @pytest.mark.parametrize("error", PASSING)
-def test_a_passing_trouble_of_lambda_is_waited_for(
-    here: World, function: str, error: Callable[[], Exception]
-) -> None:
+def test_a_passing_trouble_of_lambda_is_waited_for(here: World, function: str, error: Callable[[], Exception]) -> None:
     here.spoil = Spoiled(function, timedelta(minutes=4), error, here)
 
     ended = here.rotate()
@@ -92,7 +90,7 @@ def test_a_passing_trouble_of_lambda_is_waited_for(
     [(service("TooManyRequestsException"), "Lambda.TooManyRequestsException"), (task_timeout, "ExecutionBroken")],
     ids=["throttled", "timeout"],
 )
-def test_a_trouble_of_lambda_that_stays_is_told(  # noqa: PLR0913, PLR0917 - two tables
+def test_a_trouble_of_lambda_that_stays_is_told(
     here: World, function: str, outcome: str, rekeys: int, error: Callable[[], Exception], name: str
 ) -> None:
     here.spoil = Spoiled(function, timedelta(days=1), error, here)
@@ -193,7 +191,8 @@ def test_a_rekey_that_replaced_another_key_than_was_seen_is_not_called_proven(he
 
 
 def test_a_rekey_that_outlasts_the_deadline_is_told_as_overdue_and_followed_by_the_next_run() -> None:
-    with world(ClusterSpec(rekey_seconds=8 * 3600.0)) as there:
+    with world(ClusterSpec(rekey_seconds=3600.0)) as there:
+        there.settle(deadline=timedelta(minutes=45))
         first = there.rotate({"cluster": "prod-a", "keyCreatedAfter": BEGIN.isoformat()})
         assert there.told_once()["outcome"] == "Overdue"
         assert there.lock() is None
@@ -208,6 +207,7 @@ def test_a_rekey_that_outlasts_the_deadline_is_told_as_overdue_and_followed_by_t
 
 def test_a_cluster_that_stays_busy_until_the_deadline_is_told(here: World) -> None:
     here.ports.ledger.take_lock("prod-a", Lock("somebody", BEGIN + timedelta(days=1)), BEGIN)
+    here.settle(deadline=timedelta(hours=1))
 
     ended = here.rotate()
 
@@ -241,7 +241,7 @@ def test_an_outcome_that_cannot_be_published_ends_as_such_and_is_told_by_the_rul
     topic = DeafTopic()
     here.ports = replace(here.ports, topic=topic)
     arn = here.start({"cluster": "prod-a"})
-    here.time.after(60 + 75 + 330, lambda: setattr(topic, "deaf", False))
+    here.time.after(30 + 75 + 330, lambda: setattr(topic, "deaf", False))
 
     here.time.run()
 

@@ -41,7 +41,7 @@ def test_it_is_seen_within_a_quarter_of_the_rekeys_time_and_five_seconds(here: W
     here.rotate()
 
     took = here.told_once()["durationSeconds"]
-    assert 60 <= took <= 60 * 1.25 + 5
+    assert 30 <= took <= 30 * 1.25 + 5
 
 
 def test_a_rotation_to_an_external_key_says_who_keeps_it(here: World) -> None:
@@ -54,7 +54,7 @@ def test_a_rotation_to_an_external_key_says_who_keeps_it(here: World) -> None:
 
 
 def test_a_rotation_of_an_external_key_stays_with_its_provider() -> None:
-    with world(ClusterSpec(rekey_seconds=60.0, key_provider_id=15)) as there:
+    with world(ClusterSpec(rekey_seconds=30.0, key_provider_id=15)) as there:
         ended = there.rotate()
 
         assert ended.status == "SUCCEEDED"
@@ -106,7 +106,7 @@ def test_a_key_too_new_for_another_alarm_cools_down() -> None:
 
 
 def test_force_with_a_reason_does_not_wait_for_the_key_to_cool_down() -> None:
-    with world(ClusterSpec(rekey_seconds=60.0, key_age=timedelta(minutes=10))) as there:
+    with world(ClusterSpec(rekey_seconds=30.0, key_age=timedelta(minutes=10))) as there:
         forced = {"cluster": "prod-a", "coolDownSeconds": 3600, "force": True, "reason": "key seen in a ticket"}
 
         assert there.rotate(forced).output["outcome"] == "Rotated"
@@ -133,7 +133,8 @@ def test_a_followed_rekey_whose_key_will_not_do_is_followed_by_one_of_ours(here:
     theirs, ours = here.cluster.cluster.rekeys
     assert ended.status == "SUCCEEDED"
     assert here.told_once()["outcome"] == "Rotated"
-    assert (here.told_once()["oldKey"]["keyID"], here.told_once()["newKey"]["keyID"]) == (theirs.new.key_id, ours.new.key_id)
+    assert here.told_once()["oldKey"]["keyID"] == theirs.new.key_id
+    assert here.told_once()["newKey"]["keyID"] == ours.new.key_id
 
 
 def test_two_executions_at_once_rotate_once(here: World) -> None:
@@ -162,7 +163,7 @@ def test_the_same_alarm_three_times_rotates_once(here: World) -> None:
 
 
 def test_another_cluster_does_not_wait() -> None:
-    with world(ClusterSpec(name="prod-a", rekey_seconds=60.0), ClusterSpec(name="prod-b", rekey_seconds=60.0)) as there:
+    with world(ClusterSpec(name="prod-a", rekey_seconds=30.0), ClusterSpec(name="prod-b", rekey_seconds=60.0)) as there:
         arns = [there.start({"cluster": name}) for name in ("prod-a", "prod-b")]
 
         there.time.run()

@@ -11,7 +11,7 @@ from local.simulator import ClusterSpec, Fault, ProviderSpec
 from tests.workflow.functions import PUBLISH, START
 from tests.workflow.world import World, world
 
-USUAL = ClusterSpec(rekey_seconds=60.0)
+USUAL = ClusterSpec(rekey_seconds=30.0)
 EXTERNAL = {"cluster": "prod-a", "keyManagementType": "External", "keyProviderID": 15}
 
 
@@ -131,7 +131,7 @@ def test_a_cluster_nobody_registered_is_refused(here: World) -> None:
         {"mvip": "127.0.0.1", "username": "u", "password": "p", "certificateFingerprint": "AA:BB"},
         {"mvip": "127.0.0.1", "username": "u", "password": "p", "apiVersion": "latest"},
     ],
-    ids=lambda registration: "-".join(registration),
+    ids="-".join,
 )
 def test_a_registration_that_makes_no_sense_is_refused(here: World, registration: dict[str, str]) -> None:
     here.register("prod-a", registration)

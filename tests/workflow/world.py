@@ -26,8 +26,8 @@ from element_rekey.edge import LEASE
 from element_rekey.element_api import ElementApi
 from element_rekey.ledger import DynamoLedger
 from element_rekey.model import Lock, Rotation
-from element_rekey.topic import SnsTopic
 from element_rekey.ports import Ports, Settings
+from element_rekey.topic import SnsTopic
 from element_rekey.transport import Timeouts
 from local.simulator import ClusterSpec, RunningCluster, Simulator
 from tests.workflow.clock import VirtualTime
@@ -102,11 +102,12 @@ class World:
 
     def register(self, name: str, registration: dict[str, str]) -> None:
         """Create or replace a cluster's secret."""
-        secrets, name, text = self.clients["secretsmanager"], f"{default('SecretPrefix')}/{name}", json.dumps(registration)
-        if any(secret["Name"] == name for secret in secrets.list_secrets()["SecretList"]):
-            secrets.put_secret_value(SecretId=name, SecretString=text)
+        secrets, text = self.clients["secretsmanager"], json.dumps(registration)
+        secret = f"{default('SecretPrefix')}/{name}"
+        if any(known["Name"] == secret for known in secrets.list_secrets()["SecretList"]):
+            secrets.put_secret_value(SecretId=secret, SecretString=text)
         else:
-            secrets.create_secret(Name=name, SecretString=text)
+            secrets.create_secret(Name=secret, SecretString=text)
 
     # -- executions -----------------------------------------------------------------------------------------------
 
@@ -160,10 +161,11 @@ class World:
 
     def told(self) -> list[dict[str, Any]]:
         """Every notification published so far, oldest first, as a subscriber got it."""
-        while messages := self.clients["sqs"].receive_message(QueueUrl=self.queue_url, MaxNumberOfMessages=10).get("Messages"):
+        queue = self.clients["sqs"]
+        while messages := queue.receive_message(QueueUrl=self.queue_url, MaxNumberOfMessages=10).get("Messages"):
             for message in messages:
                 self._told.append(json.loads(json.loads(message["Body"])["Message"]))
-                self.clients["sqs"].delete_message(QueueUrl=self.queue_url, ReceiptHandle=message["ReceiptHandle"])
+                queue.delete_message(QueueUrl=self.queue_url, ReceiptHandle=message["ReceiptHandle"])
         return self._told
 
     def told_once(self) -> dict[str, Any]:
@@ -278,7 +280,7 @@ class World:
 
 @lru_cache
 def _client(service: str) -> Any:  # noqa: ANN401 - one of many
-    return boto3.client(service, region_name=REGION)  # type: ignore[call-overload]  # any of the services below
+    return boto3.client(service, region_name=REGION)
 
 
 _SERVICES = ("dynamodb", "sns", "sqs", "secretsmanager", "stepfunctions")

@@ -137,6 +137,12 @@ def _whole(value: object, where: str) -> int:
     return value
 
 
+def _number(value: object, where: str) -> float:
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        raise CodecError(f"{where}: expected a number, not {_kind(value)}")
+    return float(value)
+
+
 def _moment(value: object, where: str) -> datetime:
     expected = f"{where}: expected a time such as 2026-11-23T03:00:00Z"
     try:
@@ -151,7 +157,13 @@ def _moment(value: object, where: str) -> datetime:
         raise CodecError(expected) from error
 
 
-_SCALARS: Mapping[type, Callable[[object, str], Any]] = {str: _text, bool: _truth, int: _whole, datetime: _moment}
+_SCALARS: Mapping[type, Callable[[object, str], Any]] = {
+    str: _text,
+    bool: _truth,
+    int: _whole,
+    float: _number,
+    datetime: _moment,
+}
 
 
 def _kind(value: object) -> str:

@@ -139,7 +139,8 @@ def _summary_headline(run: FleetRun, after: Sequence[Standing], rotated: int) ->
     if run.failure and not bad:
         return f"fleet run FAILED: {run.failure.error}"
     dry = "dry run, " if run.request and run.request.dry_run else ""
-    return f"{dry}{total} clusters, {rotated} rotated, " + (f"{bad} need ATTENTION" if bad else "all well")
+    clusters = "1 cluster" if total == 1 else f"{total} clusters"
+    return f"{dry}{clusters}, {rotated} rotated, " + (f"{bad} need ATTENTION" if bad else "all well")
 
 
 def summary_in_words(told: Summary) -> str:

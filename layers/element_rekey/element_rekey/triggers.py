@@ -23,6 +23,7 @@ ALL = "all"  # in place of a cluster's name: every registered cluster
 
 _FAULT = re.compile(r"[A-Za-z][A-Za-z0-9]{0,63}")
 _LONGEST_TEXT = 512
+_LARGEST = 2**31 - 1  # seconds can still be added to a date, and DynamoDB still stores it
 _MOST_AT_ONCE = 1000
 
 _INTERRUPTED: Mapping[str, type[ElementRekeyError]] = {
@@ -54,8 +55,8 @@ def _problems(request: Request) -> Iterator[str]:
         if len(text) > _LONGEST_TEXT:
             yield f"{name}: expected at most {_LONGEST_TEXT} characters, not {len(text)}."
     for name, number in (("keyProviderID", request.key_provider_id), ("coolDownSeconds", request.cool_down_seconds)):
-        if number is not None and number < 0:
-            yield f"{name}: expected a number from 0 up."
+        if number is not None and not 0 <= number <= _LARGEST:
+            yield f"{name}: expected a number from 0 to {_LARGEST}."
     external = request.key_management_type is KeyManagementType.EXTERNAL
     if external and request.key_provider_id is None:
         yield "keyProviderID: missing; External key management needs the provider's number."
@@ -211,7 +212,7 @@ def failure_of(name: str, cause: str) -> Failure:
     """A caught error: ``cause`` is plain text, or the JSON in which Lambda wraps an exception."""
     try:
         wrapped = json.loads(cause)
-    except ValueError:
+    except (ValueError, RecursionError):
         wrapped = None
     if isinstance(wrapped, dict) and "errorMessage" in wrapped:
         cause = str(wrapped["errorMessage"])
@@ -226,7 +227,7 @@ def _interrupted(detail: Mapping[str, Any]) -> tuple[Execution, object, Failure 
     started = datetime.fromtimestamp(detail["startDate"] / 1000, UTC)
     try:
         given = json.loads(detail.get("input") or "null")
-    except ValueError:  # Step Functions leaves a long input out or cuts it
+    except (ValueError, RecursionError):  # Step Functions leaves a long input out or cuts it
         given = None
     error = _INTERRUPTED.get(detail["status"], ExecutionBroken)
     cause = str(detail.get("cause") or f"The execution ended as {detail['status']}.")

@@ -1,0 +1,19 @@
+"""The benchmarks there are: a name for the command line, and a ``run(quick)`` that gives a table."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bench import client, imports, polls, size
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from bench.table import Table
+
+BENCHMARKS: dict[str, Callable[[bool], Table]] = {
+    "client": client.run,
+    "import": imports.run,
+    "polls": polls.run,
+    "size": size.run,
+}

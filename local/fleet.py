@@ -1,0 +1,170 @@
+"""``python -m local fleet``: a whole fleet run by the real application, with a table that lives."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from local.application import summary_in_plain_words
+from local.lifecycle import stoppable, undisturbed_end
+from local.narration import Narrator
+from local.rotate import NothingPublished, positive
+from local.simulator import ClusterSpec, Fault, Phase
+from local.stage import stage
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from local.deployment import Deployment
+    from local.stage import Stage
+
+HELP = "rotate whatever is due in a fleet of simulated clusters, and sum it up"
+OLD, YOUNG = timedelta(days=100), timedelta(days=10)  # the schedule replaces keys of more than 90 days
+WAIT_SCALE = 0.05
+SUMMARY_SECONDS = 30
+ROWS = 24
+LOOK_SECONDS = 0.2
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options."""
+    add = parser.add_argument
+    add("--clusters", type=count, default=20, metavar="N", help="how many clusters (default 20)")
+    add("--due", type=count, default=8, metavar="N", help="how many of them have a key that is too old (default 8)")
+    add("--fail", type=count, default=0, metavar="N", help="on how many of those the rekey fails (default 0)")
+    add("--concurrency", type=count, default=4, metavar="N", help="how many are worked on at a time (default 4)")
+    add("--rekey-seconds", type=positive, default=1.0, metavar="S", help="how long a rekey takes (default 1)")
+    add("--json", action="store_true", help="print only the published summary, as JSON, on standard output")
+
+
+def count(text: str) -> int:
+    """A whole number from 0."""
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError("must be from 0 up")
+    return number
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the command; 0 only if every due cluster was rotated and verified, and no other was touched."""
+    due, fail = min(options.due, options.clusters), min(options.fail, options.due, options.clusters)
+    narrator = Narrator(Console(stderr=options.json, highlight=False))
+    narrator.title(f"Element Rekey: a fleet of {options.clusters} clusters, on this machine")
+    request = {
+        "trigger": "schedule",
+        "reason": "make fleet",
+        "maxConcurrency": max(1, options.concurrency),
+        "toleratedFailures": fail,  # a schedule tolerates none; here the others are to have their chance
+    }
+    specs = specifications(options.clusters, due, fail, options.rekey_seconds)
+    with stoppable(), stage(specs, WAIT_SCALE) as set_up, undisturbed_end():
+        narrator.step("all set up", f"{options.clusters} clusters, {due} of them due, engine and template")
+        told, board = rotate_fleet(set_up, narrator, request)
+        unproven = [name for name in board.due if not board.proven(name)]
+        touched = [name for name in board.before if name not in board.due and board.changed(name)]
+    if options.json:
+        print(json.dumps(told, indent=2))
+    narrator.verdict(verdict(len(board.due), unproven, touched), good=not unproven and not touched)
+    return 1 if unproven or touched else 0
+
+
+def specifications(clusters: int, due: int, fail: int, rekey_seconds: float) -> list[ClusterSpec]:
+    """Clusters of which the first ``due`` have old keys, and the first ``fail`` of those cannot rewrap theirs."""
+    failing = (Fault(fault="phaseFailure", phase=Phase.REWRAP.value),)
+    return [
+        ClusterSpec(
+            name=f"cluster-{number:04}",
+            key_age=OLD if number <= due else YOUNG,
+            rekey_seconds=rekey_seconds,
+            faults=failing if number <= fail else (),
+            seed=number,
+        )
+        for number in range(1, clusters + 1)
+    ]
+
+
+def verdict(due: int, unproven: list[str], touched: list[str]) -> str:
+    """How it ended, as the clusters themselves show."""
+    if touched:
+        return f"{len(touched)} clusters were rotated although nothing was due there"
+    if unproven:
+        return f"{due - len(unproven)} of {due} due clusters were rotated and verified; not so: {', '.join(unproven)}"
+    return f"all {due} due clusters were rotated and verified, no other was touched"
+
+
+@dataclass
+class Board:
+    """What is known of each cluster: by itself, and by what was published of it."""
+
+    set_up: Stage
+    before: Mapping[str, str]  # the current key of each cluster
+    due: tuple[str, ...]
+    outcomes: dict[str, str] = field(default_factory=dict)
+
+    def hear(self, document: Mapping[str, Any]) -> None:
+        """Take in a published document."""
+        if "outcome" in document:
+            self.outcomes[document["cluster"]] = document["outcome"]
+
+    def changed(self, name: str) -> bool:
+        """Whether the cluster itself has another key than before."""
+        return self.set_up.simulator[name].cluster.current_key.key_id != self.before[name]
+
+    def proven(self, name: str) -> bool:
+        """Whether the cluster was rotated, by its own state and by what was published."""
+        return self.changed(name) and self.outcomes.get(name) == "Rotated"
+
+    def view(self) -> Table:
+        """The due clusters, and how many of the others are done with."""
+        table = Table(box=None, padding=(0, 2))
+        for title in ("cluster", "on the cluster", "published"):
+            table.add_column(title)
+        for name in self.due[:ROWS]:
+            phase = self.set_up.simulator[name].cluster.phase
+            table.add_row(name, phase.value if phase else "", self.outcomes.get(name, ""))
+        others = [name for name in self.before if name not in self.due]
+        done = sum(name in self.outcomes for name in others)
+        table.add_row(f"{len(others)} others", "", f"{done} looked at")
+        return table
+
+
+def rotate_fleet(set_up: Stage, narrator: Narrator, request: Mapping[str, Any]) -> tuple[dict[str, Any], Board]:
+    """Run RotateFleet, show how it goes, and quote its summary; returns the summary."""
+    before = {cluster.name: cluster.cluster.current_key.key_id for cluster in set_up.simulator}
+    due = tuple(one.name for one in set_up.simulator if one.cluster.spec.key_age == OLD)
+    board = Board(set_up, before, due)
+    narrator.heading(f"RotateFleet {json.dumps(request)}")
+    execution = set_up.deployment.start(request, "RotateFleet")
+    begun = time.monotonic()
+    summary = None
+    with Live(console=narrator.console, get_renderable=board.view, refresh_per_second=5, transient=True):
+        for document in published(set_up.deployment, execution):
+            board.hear(document)
+            if document.get("executionARN") == execution:
+                summary = document
+    if summary is None:
+        raise NothingPublished(f"The fleet run ended, but no summary was published within {SUMMARY_SECONDS} seconds.")
+    narrator.console.print(board.view())
+    narrator.heading(f"Published, after {time.monotonic() - begun:.1f} s")
+    narrator.quote(summary_in_plain_words(summary))
+    return summary, board
+
+
+def published(deployment: Deployment, execution: str) -> Iterator[dict[str, Any]]:
+    """Everything published, until the run has ended and told so."""
+    deadline = None
+    while deadline is None or time.monotonic() < deadline:
+        if deadline is None and deployment.status(execution) != "RUNNING":
+            deadline = time.monotonic() + SUMMARY_SECONDS
+        documents = list(deployment.receive())
+        yield from documents
+        if any(document.get("executionARN") == execution for document in documents):
+            return

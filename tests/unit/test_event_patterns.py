@@ -1,0 +1,146 @@
+"""The rules of the template against events as AWS documents them, judged by two evaluators that know nothing of us."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ministack.services import eventbridge
+from moto.events.models import EventPattern
+
+from tests.workflow.template import TEMPLATE, properties
+
+EVENTS = Path(__file__).parents[2] / "events"
+STATES = "arn:aws:states:eu-central-1:123456789012:stateMachine"
+MACHINES = {
+    "RotateFleet": f"{STATES}:element-rekey-rotate-fleet",
+    "RotateMasterKey": f"{STATES}:element-rekey-RotateMasterKey",
+}
+RULES = sorted(name for name, one in TEMPLATE["Resources"].items() if one["Type"] == "AWS::Events::Rule")
+
+ALARM, REPORT = "CompromiseAlarmRule", "CompromiseReportRule"
+FLEET, ROTATION = "InterruptedFleetRule", "InterruptedExecutionRule"
+
+MATCHING = {
+    "alarm-one-cluster": {ALARM},
+    "alarm-all-clusters": {ALARM},
+    "alarm-composite": {ALARM},
+    "alarm-tagged": {ALARM},
+    "alarm-from-insufficient-data": set[str](),  # see below
+    "alarm-still-on": set[str](),
+    "alarm-over": set[str](),
+    "alarm-other-name": set[str](),
+    "alarm-changed-configuration": set[str](),
+    "compromise-reported": {REPORT},
+    "compromise-reported-all": {REPORT},
+    "compromise-reported-external": {REPORT},
+    "fleet-stopped": {FLEET},
+    "fleet-failed": {FLEET},
+    "fleet-item-failed": set[str](),  # an item of the map is no run: its rotation tells its own story
+}
+
+
+def resolved(value: Any, conditions: dict[str, bool]) -> Any:  # noqa: ANN401 - YAML
+    """A pattern as CloudFormation hands it to EventBridge."""
+    match value:
+        case {"!Ref": name}:
+            return MACHINES.get(name) or TEMPLATE["Parameters"][name]["Default"]
+        case {"!If": [condition, yes, no]}:
+            return resolved(yes if conditions[condition] else no, conditions)
+        case dict():
+            return {name: resolved(member, conditions) for name, member in value.items()}
+        case list():
+            return [resolved(member, conditions) for member in value]
+        case _:
+            return value
+
+
+def matches(rule: str, event: dict[str, Any], *, from_insufficient_data: bool = False) -> bool:
+    pattern = resolved(properties(rule)["EventPattern"], {"FromInsufficientData": from_insufficient_data})
+    text = json.dumps(pattern)
+    asked = {"EventPattern": text, "Event": json.dumps(event)}
+    status, _, body = eventbridge._test_event_pattern(asked)  # noqa: SLF001 - the judge without its server
+    assert status == 200, body
+    found: bool = json.loads(body)["Result"]
+    assert EventPattern.load(text).matches_event(event) == found  # type: ignore[arg-type]  # any JSON
+    return found
+
+
+def golden(name: str) -> dict[str, Any]:
+    event: dict[str, Any] = json.loads((EVENTS / f"{name}.json").read_text())
+    return event
+
+
+def heard(event: dict[str, Any], *, from_insufficient_data: bool = False) -> set[str]:
+    return {rule for rule in RULES if matches(rule, event, from_insufficient_data=from_insufficient_data)}
+
+
+def test_every_golden_event_is_judged() -> None:
+    events = {path.stem for path in EVENTS.glob("*.json") if "source" in json.loads(path.read_text())}
+    assert {name for name in events if name.startswith(("alarm-", "compromise-", "fleet-"))} == set(MATCHING)
+
+
+@pytest.mark.parametrize("name", MATCHING)
+def test_an_event_is_heard_by_the_rules_it_is_meant_for_and_by_no_other(name: str) -> None:
+    assert heard(golden(name)) == MATCHING[name]
+
+
+@pytest.mark.parametrize("name", MATCHING)
+def test_a_change_from_insufficient_data_is_heard_only_where_the_operator_wants_it(name: str) -> None:
+    expected = {ALARM} if name == "alarm-from-insufficient-data" else MATCHING[name]
+    assert heard(golden(name), from_insufficient_data=True) == expected
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+@pytest.mark.parametrize("status", ["RUNNING", "SUCCEEDED", "FAILED", "TIMED_OUT", "ABORTED", "PENDING_REDRIVE"])
+def test_an_execution_that_did_not_end_well_is_heard_by_its_own_rule(machine: str, status: str) -> None:
+    event = golden("fleet-stopped")
+    event["detail"] |= {"status": status, "stateMachineArn": MACHINES[machine]}
+    rule = FLEET if machine == "RotateFleet" else ROTATION
+    assert heard(event) == ({rule} if status in {"FAILED", "TIMED_OUT", "ABORTED"} else set())
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("source", "aws.s3"),
+        ("detail-type", "CloudWatch Alarm Contributor State Change"),
+    ],
+)
+def test_an_event_of_another_source_or_kind_is_not_heard(path: str, value: str) -> None:
+    assert heard(golden("alarm-one-cluster") | {path: value}) == set()
+    assert heard(golden("compromise-reported") | {path: value}) == set()
+    assert heard(golden("fleet-stopped") | {path: value}) == set()
+
+
+def test_every_state_but_a_true_change_into_alarm_is_not_heard() -> None:
+    states = ("OK", "INSUFFICIENT_DATA", "ALARM")
+    for before in states:
+        for after in states:
+            event = golden("alarm-one-cluster")
+            event["detail"]["previousState"]["value"] = before
+            event["detail"]["state"]["value"] = after
+            assert heard(event) == ({ALARM} if (before, after) == ("OK", "ALARM") else set())
+
+
+def test_the_tag_is_heard_with_any_value_and_only_that_tag() -> None:
+    for tags, expected in (
+        ({"element-rekey:cluster": "all"}, {ALARM}),
+        ({"element-rekey:max-key-age-days": "30"}, set()),
+        ({}, set()),
+    ):
+        event = golden("alarm-other-name")
+        event["detail"]["alarmTags"] = tags
+        assert heard(event) == expected
+
+
+def test_no_alarm_of_ours_starts_a_rotation() -> None:
+    for resource in TEMPLATE["Resources"].values():
+        if resource["Type"] == "AWS::CloudWatch::Alarm":
+            event = golden("alarm-one-cluster")
+            event["detail"]["alarmName"] = resource["Properties"]["AlarmName"]["!Sub"].replace(
+                "${AWS::StackName}", "element-rekey"
+            )
+            assert heard(event) == set()

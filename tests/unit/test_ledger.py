@@ -1,0 +1,455 @@
+"""One contract for the ledger, held by DynamoLedger (on moto's DynamoDB) and by the fake that other tests use."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+import boto3
+import pytest
+from boto3.dynamodb.types import TypeDeserializer
+from botocore.exceptions import ClientError, ReadTimeoutError
+from botocore.stub import ANY, Stubber
+from moto import mock_aws
+
+from element_rekey.errors import AwsCallFailed, LedgerConflict
+from element_rekey.ledger import DynamoLedger
+from element_rekey.model import ClusterMemory, FleetRequest, FleetRun, Lock, Refused, Rotation, Selected
+from element_rekey.ports import Ledger
+from tests.fakes import NOW, FakeLedger
+from tests.unit.samples import (
+    ARN,
+    DAY,
+    HOUR,
+    MINUTE,
+    OTHER_ARN,
+    UUID,
+    execution,
+    failed,
+    following,
+    intent,
+    rotated,
+    rotation,
+)
+from tests.workflow.template import properties
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+TABLE = "element-rekey"
+MILLISECOND = timedelta(milliseconds=1)
+PARTS = ("AttributeDefinitions", "KeySchema", "GlobalSecondaryIndexes", "BillingMode")
+
+
+@pytest.fixture(scope="module")
+def table() -> Iterator[DynamoDBClient]:
+    """The template's own table; making a client takes longer than all that is done with it."""
+    with mock_aws():
+        client = boto3.client("dynamodb", region_name="eu-central-1")
+        client.create_table(TableName=TABLE, **{part: properties("Table")[part] for part in PARTS})
+        yield client
+
+
+@pytest.fixture
+def dynamo(table: DynamoDBClient) -> DynamoDBClient:
+    """The table, empty."""
+    for pk in items(table):
+        table.delete_item(TableName=TABLE, Key={"pk": {"S": pk}})
+    return table
+
+
+@pytest.fixture(params=["FakeLedger", "DynamoLedger"])
+def ledger(request: pytest.FixtureRequest) -> Ledger:
+    if request.param == "FakeLedger":
+        return FakeLedger()
+    return DynamoLedger(request.getfixturevalue("dynamo"), TABLE)
+
+
+def items(client: DynamoDBClient) -> dict[str, dict[str, Any]]:
+    found = client.scan(TableName=TABLE)["Items"]
+    plain = [{name: TypeDeserializer().deserialize(value) for name, value in item.items()} for item in found]
+    return {item["pk"]: item for item in plain}
+
+
+# --- the lock ---
+
+MINE = Lock(ARN, NOW + HOUR)
+THEIRS = Lock(OTHER_ARN, NOW + HOUR)
+
+
+def test_a_free_lock_is_taken(ledger: Ledger) -> None:
+    assert ledger.take_lock("a", MINE, NOW) == MINE
+
+
+def test_a_lock_of_ours_is_renewed(ledger: Ledger) -> None:
+    ledger.take_lock("a", MINE, NOW)
+    longer = replace(MINE, lease_until=NOW + 2 * HOUR)
+    assert ledger.take_lock("a", longer, NOW) == longer
+    assert ledger.take_lock("a", THEIRS, NOW + HOUR) == longer, "the renewal counts"
+
+
+def test_a_lock_somebody_else_holds_is_told_and_left(ledger: Ledger) -> None:
+    ledger.take_lock("a", THEIRS, NOW)
+    assert ledger.take_lock("a", MINE, NOW + HOUR - MILLISECOND) == THEIRS
+    assert ledger.take_lock("a", MINE, NOW + HOUR - MILLISECOND) == THEIRS
+
+
+def test_a_lock_whose_lease_ran_out_is_taken_over(ledger: Ledger) -> None:
+    ledger.take_lock("a", THEIRS, NOW)
+    later = Lock(ARN, NOW + 2 * HOUR)
+    assert ledger.take_lock("a", later, NOW + HOUR) == later
+    assert ledger.take_lock("a", THEIRS, NOW + HOUR) == later
+
+
+def test_the_locks_of_two_clusters_have_nothing_to_do_with_each_other(ledger: Ledger) -> None:
+    ledger.take_lock("a", THEIRS, NOW)
+    assert ledger.take_lock("b", MINE, NOW) == MINE
+
+
+def test_a_freed_lock_can_be_taken(ledger: Ledger) -> None:
+    ledger.take_lock("a", THEIRS, NOW)
+    ledger.release_lock("a", OTHER_ARN)
+    assert ledger.take_lock("a", MINE, NOW) == MINE
+
+
+def test_a_lock_can_be_kept_until_a_moment(ledger: Ledger) -> None:
+    ledger.take_lock("a", THEIRS, NOW)
+    ledger.release_lock("a", OTHER_ARN, NOW + MINUTE)
+    assert ledger.take_lock("a", MINE, NOW + MINUTE - MILLISECOND) == Lock(OTHER_ARN, NOW + MINUTE)
+    assert ledger.take_lock("a", MINE, NOW + MINUTE) == MINE
+
+
+@pytest.mark.parametrize("keep_until", [None, NOW - HOUR])
+def test_nobody_frees_or_shortens_somebody_elses_lock(ledger: Ledger, keep_until: datetime | None) -> None:
+    ledger.take_lock("a", THEIRS, NOW)
+    ledger.release_lock("a", ARN, keep_until)
+    assert ledger.take_lock("a", MINE, NOW) == THEIRS
+
+
+@pytest.mark.parametrize("keep_until", [None, NOW + HOUR])
+def test_freeing_a_lock_that_is_not_there_takes_none(ledger: Ledger, keep_until: datetime | None) -> None:
+    ledger.release_lock("a", ARN, keep_until)
+    assert ledger.take_lock("a", THEIRS, NOW) == THEIRS
+
+
+# --- what is remembered ---
+
+
+def test_a_cluster_never_seen_is_not_remembered(ledger: Ledger) -> None:
+    assert ledger.memory("a") is None
+
+
+@pytest.mark.parametrize("memory", [ClusterMemory(UUID), ClusterMemory(UUID, "key-1", NOW)])
+def test_what_is_remembered_is_replaced_as_a_whole(ledger: Ledger, memory: ClusterMemory) -> None:
+    ledger.remember("a", ClusterMemory("old", "key-0", NOW - DAY))
+    ledger.remember("a", memory)
+    assert ledger.memory("a") == memory
+    assert ledger.memory("b") is None
+
+
+# --- the record of a rotation ---
+
+
+def test_an_execution_without_a_record_has_none(ledger: Ledger) -> None:
+    assert ledger.rotation(ARN) is None
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        rotation(),
+        rotation(intent=intent(), following=following()),
+        rotation(intent=intent(baseline_async_result_id=6), following=following(async_handle=None)),
+        rotated(notified_at=NOW, publishing_until=NOW + MINUTE),
+        failed(),
+        Rotation(execution()),
+    ],
+    ids=["fresh", "running", "result gone", "rotated", "failed", "of an input that named nothing"],
+)
+def test_a_record_is_read_back_as_it_was_written(ledger: Ledger, record: Rotation) -> None:
+    saved = ledger.save(record)
+    assert saved == replace(record, version=1)
+    assert ledger.rotation(ARN) == saved
+    assert ledger.rotation(OTHER_ARN) is None
+
+
+def test_times_are_kept_to_the_millisecond(ledger: Ledger) -> None:
+    ledger.save(rotation(ended_at=NOW + timedelta(microseconds=1999)))
+    kept = ledger.rotation(ARN)
+    assert kept
+    assert kept.ended_at == NOW + MILLISECOND
+
+
+def test_each_write_needs_the_version_it_read(ledger: Ledger) -> None:
+    first = ledger.save(rotation())
+    second = ledger.save(replace(first, polls=1))
+    assert second.version == 2
+    with pytest.raises(LedgerConflict):
+        ledger.save(replace(first, polls=99))
+    assert ledger.rotation(ARN) == second
+
+
+def test_a_record_is_made_once(ledger: Ledger) -> None:
+    ledger.save(rotation())
+    with pytest.raises(LedgerConflict):
+        ledger.save(rotation(polls=99))
+
+
+def test_a_record_that_is_gone_is_not_written_over(ledger: Ledger) -> None:
+    with pytest.raises(LedgerConflict):
+        ledger.save(rotation(version=3))
+
+
+def test_many_records_are_read_at_once(ledger: Ledger) -> None:
+    arns = [f"{ARN}-{number}" for number in range(103)]
+    for arn in arns[1:]:
+        ledger.save(rotation(execution=execution(arn=arn)))
+    found = ledger.rotations(arns)
+    assert sorted(found) == sorted(arns[1:])
+    assert all(found[arn].execution.id == arn for arn in found)
+    assert ledger.rotations([]) == {}
+
+
+# --- the intent ---
+
+
+def test_an_intent_is_written_by_whoever_holds_the_lock(ledger: Ledger) -> None:
+    ledger.take_lock("prod-a", MINE, NOW)
+    first = ledger.save_intent(rotation(intent=intent()), NOW)
+    second = ledger.save_intent(replace(first, intent=intent(attempts=2)), NOW)
+    assert (first.version, second.version) == (1, 2)
+    assert ledger.rotation(ARN) == second
+
+
+def no_lock(_: Ledger) -> None:
+    pass
+
+
+def lock_of_somebody_else(ledger: Ledger) -> None:
+    ledger.take_lock("prod-a", THEIRS, NOW)
+
+
+def lock_of_another_cluster(ledger: Ledger) -> None:
+    ledger.take_lock("prod-b", MINE, NOW)
+
+
+def lease_ran_out(ledger: Ledger) -> None:
+    ledger.take_lock("prod-a", Lock(ARN, NOW), NOW - HOUR)
+
+
+def record_written_by_somebody_else(ledger: Ledger) -> None:
+    ledger.take_lock("prod-a", MINE, NOW)
+    ledger.save(rotation(polls=7))
+
+
+@pytest.mark.parametrize(
+    "before",
+    [no_lock, lock_of_somebody_else, lock_of_another_cluster, lease_ran_out, record_written_by_somebody_else],
+)
+def test_no_intent_is_written_without_the_lock_or_over_a_newer_record(
+    ledger: Ledger, before: Callable[[Ledger], None]
+) -> None:
+    before(ledger)
+    kept = ledger.rotation(ARN)
+    with pytest.raises(LedgerConflict):
+        ledger.save_intent(rotation(intent=intent()), NOW)
+    assert ledger.rotation(ARN) == kept
+
+
+# --- fleet runs ---
+
+RUN = FleetRun(
+    execution(),
+    FleetRequest(clusters=("a", "b"), reason="audit"),
+    selected=(Selected("a", "a-123", NOW, 7_776_000), Selected("b", "b-456", NOW)),
+    refused=(Refused("c", "ClusterNotRegistered", "There is no secret of this name."),),
+)
+
+
+def test_a_fleet_run_is_read_back_as_it_was_written_and_written_over_its_version_only(ledger: Ledger) -> None:
+    assert ledger.fleet_run(ARN) is None
+    first = ledger.save_fleet_run(RUN)
+    assert first == replace(RUN, version=1)
+    second = ledger.save_fleet_run(replace(first, ended_at=NOW + HOUR))
+    with pytest.raises(LedgerConflict):
+        ledger.save_fleet_run(replace(first, ended_at=NOW))
+    assert ledger.fleet_run(ARN) == second
+    assert ledger.rotation(ARN) is None, "a rotation is something else"
+
+
+# --- what only DynamoDB has ---
+
+
+def test_a_record_carries_what_the_indexes_and_the_audit_need(dynamo: DynamoDBClient) -> None:
+    DynamoLedger(dynamo, TABLE).save(rotated())
+    item = items(dynamo)[f"ROTATION#{ARN}"]
+    assert (item["cluster"], item["month"], item["startedAt"]) == ("prod-a", "2026-11", "2026-11-23T03:00:00.000Z")
+    assert item["change"]["newKey"]["keyID"] == "key-1"
+    assert "expiresAt" not in item, "kept for ever"
+
+
+@pytest.mark.parametrize(("index", "attribute", "value"), [("ByCluster", "cluster", "prod-a"), ("ByMonth", "month", "2026-11")])
+def test_the_history_is_found_in_the_order_of_time(
+    dynamo: DynamoDBClient, index: str, attribute: str, value: str
+) -> None:
+    ledger = DynamoLedger(dynamo, TABLE)
+    for number, arn in enumerate(("c", "a", "b")):
+        ledger.save(rotation(execution=execution(NOW + number * MINUTE, arn)))
+    ledger.save(rotation(execution=execution(NOW - 60 * DAY, "long ago"), cluster="prod-b"))
+    found = dynamo.query(
+        TableName=TABLE,
+        IndexName=index,
+        KeyConditionExpression="#name = :value",
+        ExpressionAttributeNames={"#name": attribute},
+        ExpressionAttributeValues={":value": {"S": value}},
+    )
+    assert [item["pk"]["S"] for item in found["Items"]] == ["ROTATION#c", "ROTATION#a", "ROTATION#b"]
+
+
+def test_a_rotation_of_no_cluster_is_kept_outside_the_index_by_cluster(dynamo: DynamoDBClient) -> None:
+    DynamoLedger(dynamo, TABLE).save(Rotation(execution()))
+    assert "cluster" not in items(dynamo)[f"ROTATION#{ARN}"]
+
+
+def test_records_expire_where_the_operator_says_so_and_locks_and_memories_never(dynamo: DynamoDBClient) -> None:
+    ledger = DynamoLedger(dynamo, TABLE, timedelta(days=400))
+    ledger.take_lock("prod-a", MINE, NOW)
+    ledger.remember("prod-a", ClusterMemory(UUID))
+    ledger.save_intent(rotation(intent=intent()), NOW)
+    ledger.save_fleet_run(RUN)
+    expiring = {pk: datetime.fromtimestamp(int(item["expiresAt"]), UTC) for pk, item in items(dynamo).items() if "expiresAt" in item}
+    assert expiring == {f"ROTATION#{ARN}": NOW + 400 * DAY, f"FLEET#{ARN}": NOW + 400 * DAY}
+
+
+def test_what_a_later_version_added_does_not_stop_this_one(dynamo: DynamoDBClient) -> None:
+    ledger = DynamoLedger(dynamo, TABLE)
+    ledger.save(rotation(intent=intent()))
+    dynamo.update_item(
+        TableName=TABLE,
+        Key={"pk": {"S": f"ROTATION#{ARN}"}},
+        UpdateExpression="SET later = :one, intent.later = :one",
+        ExpressionAttributeValues={":one": {"N": "1"}},
+    )
+    assert ledger.rotation(ARN) == rotation(intent=intent(), version=1)
+
+
+# --- what AWS may answer ---
+
+
+class Stubbed(NamedTuple):
+    ledger: DynamoLedger
+    stubber: Stubber
+
+
+@pytest.fixture
+def stubbed(table: DynamoDBClient) -> Iterator[Stubbed]:
+    with Stubber(table) as stubber:
+        yield Stubbed(DynamoLedger(table, TABLE), stubber)
+        stubber.assert_no_pending_responses()
+
+
+CALLS: dict[str, tuple[str, Callable[[DynamoLedger], object]]] = {
+    "take_lock": ("put_item", lambda ledger: ledger.take_lock("a", MINE, NOW)),
+    "release_lock": ("delete_item", lambda ledger: ledger.release_lock("a", ARN)),
+    "keep the lock": ("update_item", lambda ledger: ledger.release_lock("a", ARN, NOW)),
+    "memory": ("get_item", lambda ledger: ledger.memory("a")),
+    "remember": ("put_item", lambda ledger: ledger.remember("a", ClusterMemory(UUID))),
+    "rotation": ("get_item", lambda ledger: ledger.rotation(ARN)),
+    "rotations": ("batch_get_item", lambda ledger: ledger.rotations([ARN])),
+    "save": ("put_item", lambda ledger: ledger.save(rotation())),
+    "save_intent": ("transact_write_items", lambda ledger: ledger.save_intent(rotation(), NOW)),
+    "fleet_run": ("get_item", lambda ledger: ledger.fleet_run(ARN)),
+    "save_fleet_run": ("put_item", lambda ledger: ledger.save_fleet_run(RUN)),
+}
+
+
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("code", ["ProvisionedThroughputExceededException", "AccessDeniedException", "InternalServerError"])
+def test_an_answer_that_is_no_conflict_is_a_failed_call(
+    stubbed: Stubbed, call: str, code: str
+) -> None:
+    ledger, stubber = stubbed
+    operation, use = CALLS[call]
+    stubber.add_client_error(operation, code, "Not now.")
+    with pytest.raises(AwsCallFailed, match=f"DynamoDB did not .*{code}"):
+        use(ledger)
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_no_answer_is_a_failed_call(call: str) -> None:
+    operation, use = CALLS[call]
+
+    def silent(**_: object) -> None:
+        raise ReadTimeoutError(endpoint_url="https://dynamodb")
+
+    client = cast("DynamoDBClient", SimpleNamespace(**{operation: silent}))
+    with pytest.raises(AwsCallFailed, match="DynamoDB did not"):
+        use(DynamoLedger(client, TABLE))
+
+
+@pytest.mark.parametrize(
+    "code", ["ConditionalCheckFailedException", "TransactionCanceledException", "TransactionConflictException"]
+)
+@pytest.mark.parametrize("call", ["remember", "save", "save_intent", "save_fleet_run"])
+def test_whoever_wrote_first_is_a_conflict(
+    stubbed: Stubbed, call: str, code: str
+) -> None:
+    ledger, stubber = stubbed
+    operation, use = CALLS[call]
+    stubber.add_client_error(operation, code, "Written meanwhile.")
+    with pytest.raises(LedgerConflict):
+        use(ledger)
+
+
+def test_a_lock_that_was_freed_while_we_looked_at_it_is_a_conflict(stubbed: Stubbed) -> None:
+    ledger, stubber = stubbed
+    stubber.add_client_error("put_item", "ConditionalCheckFailedException")
+    stubber.add_response("get_item", {})
+    with pytest.raises(LedgerConflict):
+        ledger.take_lock("a", MINE, NOW)
+
+
+def test_every_read_is_a_consistent_one(stubbed: Stubbed) -> None:
+    ledger, stubber = stubbed
+    stubber.add_response("get_item", {}, {"TableName": TABLE, "Key": ANY, "ConsistentRead": True})
+    assert ledger.rotation(ARN) is None
+    stubber.add_response(
+        "batch_get_item", {"Responses": {}}, {"RequestItems": {TABLE: {"Keys": ANY, "ConsistentRead": True}}}
+    )
+    assert ledger.rotations([ARN]) == {}
+
+
+def test_records_left_unread_by_a_batch_are_asked_for_again(stubbed: Stubbed) -> None:
+    ledger, stubber = stubbed
+    pk = {"pk": {"S": f"ROTATION#{ARN}"}}
+    record = {"execution": {"M": {"id": {"S": ARN}, "startedAt": {"S": "2026-11-23T03:00:00Z"}}}}
+    stubber.add_response("batch_get_item", {"Responses": {}, "UnprocessedKeys": {TABLE: {"Keys": [pk]}}})
+    stubber.add_response("batch_get_item", {"Responses": {TABLE: [pk | record]}})
+    assert ledger.rotations([ARN]) == {ARN: Rotation(execution())}
+
+
+def test_an_error_says_what_dynamodb_said() -> None:
+    error = ClientError({"Error": {"Code": "AccessDeniedException", "Message": "Not you."}}, "GetItem")
+
+    def refused(**_: object) -> None:
+        raise error
+
+    ledger = DynamoLedger(cast("DynamoDBClient", SimpleNamespace(get_item=refused)), TABLE)
+    with pytest.raises(AwsCallFailed, match="Not you") as caught:
+        ledger.memory("a")
+    assert caught.value.__cause__ is error
+
+
+def test_the_fake_keeps_what_json_can_carry() -> None:
+    ledger = FakeLedger()
+    ledger.save(rotated())
+    ledger.take_lock("prod-a", MINE, NOW)
+    assert json.loads(json.dumps(ledger.items)) == ledger.items
+    assert ledger.lock("prod-a") == MINE
+    assert ledger.lock("prod-b") is None

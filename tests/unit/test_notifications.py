@@ -1,0 +1,297 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import fields, replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from jsonschema import Draft202012Validator, ValidationError
+
+from element_rekey.codec import encode, json_name
+from element_rekey.model import ElementError, KeyManagementType, MasterKey, Outcome, Request, Rotation, Trigger
+from element_rekey.notifications import SCHEMA, Notification, notification_of, one_line, plain_words, subject_of
+from tests.fakes import NOW
+from tests.unit.samples import (
+    ARN,
+    MINUTE,
+    UUID,
+    change,
+    execution,
+    external,
+    failed,
+    key,
+    rotated,
+    rotation,
+)
+
+DOCUMENT = json.loads((Path(__file__).parents[2] / "schemas" / "rotation-outcome.v1.schema.json").read_text())
+VALIDATOR = Draft202012Validator(DOCUMENT, format_checker=Draft202012Validator.FORMAT_CHECKER)
+BROKEN = ElementError("xAssumed", "Out of entropy.")
+
+ENDED = NOW + 4 * MINUTE
+EXAMPLES: dict[str, Rotation] = {
+    "Rotated": rotated(),
+    "Followed": rotated(outcome=Outcome.FOLLOWED, intent=None, detail="Somebody else's rekey made the current key."),
+    "NotDue": rotated(outcome=Outcome.NOT_DUE, change=None, polls=0, detail="The current key is recent enough."),
+    "CoolingDown": rotated(outcome=Outcome.COOLING_DOWN, change=None, polls=0, detail="The key is too new."),
+    "Planned": rotated(outcome=Outcome.PLANNED, change=None, polls=0, request=Request("prod-a", dry_run=True)),
+    "Failed": failed(),
+    "RotatedWithError": replace(
+        failed("RekeyEndedWithError", Outcome.ROTATED_WITH_ERROR), change=change(job_error=BROKEN), current_key=None
+    ),
+    "Overdue": failed("RotationOverdue", Outcome.OVERDUE),
+    "OutcomeUnknown": failed("RekeyOutcomeUnknown", Outcome.OUTCOME_UNKNOWN),
+}
+UNUSUAL = {
+    "an input that named nothing": replace(failed("RequestInvalid"), cluster="", request=None, cluster_uuid=""),
+    "external keys": rotated(change=change(old_key=key(), new_key=external("key-1"), key_to_decommission=None)),
+    "keys without times": rotated(change=change(old_key=key(made=None), new_key=key("key-1", None))),
+    "a result read away": rotated(change=change(job_result_read=False, key_to_decommission=None, job_seconds=None)),
+    "a closed record without an outcome": rotated(outcome=None, failure=failed().failure),
+}
+ALL = EXAMPLES | UNUSUAL
+
+
+def words(record: Rotation) -> str:
+    return plain_words(notification_of(record))
+
+
+# --- the contract with machines ---
+
+
+def test_the_schema_itself_is_a_valid_one() -> None:
+    Draft202012Validator.check_schema(DOCUMENT)
+
+
+def test_every_outcome_has_an_example_here() -> None:
+    assert set(EXAMPLES) == set(Outcome)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_notification_keeps_its_schema(name: str) -> None:
+    told = json.loads(json.dumps(encode(notification_of(ALL[name]))))
+    VALIDATOR.validate(told)
+    assert told["schema"] == SCHEMA == DOCUMENT["$id"]
+
+
+@pytest.mark.parametrize(
+    ("changed", "to"),
+    [
+        ("schema", "element-rekey.rotation-outcome.v2"),
+        ("outcome", "Done"),
+        ("trigger", "wish"),
+        ("succeeded", "true"),
+        ("polls", -1),
+        ("newKey", {"keyID": "k"}),
+        ("notificationID", ""),
+        ("succeeded", False),
+        ("startedAt", 3),
+    ],
+)
+def test_the_schema_notices_a_wrong_member(changed: str, to: object) -> None:
+    told = encode(notification_of(rotated())) | {changed: to}
+    with pytest.raises(ValidationError):
+        VALIDATOR.validate(told)
+
+
+@pytest.mark.parametrize("name", DOCUMENT["required"])
+def test_the_schema_notices_a_missing_member(name: str) -> None:
+    told = encode(notification_of(rotated()))
+    del told[name]
+    with pytest.raises(ValidationError):
+        VALIDATOR.validate(told)
+
+
+def members(cls: Any) -> set[str]:  # noqa: ANN401 - a dataclass
+    return {json_name(field.name) for field in fields(cls)}
+
+
+def test_the_schema_and_the_notification_have_the_same_members() -> None:
+    assert set(DOCUMENT["properties"]) == members(Notification)
+    assert set(DOCUMENT["$defs"]["masterKey"]["properties"]) == members(MasterKey)
+    assert set(DOCUMENT["properties"]["jobError"]["properties"]) == members(ElementError)
+    # A member that is None is left out, so what may be None cannot be required.
+    optional = {json_name(field.name) for field in fields(Notification) if "None" in str(field.type)}
+    assert set(DOCUMENT["required"]) == members(Notification) - optional
+
+
+def test_the_schema_and_the_model_have_the_same_words() -> None:
+    assert DOCUMENT["properties"]["outcome"]["enum"] == list(Outcome)
+    assert DOCUMENT["properties"]["trigger"]["enum"] == list(Trigger)
+    assert DOCUMENT["$defs"]["masterKey"]["properties"]["keyManagementType"]["enum"] == list(KeyManagementType)
+
+
+def test_every_member_of_the_schema_is_described_and_every_object_may_grow() -> None:
+    def objects(value: object) -> Iterator[dict[str, Any]]:
+        if isinstance(value, dict):
+            if "properties" in value and value.get("type") == "object":
+                yield value
+            for member in value.values():
+                yield from objects(member)
+
+    found = list(objects(DOCUMENT))
+    assert len(found) == 3
+    for one in found:
+        assert one["additionalProperties"] is True
+        for name, member in cast("dict[str, dict[str, Any]]", one["properties"]).items():
+            assert member.get("description", "").endswith("."), name
+
+
+def test_a_later_version_may_add_a_member() -> None:
+    VALIDATOR.validate(encode(notification_of(rotated())) | {"later": 1})
+
+
+# --- what is told ---
+
+
+def test_what_was_asked_and_by_whom_is_told() -> None:
+    request = Request("prod-a", reason="audit", requested_by="j.doe", trigger=Trigger.ALARM, dry_run=True)
+    told = notification_of(rotated(request=request))
+    assert (told.reason, told.requested_by, told.trigger, told.dry_run) == ("audit", "j.doe", Trigger.ALARM, True)
+
+
+def test_a_repeated_delivery_has_the_same_id() -> None:
+    assert notification_of(rotated()).notification_id == notification_of(rotated(notified_at=ENDED)).notification_id == ARN
+
+
+def test_keys_times_and_proof_of_a_rotation_are_told() -> None:
+    told = notification_of(rotated())
+    assert (told.old_key, told.new_key, told.key_to_decommission) == (key(), key("key-1", NOW + MINUTE), key())
+    assert (told.started_at, told.ended_at, told.duration_seconds) == (NOW, ENDED, 240)
+    assert (told.rekey_seconds, told.job_result_read, told.polls) == (120, True, 3)
+    assert (told.error, told.cause, told.next_step) == (None, None, None)
+    assert told.succeeded
+
+
+def test_cause_and_next_step_of_a_failure_are_told() -> None:
+    told = notification_of(failed())
+    assert not told.succeeded
+    assert (told.error, told.next_step) == ("RekeyFailed", "Mend it, then start again.")
+    assert told.current_key == key()
+    assert (told.old_key, told.new_key, told.job_result_read) == (None, None, None)
+
+
+def test_a_record_that_is_not_closed_has_no_end_and_claims_nothing() -> None:
+    told = notification_of(rotation())
+    assert (told.ended_at, told.duration_seconds, told.outcome) == (None, 0, Outcome.OUTCOME_UNKNOWN)
+
+
+# --- the contract with people ---
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_no_mail_says_none_or_leaves_a_line_unfinished(name: str) -> None:
+    text = words(ALL[name])
+    assert "None" not in text
+    assert "  \n" not in text
+    assert all(line == line.rstrip() for line in text.splitlines())
+    assert text.endswith("\n")
+    assert not text.endswith("\n\n")
+    assert ARN in text
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_every_mail_and_subject_says_in_its_first_line_how_it_ended(name: str) -> None:
+    told = notification_of(ALL[name])
+    assert plain_words(told).splitlines()[0].endswith(f": {told.headline}.")
+    assert subject_of(told).startswith(f"[{told.outcome}] ")
+
+
+def test_a_mail_that_needs_a_person_says_what_to_do_before_anything_else() -> None:
+    for name, record in ALL.items():
+        third = words(record).splitlines()[2:4]
+        asks = third[0].startswith("What happened: ") and third[1].startswith("What to do: ")
+        assert asks is not notification_of(record).succeeded, name
+
+
+def test_the_mail_of_a_rotation() -> None:
+    record = rotated(request=Request("prod-a", reason="quarterly rotation", requested_by="j.doe@example.com"))
+    assert words(record) == (
+        "Cluster prod-a: master key replaced and verified.\n"
+        "\n"
+        "Key key-0 was replaced by key-1.\n"
+        "\n"
+        "Old key:              key-0 (Internal, made 2025-10-19 03:00:00 UTC)\n"
+        "New key:              key-1 (Internal, made 2026-11-23 03:01:00 UTC)\n"
+        "To be decommissioned: key-0 (Internal, made 2025-10-19 03:00:00 UTC)\n"
+        "Asked by:             manual (j.doe@example.com and quarterly rotation)\n"
+        "Began:                2026-11-23 03:00:00 UTC\n"
+        "Took:                 240 s, 3 polls\n"
+        f"Cluster uuid:         {UUID} (production)\n"
+        f"Execution:            {ARN}\n"
+    )
+
+
+def test_the_mail_of_a_failure() -> None:
+    assert words(replace(failed(), detail="RewrapDataEncryptionKeys")) == (
+        "Cluster prod-a: rotation FAILED, the old master key is still current.\n"
+        "\n"
+        "What happened: RekeyFailed. The rekey ended with xAssumed: out of entropy\n"
+        "What to do:    Mend it, then start again.\n"
+        "Last seen:     RewrapDataEncryptionKeys\n"
+        "\n"
+        "Current key:          key-0 (Internal, made 2025-10-19 03:00:00 UTC)\n"
+        "Asked by:             manual\n"
+        "Began:                2026-11-23 03:00:00 UTC\n"
+        "Took:                 240 s, 3 polls\n"
+        f"Cluster uuid:         {UUID} (production)\n"
+        f"Execution:            {ARN}\n"
+    )
+
+
+def test_the_mail_of_a_failure_without_a_last_sight() -> None:
+    assert "Last seen" not in words(failed())
+
+
+def test_the_mail_of_an_input_that_named_nothing() -> None:
+    record = Rotation(execution(), outcome=Outcome.FAILED, failure=failed("RequestInvalid").failure, ended_at=NOW)
+    assert words(record).startswith("Cluster (not named in the input): rotation FAILED")
+    assert "Cluster uuid" not in words(record)
+    assert "key" not in words(record).split("\n", 1)[1].replace("rekey", "").lower().split("execution")[0]
+
+
+def test_the_mail_of_keys_on_a_key_server_names_the_provider() -> None:
+    text = words(UNUSUAL["external keys"])
+    assert "New key:              key-1 (External, provider 15, made 2025-10-19 03:00:00 UTC)\n" in text
+    assert "To be decommissioned" not in text
+
+
+def test_the_mail_of_keys_without_times_leaves_them_out() -> None:
+    assert "Old key:              key-0 (Internal)\n" in words(UNUSUAL["keys without times"])
+
+
+def test_the_mail_says_where_the_state_alone_is_the_proof() -> None:
+    assert "result could not be read; the cluster's state shows the change of keys." in words(UNUSUAL["a result read away"])
+
+
+# --- the subject ---
+
+
+def test_the_subject_of_a_rotation() -> None:
+    assert subject_of(notification_of(rotated())) == "[Rotated] prod-a: master key replaced and verified"
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_subject_is_one_line_that_sns_takes(name: str) -> None:
+    record = replace(ALL[name], cluster="c" * 64)
+    subject = subject_of(notification_of(record))
+    assert len(subject) <= 100
+    assert subject.isascii()
+    assert subject.isprintable()
+
+
+@given(st.text())
+def test_whatever_text_there_is_the_subject_is_one_line_of_printable_ascii(text: str) -> None:
+    line = one_line(text)
+    assert len(line) == min(len(text), 100)
+    assert line.isascii()
+    assert line.isprintable()
+
+
+def test_times_are_measured_in_whole_seconds() -> None:
+    assert notification_of(rotated(ended_at=NOW + timedelta(seconds=1.6))).duration_seconds == 2

@@ -1,0 +1,263 @@
+from __future__ import annotations
+
+import json
+from dataclasses import fields, replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from element_rekey.codec import encode, json_name
+from element_rekey.fleet import FleetSettings, Standing, outcome_counts, select, shortfall
+from element_rekey.model import (
+    Execution,
+    Failure,
+    FleetRequest,
+    FleetRun,
+    Outcome,
+    Refused,
+    Registered,
+    Selected,
+    Trigger,
+)
+from element_rekey.summary import (
+    SUMMARY_SCHEMA,
+    ClusterLine,
+    Count,
+    KeyLine,
+    Summary,
+    oldest_key_age_days,
+    summary_in_words,
+    summary_of,
+)
+from tests.fakes import NOW
+from tests.unit.samples import DAY, HOUR, MINUTE, key, rotated, rotation
+
+SCHEMA = json.loads((Path(__file__).parents[2] / "schemas" / "fleet-summary.v1.schema.json").read_text())
+JUDGE = jsonschema.Draft202012Validator(SCHEMA)
+
+ARN = "arn:aws:states:eu-central-1:123456789012:execution:element-rekey-rotate-fleet:one"
+EXECUTION = Execution(ARN, NOW)
+ENDED = NOW + 20 * MINUTE
+SETTINGS = FleetSettings(90 * DAY, HOUR, 30 * MINUTE, 1, "arn:aws:states:::stateMachine:RotateMasterKey")
+SCHEDULED = FleetRequest(trigger=Trigger.SCHEDULE, reason="maximum key age")
+
+
+def standing(
+    cluster: str, outcome: Outcome | None, made: timedelta | None = None, max_days: int | None = 90
+) -> Standing:
+    """A cluster that ended like this, with a key ``made`` before the run ended."""
+    chosen = Selected(cluster, f"{cluster}-1", NOW, None if max_days is None else max_days * 86_400)
+    current = None if made is None else key(made=ENDED - made)
+    bad = outcome is not None and not outcome.succeeded
+    failure = Failure("RekeyFailed", f"It ended badly on {cluster}.", "Mend it.") if bad else None
+    return Standing(chosen, rotated(cluster=cluster, outcome=outcome, failure=failure, current_key=current))
+
+
+def closed(
+    *after: Standing,
+    refused: tuple[Refused, ...] = (),
+    failure: Failure | None = None,
+    **changes: Any,  # noqa: ANN401
+) -> FleetRun:
+    run = FleetRun(EXECUTION, SCHEDULED, selected=tuple(one.selected for one in after), refused=refused, ended_at=ENDED)
+    return replace(run, **{"failure": failure or shortfall(run, after), **changes})
+
+
+def told(run: FleetRun, *after: Standing) -> Summary:
+    """The summary, which always fits its schema."""
+    made = summary_of(run, after)
+    JUDGE.validate(json.loads(json.dumps(encode(made))))
+    return made
+
+
+NOWHERE = Refused("nowhere", "ClusterNotRegistered", "There is no secret of this name.")
+NOT_BEGUN = Standing(Selected("z", "z-1", NOW, 90 * 86_400), None)
+
+
+def test_the_members_are_those_of_the_schema() -> None:
+    known = {json_name(field.name): field for field in fields(Summary)}
+    assert list(known) == list(SCHEMA["properties"])
+    for document, definition in ((KeyLine, "key"), (ClusterLine, "cluster")):
+        assert [json_name(field.name) for field in fields(document)] == list(SCHEMA["$defs"][definition]["properties"])
+    assert [json_name(one.name) for one in fields(Count)] == list(SCHEMA["properties"]["counts"]["items"]["properties"])
+    assert SCHEMA["properties"]["schema"]["const"] == SUMMARY_SCHEMA
+    assert SCHEMA["properties"]["trigger"]["enum"] == list(Trigger)
+    optional = set(known) - set(SCHEMA["required"])
+    assert optional == {"oldestKeyAgeDays", "error", "cause", "nextStep"}
+
+
+def test_the_schema_knows_every_way_a_cluster_can_be_counted() -> None:
+    after = [standing(outcome, outcome, DAY) for outcome in Outcome] + [standing("n", None), NOT_BEGUN]
+    counts = outcome_counts(closed(*after, refused=(NOWHERE,)), after)
+    assert list(counts) == SCHEMA["properties"]["counts"]["items"]["properties"]["outcome"]["enum"]
+    assert SCHEMA["$defs"]["cluster"]["properties"]["outcome"]["enum"] == list(counts)
+
+
+def test_a_run_in_which_all_went_well() -> None:
+    after = (
+        standing("a", Outcome.ROTATED, 10 * MINUTE),
+        standing("b", Outcome.NOT_DUE, 80 * DAY),
+        standing("c", Outcome.FOLLOWED, HOUR, 30),
+    )
+    summary = told(closed(*after), *after)
+    assert summary.succeeded
+    assert summary.headline == "3 clusters, 2 rotated, all well"
+    assert summary.notification_id == summary.execution_arn == ARN
+    assert summary.counts == (Count("Rotated", 1), Count("Followed", 1), Count("NotDue", 1))
+    assert summary.rotated == ("a", "c")
+    assert summary.attention == ()
+    assert summary.overdue_keys == ()
+    assert [line.cluster for line in summary.next_due] == ["b", "c", "a"]
+    assert summary.next_due[0] == KeyLine("b", 80.0, ENDED + 10 * DAY)
+    assert summary.oldest_key_age_days == 80.0
+    assert (summary.clusters, summary.duration_seconds) == (3, 1200)
+    assert (summary.error, summary.cause, summary.next_step) == (None, None, None)
+
+
+def test_a_run_in_which_much_went_wrong() -> None:
+    after = (
+        standing("a", Outcome.ROTATED, 10 * MINUTE),
+        standing("b", Outcome.FAILED, 400 * DAY),
+        standing("c", Outcome.FAILED, 95 * DAY),
+        standing("d", None),
+        NOT_BEGUN,
+    )
+    summary = told(closed(*after, refused=(NOWHERE,)), *after)
+    assert not summary.succeeded
+    assert summary.headline == "6 clusters, 1 rotated, 5 need ATTENTION"
+    assert summary.attention == (
+        ClusterLine("nowhere", "Refused", "ClusterNotRegistered", "There is no secret of this name."),
+        ClusterLine("b", "Failed", "RekeyFailed", "It ended badly on b."),
+        ClusterLine("c", "Failed", "RekeyFailed", "It ended badly on c."),
+        ClusterLine("d", "NotEnded"),
+        ClusterLine("z", "NotBegun"),
+    )
+    assert [line.cluster for line in summary.overdue_keys] == ["b", "c"]
+    assert summary.error == "FleetIncomplete"
+    assert summary.cause == "Not as they should be: b, c, d, z, nowhere."
+    assert sum(count.clusters for count in summary.counts) == summary.clusters == 6
+
+
+def test_a_run_whose_input_was_refused() -> None:
+    failure = Failure("RequestInvalid", "cluster: unknown member.", "Correct it.")
+    summary = told(FleetRun(EXECUTION, None, failure=failure, ended_at=ENDED))
+    assert summary.headline == "fleet run FAILED: RequestInvalid"
+    assert (summary.trigger, summary.reason, summary.clusters) == (Trigger.MANUAL, "", 0)
+    assert summary.oldest_key_age_days is None
+    assert "No cluster was selected." in summary_in_words(summary)
+
+
+def test_a_run_that_was_stopped_after_all_were_done() -> None:
+    after = (standing("a", Outcome.ROTATED, MINUTE),)
+    failure = Failure("ExecutionAborted", "Stopped.", "Start again.")
+    assert told(closed(*after, failure=failure), *after).headline == "fleet run FAILED: ExecutionAborted"
+
+
+def test_a_dry_run_says_so() -> None:
+    after = (standing("a", Outcome.PLANNED, 400 * DAY, None),)
+    summary = told(closed(*after, request=FleetRequest(dry_run=True)), *after)
+    assert summary.headline == "dry run, 1 cluster, 0 rotated, all well"
+    assert summary.dry_run
+    assert summary.overdue_keys == summary.next_due == ()
+
+
+def test_a_run_that_is_not_closed_yet_lasted_no_time() -> None:
+    summary = summary_of(FleetRun(EXECUTION, SCHEDULED), [standing("a", Outcome.ROTATED, 30 * MINUTE)])
+    assert summary.ended_at is None
+    assert summary.duration_seconds == 0
+
+
+def test_a_key_that_is_due_this_very_moment_is_overdue() -> None:
+    after = (standing("a", Outcome.FAILED, 90 * DAY), standing("b", Outcome.NOT_DUE, 90 * DAY - timedelta(seconds=1)))
+    summary = told(closed(*after), *after)
+    assert [line.cluster for line in summary.overdue_keys] == ["a"]
+    assert [line.cluster for line in summary.next_due] == ["b"]
+
+
+def test_a_key_from_the_future_is_not_younger_than_new() -> None:
+    assert oldest_key_age_days([standing("a", Outcome.ROTATED, -HOUR)], ENDED) == 0.0
+    assert oldest_key_age_days([NOT_BEGUN], ENDED) is None
+
+
+def large() -> tuple[FleetRun, list[Standing]]:
+    """A thousand clusters with the longest names, each of them failed with a long cause."""
+    names = [f"{number:05}{'x' * 59}" for number in range(1000)]
+    chosen = select(SETTINGS, EXECUTION, SCHEDULED, [Registered(name) for name in names]).selected
+    failure = Failure("RekeyFailed", 'xSome"Error\\' * 400, "Mend it.")
+    after = [
+        Standing(one, rotated(cluster=one.cluster, outcome=Outcome.FAILED, failure=failure, current_key=key(made=NOW)))
+        for one in chosen
+    ]
+    run = FleetRun(EXECUTION, SCHEDULED, selected=chosen, ended_at=ENDED)
+    return replace(run, failure=shortfall(run, after)), after
+
+
+def test_a_summary_of_a_thousand_clusters_stays_small_and_counts_them_all() -> None:
+    run, after = large()
+    summary = told(run, *after)
+    assert summary.counts == (Count("Failed", 1000),)
+    assert len(summary.attention) == len(summary.next_due) == 50
+    assert summary.headline == "1000 clusters, 0 rotated, 1000 need ATTENTION"
+    assert summary.cause
+    assert summary.cause.endswith("and 990 more.")
+    message = json.dumps({"default": json.dumps(encode(summary)), "email": summary_in_words(summary)})
+    assert len(message) < 262_144, "what SNS takes"
+
+
+# -- in words ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_words_of_a_run_that_needs_attention() -> None:
+    after = (standing("a", Outcome.ROTATED, 10 * MINUTE), standing("b", Outcome.FAILED, 400 * DAY), NOT_BEGUN)
+    request = replace(SCHEDULED, requested_by="jane")
+    words = summary_in_words(told(closed(*after, refused=(NOWHERE,), request=request), *after))
+    assert words == (
+        "Fleet: 4 clusters, 1 rotated, 3 need ATTENTION.\n"
+        "\n"
+        "What happened: FleetIncomplete. Not as they should be: b, z, nowhere.\n"
+        "What to do:    Read the summary: each cluster named there has its own notification with its own next step.\n"
+        "\n"
+        "Rotated 1, Failed 1, Refused 1, NotBegun 1\n"
+        "  ! nowhere: Refused ClusterNotRegistered There is no secret of this name.\n"
+        "  ! b: Failed RekeyFailed It ended badly on b.\n"
+        "  ! z: NotBegun\n"
+        "\n"
+        "Overdue keys:\n"
+        "  b: 400.0 days old, due 2026-01-17\n"
+        "\n"
+        "Due next:\n"
+        "  a: 0.01 days old, due 2027-02-21\n"
+        "\n"
+        "Asked by:  schedule (jane and maximum key age)\n"
+        "Began:     2026-11-23 03:00:00 UTC, took 1200 s\n"
+        f"Execution: {ARN}\n"
+    )
+
+
+def test_the_words_of_a_run_in_which_all_went_well() -> None:
+    after = (standing("a", Outcome.COOLING_DOWN, 10 * MINUTE, None),)
+    words = summary_in_words(told(closed(*after, request=FleetRequest()), *after))
+    assert words == (
+        "Fleet: 1 cluster, 0 rotated, all well.\n"
+        "\n"
+        "CoolingDown 1\n"
+        "\n"
+        "Asked by:  manual\n"
+        "Began:     2026-11-23 03:00:00 UTC, took 1200 s\n"
+        f"Execution: {ARN}\n"
+    )
+
+
+@pytest.mark.parametrize("count", [9, 10, 11])
+def test_at_most_ten_keys_that_are_due_next_are_named_in_words(count: int) -> None:
+    after = tuple(standing(f"c{number:02}", Outcome.NOT_DUE, (number + 1) * DAY) for number in range(count))
+    words = summary_in_words(told(closed(*after), *after))
+    assert words.count("days old") == min(count, 10)
+
+
+def test_a_failed_rotation_without_a_failure_is_still_named() -> None:
+    after = (Standing(Selected("a", "a-1", NOW), rotation(cluster="a", outcome=Outcome.OVERDUE)),)
+    assert told(closed(*after), *after).attention == (ClusterLine("a", "Overdue"),)

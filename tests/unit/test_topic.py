@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import boto3
+import pytest
+from botocore.config import Config
+from botocore.exceptions import EndpointConnectionError
+from moto import mock_aws
+from moto.sns.models import sns_backends
+
+from element_rekey.errors import AwsCallFailed
+from element_rekey.fleet import Standing
+from element_rekey.model import Execution, Failure, FleetRequest, FleetRun, Selected, Trigger
+from element_rekey.topic import SnsTopic
+from tests.fakes import NOW
+from tests.unit.samples import failed, rotated
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from mypy_boto3_sns import SNSClient
+
+REGION, ACCOUNT = "eu-central-1", "123456789012"
+
+
+class Published:
+    """A topic, and what was published on it."""
+
+    def __init__(self, client: SNSClient) -> None:
+        self.client = client
+        self.arn = client.create_topic(Name="topic")["TopicArn"]
+        self.topic = SnsTopic(client, self.arn)
+        self.calls: list[dict[str, Any]] = []
+        client.meta.events.register("provide-client-params.sns.Publish", self._keep)
+
+    def _keep(self, params: dict[str, Any], **_: object) -> None:
+        self.calls.append(params)
+
+    def one(self) -> dict[str, Any]:
+        """What was published, the one time."""
+        (call,) = self.calls
+        (notification,) = sns_backends[ACCOUNT][REGION].topics[self.arn].sent_notifications
+        assert notification[0], "moto has accepted it"
+        assert call["TopicArn"] == self.arn
+        assert call["MessageStructure"] == "json"
+        assert len(call["Subject"]) <= 100
+        assert all(one["DataType"] == "String" and one["StringValue"] for one in call["MessageAttributes"].values())
+        return call
+
+
+@pytest.fixture
+def published() -> Iterator[Published]:
+    with mock_aws():
+        yield Published(boto3.client("sns", region_name=REGION))
+
+
+def attributes(call: dict[str, Any]) -> dict[str, str]:
+    return {name: one["StringValue"] for name, one in call["MessageAttributes"].items()}
+
+
+def test_an_outcome_is_a_document_for_machines_and_words_for_people(published: Published) -> None:
+    published.topic.publish(rotated())
+    call = published.one()
+    message = json.loads(call["Message"])
+    document = json.loads(message["default"])
+    assert document["outcome"] == "Rotated"
+    assert document["newKey"]["keyID"] == "key-1"
+    assert message["email"].startswith("Cluster prod-a: master key replaced and verified.\n")
+    assert call["Subject"] == "[Rotated] prod-a: master key replaced and verified"
+    assert attributes(call) == {
+        "schema": "element-rekey.rotation-outcome.v1",
+        "outcome": "Rotated",
+        "succeeded": "true",
+        "trigger": "manual",
+        "cluster": "prod-a",
+    }
+
+
+def test_an_outcome_without_a_cluster_has_no_empty_attribute(published: Published) -> None:
+    published.topic.publish(failed("RequestInvalid", cluster=""))
+    assert attributes(published.one())["cluster"] == "-"
+
+
+def summary(failure: Failure | None) -> tuple[FleetRun, tuple[Standing, ...]]:
+    arn = "arn:aws:states:eu-central-1:123456789012:execution:element-rekey-rotate-fleet:one"
+    chosen = Selected("prod-a", "prod-a-1", NOW)
+    request = FleetRequest(trigger=Trigger.ALARM)
+    run = FleetRun(Execution(arn, NOW), request, selected=(chosen,), failure=failure, ended_at=NOW)
+    return run, (Standing(chosen, None if failure else rotated()),)
+
+
+def test_a_summary_is_a_document_for_machines_and_words_for_people(published: Published) -> None:
+    published.topic.publish_summary(*summary(None))
+    call = published.one()
+    message = json.loads(call["Message"])
+    assert json.loads(message["default"])["rotated"] == ["prod-a"]
+    assert message["email"].startswith("Fleet: 1 cluster, 1 rotated, all well.\n")
+    assert call["Subject"] == "[ok] 1 cluster, 1 rotated, all well"
+    assert attributes(call) == {
+        "schema": "element-rekey.fleet-summary.v1",
+        "outcome": "FleetSummary",
+        "succeeded": "true",
+        "trigger": "alarm",
+    }
+
+
+def test_a_summary_of_a_failed_run_says_so_in_its_first_word(published: Published) -> None:
+    published.topic.publish_summary(*summary(Failure("FleetIncomplete", "Not as it should be: prod-a.", "Look.")))
+    call = published.one()
+    assert call["Subject"] == "[ATTENTION] 1 cluster, 0 rotated, 1 need ATTENTION"
+    assert attributes(call)["succeeded"] == "false"
+
+
+def test_a_topic_that_is_gone_is_a_call_that_failed(published: Published) -> None:
+    published.client.delete_topic(TopicArn=published.arn)
+    with pytest.raises(AwsCallFailed, match="SNS did not publish the outcome"):
+        published.topic.publish(rotated())
+
+
+def test_an_endpoint_that_does_not_answer_is_a_call_that_failed() -> None:
+    client = boto3.client("sns", region_name=REGION, config=Config(retries={"total_max_attempts": 1}))
+
+    def unreachable(**_: object) -> None:
+        raise EndpointConnectionError(endpoint_url="https://sns.eu-central-1.amazonaws.com")
+
+    client.meta.events.register("before-send.sns.Publish", unreachable)
+    with pytest.raises(AwsCallFailed, match="Could not connect to the endpoint URL"):
+        SnsTopic(client, "arn:aws:sns:eu-central-1:123456789012:topic").publish_summary(*summary(None))
