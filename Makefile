@@ -17,13 +17,16 @@ export NODE_DISABLE_COMPILE_CACHE := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help rotate up test lint lint-python lint-types lint-template lint-machines lint-words bench locks clean
+.PHONY: help rotate fleet up test lint lint-python lint-types lint-template lint-machines lint-words bench locks clean
 
 help:  ## List the targets
 	@sed -n 's/^\([a-z][a-z-]*\):.*  ## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
 
 rotate: .venv/.ready  ## Rotate the key of a simulated cluster with the real application; options: ARGS="--help"
 	@$(DEV)/python -m local rotate $(ARGS)
+
+fleet: .venv/.ready  ## Rotate what is due in a whole fleet of simulated clusters; options: ARGS="--help"
+	@$(DEV)/python -m local fleet $(ARGS)
 
 up: .venv/.ready  ## Keep the application and simulated clusters running, to drive it yourself
 	@$(DEV)/python -m local up $(ARGS)

@@ -14,6 +14,7 @@ from local.engine import ACCESS_KEY_ID, REGION, SECRET_ACCESS_KEY
 
 if TYPE_CHECKING:
     from mypy_boto3_cloudformation import CloudFormationClient
+    from mypy_boto3_cloudwatch import CloudWatchClient
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_logs import CloudWatchLogsClient
     from mypy_boto3_s3 import S3Client
@@ -45,6 +46,7 @@ class Aws:
 
     endpoint_url: str
     cloudformation: CloudFormationClient
+    cloudwatch: CloudWatchClient
     dynamodb: DynamoDBClient
     logs: CloudWatchLogsClient
     s3: S3Client

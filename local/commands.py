@@ -12,6 +12,7 @@ from local.engine import EngineFailed
 from local.lifecycle import Stopped
 from local.simulator import SimulatorError
 from local.simulator import __main__ as simulator
+from local.triggers import NothingStarted
 
 if TYPE_CHECKING:
     import argparse
@@ -39,7 +40,7 @@ def run(options: argparse.Namespace) -> int:
     """Run the chosen command; the exit status."""
     try:
         return COMMANDS[options.command].run(options)
-    except (SimulatorError, EngineFailed, DeploymentFailed, rotate.NothingPublished) as error:
+    except (SimulatorError, EngineFailed, DeploymentFailed, NothingStarted, rotate.NothingPublished) as error:
         print(f"local: {error}", file=sys.stderr)
         return 1
     except Stopped as stopped:

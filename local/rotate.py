@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from local.narration import Narrator, describe
 from local.simulator import ClusterSpec, Fault, Phase
 from local.stage import stage
 from local.story import Story
+from local.triggers import ALARM_PREFIX, begun, pull_alarm, schedule_parameters
 
 if TYPE_CHECKING:
     from local.deployment import Deployment
@@ -25,6 +27,7 @@ HELP = "rotate the key of one simulated cluster, and tell what happens"
 CLUSTER = "prod-a"
 PROVIDER = 15  # the simulated cluster's external key provider
 FAILING_PHASES = tuple(phase.value for phase in Phase if phase is not Phase.READY)
+TRIGGERS = ("hand", "alarm", "schedule")
 LOOK_SECONDS = 0.1
 POLLS_WANTED = 6  # roughly, whatever the rekey's duration
 SHORTEST_WAIT = 5.0  # between two polls, in AWS
@@ -38,6 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--external", action="store_true", help=f"move the key to the external key provider {PROVIDER}")
     add("--rekey-seconds", type=positive, default=4.0, metavar="N", help="how long the rekey takes (default 4)")
     add("--fail", choices=FAILING_PHASES, metavar="PHASE", help=f"let a phase fail: {', '.join(FAILING_PHASES)}")
+    add("--trigger", choices=TRIGGERS, default="hand", help="what starts it: a person's hand (default), or for real")
     add("--reason", default="make rotate", metavar="TEXT", help="why, as told in the notification")
     add("--json", action="store_true", help="print only the published notification, as JSON, on standard output")
 
@@ -52,13 +56,17 @@ def positive(text: str) -> float:
 
 def run(options: argparse.Namespace) -> int:
     """Run the command; 0 only for a verified rotation, or a dry run that would rotate."""
+    if options.trigger != "hand" and (options.dry_run or options.external):
+        print(f"local: --dry-run and --external are said by hand, not by --trigger {options.trigger}", file=sys.stderr)
+        return 2
     narrator = Narrator(Console(stderr=options.json, highlight=False))
     faults = (Fault(fault="phaseFailure", phase=options.fail),) if options.fail else ()
     spec = ClusterSpec(name=CLUSTER, rekey_seconds=options.rekey_seconds, faults=faults, seed=time.time_ns())
     scale = min(1.0, options.rekey_seconds / POLLS_WANTED / SHORTEST_WAIT)
+    parameters = schedule_parameters() if options.trigger == "schedule" else {}
     narrator.title("Element Rekey: one rotation, on this machine")
-    with stoppable(), stage([spec], scale, narrator.step) as set_up, undisturbed_end():
-        told = rotate(set_up, narrator, request_of(options))
+    with stoppable(), stage([spec], scale, narrator.step, parameters=parameters) as set_up, undisturbed_end():
+        told = rotate(set_up, narrator, options)
     if options.json:
         print(json.dumps(told, indent=2))
     return 0 if told["outcome"] == ("Planned" if options.dry_run else "Rotated") else 1
@@ -74,13 +82,26 @@ def request_of(options: argparse.Namespace) -> dict[str, Any]:
     return request
 
 
-def rotate(set_up: Stage, narrator: Narrator, request: dict[str, Any]) -> dict[str, Any]:
+def start(deployment: Deployment, narrator: Narrator, options: argparse.Namespace) -> str:
+    """Start the execution, or have it started; returns its ARN."""
+    if options.trigger == "hand":
+        request = request_of(options)
+        narrator.heading(f"RotateMasterKey {json.dumps(request)}")
+        return deployment.start(request)
+    if options.trigger == "alarm":
+        narrator.heading(f"Alarm {ALARM_PREFIX}{CLUSTER} changes from OK to ALARM; its rule starts RotateFleet")
+        pull_alarm(deployment, CLUSTER)
+    else:
+        narrator.heading("The schedule comes due and starts RotateFleet")
+    return begun(deployment)
+
+
+def rotate(set_up: Stage, narrator: Narrator, options: argparse.Namespace) -> dict[str, Any]:
     """Start the execution, follow it, and sum it up; returns the published document."""
     deployment, cluster = set_up.deployment, set_up.simulator[CLUSTER]
     before = cluster.cluster.current_key
-    narrator.heading(f"RotateMasterKey {json.dumps(request)}")
     story = Story()
-    execution = deployment.start(request)
+    execution = start(deployment, narrator, options)
     with narrator.watching(cluster, story):
         follow(deployment, execution, story, narrator)
     told = notification(deployment, execution)

@@ -14,7 +14,7 @@ from local.engine import Engine, EngineFailed
 from local.simulator import Simulator
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from local.simulator import ClusterSpec
 
@@ -39,6 +39,7 @@ def stage(
     told: Callable[[str, str], None] = lambda _what, _detail: None,
     *,
     register: bool = True,
+    parameters: Mapping[str, str] | None = None,
 ) -> Iterator[Stage]:
     """Set everything up, calling ``told`` after each step; at the end of the block nothing of it is left.
 
@@ -51,7 +52,7 @@ def stage(
         engine = running.enter_context(Engine(wait_scale))
         told("AWS engine", engine.endpoint_url)
         try:
-            deployment = deploy(connect(engine.endpoint_url), LOCAL_PARAMETERS)
+            deployment = deploy(connect(engine.endpoint_url), {**LOCAL_PARAMETERS, **(parameters or {})})
             told("template deployed", f"stack {deployment.stack_name}, {deployment.resources} resources")
             for cluster in clusters if register else ():
                 deployment.register(cluster.name, cluster.registration())

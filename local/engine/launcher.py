@@ -1,4 +1,4 @@
-"""The embedded AWS engine, as a process of its own: ministack on a loopback port, mended in six places.
+"""The embedded AWS engine, as a process of its own: ministack on a loopback port, mended in seven places.
 
 Everything that touches ministack's private parts is in this file, and it runs with the one version it was written for.
 
@@ -55,6 +55,7 @@ def main() -> None:
     mend_metric_math()
     mend_secure_transport()
     mend_map_concurrency()
+    mend_schedules()
     print(json.dumps({"port": port}), flush=True)
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # nobody reads the pipe from here on
     serve(listener)
@@ -201,6 +202,13 @@ def mend_map_concurrency() -> None:
         return run(limited, given, effective, *rest)
 
     stepfunctions._run_distributed_map = run_with_limit  # noqa: SLF001 - likewise
+
+
+def mend_schedules() -> None:
+    """Look at schedules often enough for a person who waits for one."""
+    from ministack.services import scheduler  # noqa: PLC0415 - after the environment is set
+
+    scheduler._SCHEDULE_TICK_INTERVAL = 0.5  # noqa: SLF001 - the purpose of this file
 
 
 def metrics_of(alarm: dict[str, Any]) -> list[dict[str, Any]]:

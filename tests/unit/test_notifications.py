@@ -52,6 +52,7 @@ UNUSUAL = {
     "external keys": rotated(change=change(old_key=key(), new_key=external("key-1"), key_to_decommission=None)),
     "keys without times": rotated(change=change(old_key=key(made=None), new_key=key("key-1", None))),
     "a result read away": rotated(change=change(job_result_read=False, key_to_decommission=None, job_seconds=None)),
+    "nothing seen": rotated(outcome=Outcome.PLANNED, change=None, detail=""),
     "a closed record without an outcome": rotated(outcome=None, failure=failed().failure),
 }
 ALL = EXAMPLES | UNUSUAL

@@ -168,10 +168,20 @@ def test_a_rekey_that_is_never_seen_is_sent_twice_at_most_and_told_as_unknown(he
     assert second - first >= here.ports.settings.settling
 
 
-@pytest.mark.parametrize("fault", ["resetAfterProcessing", "truncatedBody", "nullResult", "stall"])
-def test_a_rekey_whose_answer_is_lost_is_found_and_followed(here: World, fault: str) -> None:
-    applied = {"applied": True} if fault == "stall" else {}
-    here.cluster.inject(Fault(fault, method=REKEY, **applied))  # type: ignore[arg-type]  # a flag
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault("resetAfterProcessing", method=REKEY),
+        Fault("truncatedBody", method=REKEY),
+        Fault("nullResult", method=REKEY),
+        Fault("html503", method=REKEY, applied=True),
+        Fault("stall", method=REKEY, applied=True, seconds=0.05),
+        Fault("rpcError", method=REKEY, applied=True, name="xDBConnectionLoss"),
+    ],
+    ids=lambda fault: fault.fault,
+)
+def test_a_rekey_whose_answer_is_lost_is_found_and_followed(here: World, fault: Fault) -> None:
+    here.cluster.inject(fault)
 
     ended = here.rotate()
 

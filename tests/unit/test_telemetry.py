@@ -1,0 +1,171 @@
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from element_rekey import telemetry
+from element_rekey.fleet import Standing
+from element_rekey.model import Failure, FleetRequest, FleetRun, Outcome, Refused, Selected
+from element_rekey.rotation import Status, Step
+from tests.fakes import NOW
+from tests.unit.samples import ARN, DAY, MINUTE, change, execution, failed, following, key, rotated, rotation
+
+ENDED = NOW + 4 * MINUTE
+
+
+@pytest.fixture(autouse=True)
+def names(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(telemetry.metrics.provider, "namespace", "ElementRekey")
+    monkeypatch.setattr(telemetry.metrics.provider, "service", "element-rekey")
+    monkeypatch.setenv("POWERTOOLS_METRICS_NAMESPACE", "ElementRekey")
+
+
+@pytest.fixture
+def log(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
+    """Where the one Logger writes; it took the standard output for itself when it was made."""
+    written = io.StringIO()
+    monkeypatch.setattr(telemetry.logger.registered_handler, "stream", written)
+    return written
+
+
+def lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+def values(line: dict[str, Any]) -> dict[str, object]:
+    """What a line of metrics measures, without what Powertools wraps it in."""
+    measured = {name for group in line["_aws"]["CloudWatchMetrics"] for name in (m["Name"] for m in group["Metrics"])}
+    return {name: line[name][0] if isinstance(line[name], list) else line[name] for name in measured}
+
+
+def only(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
+    (line,) = lines(capsys)
+    return line
+
+
+def logged(log: io.StringIO) -> dict[str, Any]:
+    (line,) = log.getvalue().splitlines()
+    parsed: dict[str, Any] = json.loads(line)
+    return parsed
+
+
+def test_a_step_is_one_line_on_where_the_rotation_stands(log: io.StringIO) -> None:
+    telemetry.log_step(Step(Status.RUNNING, rotation(following=following(), polls=2, detail="Rewrap"), 15))
+    line = logged(log)
+    assert line["message"] == "rotation stands"
+    expected = {
+        "cluster": "prod-a",
+        "execution": ARN,
+        "status": "running",
+        "detail": "Rewrap",
+        "asyncHandle": 7,
+        "polls": 2,
+        "waitSeconds": 15,
+    }
+    assert {name: line[name] for name in expected} == expected
+
+
+def test_a_step_that_follows_nothing_has_no_handle(log: io.StringIO) -> None:
+    telemetry.log_step(Step(Status.BUSY, rotation()))
+    assert logged(log).get("asyncHandle") is None
+
+
+def test_an_outcome_is_one_line_with_its_failure(log: io.StringIO) -> None:
+    telemetry.log_outcome(failed())
+    line = logged(log)
+    assert (line["message"], line["outcome"], line["cluster"]) == ("rotation ended", "Failed", "prod-a")
+    assert line["failure"]["error"] == "RekeyFailed"
+
+
+def test_a_rotation_is_counted_by_outcome_and_its_rekey_measured(capsys: pytest.CaptureFixture[str]) -> None:
+    telemetry.measure_outcome(rotated(), ENDED)
+    age, counted = sorted(lines(capsys), key=lambda line: "Rotations" in line)
+    assert counted["Outcome"] == "Rotated"
+    assert values(counted) == {"Rotations": 1.0, "Polls": 3.0, "DetectionLag": 12.0, "RekeyDuration": 120.0}
+    assert age["Cluster"] == "prod-a"
+    assert values(age) == {"KeyAgeDays": 0.0}
+
+
+def test_a_key_has_its_age_in_days(capsys: pytest.CaptureFixture[str]) -> None:
+    telemetry.measure_outcome(rotated(current_key=key(made=NOW - 10 * DAY), change=None), NOW)
+    age, _ = sorted(lines(capsys), key=lambda line: "Rotations" in line)
+    assert values(age) == {"KeyAgeDays": 10.0}
+
+
+@pytest.mark.parametrize("current", [None, key(made=None)])
+def test_without_a_rekey_and_a_key_of_known_age_the_outcome_alone_is_counted(
+    current: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    telemetry.measure_outcome(replace(failed(), current_key=current), ENDED)
+    line = only(capsys)
+    assert line["Outcome"] == "Failed"
+    assert values(line) == {"Rotations": 1.0}
+
+
+def test_a_record_without_an_outcome_counts_as_unknown(capsys: pytest.CaptureFixture[str]) -> None:
+    telemetry.measure_outcome(rotation(), ENDED)
+    assert only(capsys)["Outcome"] == "OutcomeUnknown"
+
+
+def test_clocks_that_disagree_give_no_negative_measure(capsys: pytest.CaptureFixture[str]) -> None:
+    ahead = change(finished_at=ENDED + DAY, job_seconds=None)
+    telemetry.measure_outcome(rotated(change=ahead, current_key=key(made=ENDED + MINUTE)), ENDED)
+    age, counted = sorted(lines(capsys), key=lambda line: "Rotations" in line)
+    assert values(counted)["DetectionLag"] == 0.0
+    assert values(counted)["RekeyDuration"] == 0.0
+    assert values(age) == {"KeyAgeDays": 0.0}
+
+
+def test_two_rotations_in_one_container_are_counted_apart(capsys: pytest.CaptureFixture[str]) -> None:
+    telemetry.measure_outcome(failed(), ENDED)
+    telemetry.measure_outcome(rotated(outcome=Outcome.NOT_DUE, change=None, current_key=None), ENDED)
+    counted = [line for line in lines(capsys) if "Rotations" in line]
+    assert [(line["Outcome"], values(line)["Rotations"]) for line in counted] == [("Failed", 1.0), ("NotDue", 1.0)]
+
+
+RUN = FleetRun(execution(), FleetRequest(), selected=(Selected("prod-a", "prod-a-1", NOW),), ended_at=ENDED)
+AFTER = (Standing(RUN.selected[0], rotated(current_key=key(made=NOW - 10 * DAY))),)
+
+
+def test_a_selection_is_one_line_with_those_it_refused(log: io.StringIO) -> None:
+    telemetry.log_selection(replace(RUN, refused=(Refused("b", "ClusterNotRegistered", "No secret."),)))
+    line = logged(log)
+    assert (line["message"], line["clusters"], line["execution"]) == ("fleet selected", 1, ARN)
+    assert line["refused"] == [{"cluster": "b", "error": "ClusterNotRegistered", "cause": "No secret."}]
+
+
+def test_a_fleet_run_that_saw_the_whole_fleet_measures_its_oldest_key(
+    log: io.StringIO, capsys: pytest.CaptureFixture[str]
+) -> None:
+    telemetry.measure_fleet(RUN, AFTER, NOW)
+    line = logged(log)
+    assert (line["message"], line["succeeded"], line["counts"]) == ("fleet ended", True, {"Rotated": 1})
+    assert values(only(capsys)) == {"FleetRunsFailed": 0.0, "OldestKeyAgeDays": 10.0}
+
+
+@pytest.mark.parametrize(
+    ("run", "after"),
+    [
+        (replace(RUN, request=FleetRequest(clusters=("prod-a",))), AFTER),
+        (replace(RUN, request=None), AFTER),
+        (RUN, ()),
+    ],
+    ids=["some clusters", "no valid request", "no cluster answered"],
+)
+def test_a_fleet_run_that_saw_less_does_not_claim_to_know_the_oldest_key(
+    run: FleetRun, after: tuple[Standing, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    telemetry.measure_fleet(run, after, NOW)
+    assert values(only(capsys)) == {"FleetRunsFailed": 0.0}
+
+
+def test_a_failed_fleet_run_is_counted_as_one(log: io.StringIO, capsys: pytest.CaptureFixture[str]) -> None:
+    run = replace(RUN, failure=Failure("FleetIncomplete", "prod-a.", "Look."), request=None)
+    telemetry.measure_fleet(run, AFTER, NOW + timedelta(days=1))
+    assert not logged(log)["succeeded"]
+    assert values(only(capsys)) == {"FleetRunsFailed": 1.0}
