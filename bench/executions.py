@@ -12,23 +12,24 @@ from typing import TYPE_CHECKING, Any
 from bench.places import Unmeasurable, make_importable
 
 make_importable()
-from element_rekey.transport import Timeouts  # noqa: E402 - after the path is set
-from local.simulator import ClusterSpec  # noqa: E402 - likewise
+from local.simulator import ClusterSpec  # noqa: E402 - after the path is set
+from tests.workflow.clock import VirtualTime  # noqa: E402 - likewise
+from tests.workflow.functions import CHECK  # noqa: E402 - likewise
 from tests.workflow.interpreter import FunctionFailed  # noqa: E402 - likewise
-from tests.workflow.world import World, world  # noqa: E402 - likewise
+from tests.workflow.stage import Stage, staged  # noqa: E402 - likewise
+from tests.workflow.template import ACCOUNT, REGION  # noqa: E402 - likewise
+from tests.workflow.world import world  # noqa: E402 - likewise
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-PATIENT = Timeouts()  # the tests' own are too short for a busy machine
 LONGEST_DEADLINE = timedelta(days=7)  # that template.yaml allows
-FUNCTION = "CheckStatusFunction"
-ENDED = "complete"
+LOOK = f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{CHECK}"
 
 
 @dataclass(frozen=True)
 class Ran:
-    """One execution: when it ended, and what is in its history."""
+    """One execution: how long it took, what its history holds and what is billed, and how often it looked."""
 
     seconds: float
     events: int
@@ -36,45 +37,49 @@ class Ran:
     looks: int
 
 
+class JobForALoop(Stage):
+    """A function that knows a job of some length, and says or throws that it is still running."""
+
+    def __init__(self, time: VirtualTime, seconds: float) -> None:
+        super().__init__(time)
+        self._ends = time() + timedelta(seconds=seconds)
+
+    def run_function(self, _function: str, event: Any) -> Any:  # noqa: ANN401 - JSON
+        """Look at the job."""
+        ended = self.time() >= self._ends
+        if event.get("throws") and not ended:
+            raise FunctionFailed("StillRunning", "")
+        return {"status": "ended" if ended else "running"}
+
+
 def rotation(seconds: float) -> Ran:
     """The real state machine and functions, on a rekey of that length. Raises Unmeasurable if it does not rotate."""
-    with _quiet(), world(ClusterSpec(rekey_seconds=seconds), timeouts=PATIENT) as made:
+    with _quiet(), world(ClusterSpec(rekey_seconds=seconds)) as made:
         made.settle(deadline=LONGEST_DEADLINE)
-        began = made.time()
-        arn = made.start({"cluster": "prod-a"})
-        made.time.run()
-        return _ran(made, arn, began=began.timestamp())
+        return _ran(made, made.machine_arn, {"cluster": "prod-a"})
 
 
 def alternative(states: dict[str, Any], seconds: float) -> Ran:
-    """A machine of these states, whose one function says ``running``, or throws it, for as long as that."""
-    with _quiet(), world(timeouts=PATIENT) as made:
-        began = made.time()
-
-        def look(_function: str, event: Any) -> Any:  # noqa: ANN401 - JSON
-            ended = (made.time() - began).total_seconds() >= seconds
-            if not ended and event.get("throws"):
-                raise FunctionFailed("StillRunning", "")
-            return {"status": ENDED if ended else "running"}
-
-        made.run_function = look
-        role = f"arn:aws:iam::{made.machine_arn.split(':')[4]}:role/Alternative"
+    """A machine of these states, the first one first, on a job of that length."""
+    time = VirtualTime()
+    with _quiet(), staged(time, lambda: JobForALoop(time, seconds)) as made:
         definition = json.dumps({"StartAt": next(iter(states)), "States": states})
-        client = made.clients["stepfunctions"]
-        made_arn = client.create_state_machine(name="Alternative", definition=definition, roleArn=role)["stateMachineArn"]
-        arn = client.start_execution(stateMachineArn=made_arn, input="{}")["executionArn"]
-        made.time.run()
-        return _ran(made, arn, began=began.timestamp())
+        role = f"arn:aws:iam::{ACCOUNT}:role/Alternative"
+        machine = made.states.create_state_machine(name="Alternative", definition=definition, roleArn=role)
+        return _ran(made, machine["stateMachineArn"], {})
 
 
-def _ran(made: World, arn: str, *, began: float) -> Ran:
+def _ran(made: Stage, machine_arn: str, given: dict[str, str]) -> Ran:
+    began = made.time()
+    arn = made.states.start_execution(stateMachineArn=machine_arn, input=json.dumps(given))["executionArn"]
+    made.time.run()
     done = made.execution(arn)
     if done.status != "SUCCEEDED":
         raise Unmeasurable(f"an execution ended as {done.status}: {done.error} {done.cause}")
-    looks = made.calls[FUNCTION]
-    retries = done.history.count("TaskScheduled") - done.history.count("TaskStateEntered")
     # A retry is billed as a transition, too.
-    return Ran(made.time().timestamp() - began, len(done.history), len(done.states) + retries, looks)
+    retries = done.history.count("TaskScheduled") - done.history.count("TaskStateEntered")
+    took = (made.time() - began).total_seconds()
+    return Ran(took, len(done.history), len(done.states) + retries, made.calls[CHECK])
 
 
 @contextlib.contextmanager

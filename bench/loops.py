@@ -15,6 +15,7 @@ make_importable()
 from element_rekey.planning import next_wait  # noqa: E402 - after the path is set
 
 RETRY_INTERVAL, RETRY_RATE, RETRY_LONGEST = 5.0, 1.25, 300.0
+GROWTH_ENDS = 30  # looks: by then the longest wait is long reached
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,8 @@ def _ours(age: float, _looks: int) -> float:
 
 def _retried(_age: float, looks: int) -> float:
     """Retry's back-off, after a first look at once."""
-    return min(RETRY_INTERVAL * RETRY_RATE ** (looks - 1), RETRY_LONGEST) if looks else 0.0
+    grown = min(looks - 1, GROWTH_ENDS)
+    return min(RETRY_INTERVAL * RETRY_RATE**grown, RETRY_LONGEST) if looks else 0.0
 
 
 OURS = Loop("**Element Rekey**", _ours, events=9, transitions=3)

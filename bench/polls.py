@@ -6,6 +6,7 @@ follow from what one look of theirs adds to an execution, which is counted on ex
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -25,8 +26,8 @@ LIMIT = 25_000  # events in the history of an execution
 AROUND = 0.2  # a rekey that "takes an hour" takes that much more or less
 STEPS = 400
 SHORT, LONG = 60.0, 180.0  # seconds: two jobs whose histories differ by looks alone
+MILLISECOND = 0.001
 MACHINE_DAYS, DEADLINE_DAYS = 8, 7  # template.yaml and the state machine
-CHECK = f"arn:aws:lambda:eu-central-1:123456789012:function:{executions.FUNCTION}"
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ def _rows(seconds: float, rest: Fixed) -> Iterator[tuple[str, ...]]:
         looks, _ = loop.until(seconds)
         transitions = rest.transitions + looks * loop.transitions
         events = rest.events + looks * loop.events
-        lags = [lag for lag in _lags(loop, seconds)]
+        lags = list(_lags(loop, seconds))
         yield (
             duration(seconds) if loop is OURS else "",
             loop.name,
@@ -89,10 +90,15 @@ def _longest(loop: Loop, rest: Fixed) -> float:
 def _confirm_rotation(seconds: float) -> Fixed:
     """Execute a rotation, and hold it against the calculation; what is left is what every execution has."""
     ran = executions.rotation(seconds)
-    looks, age = OURS.until(seconds)
-    if (ran.looks, ran.seconds) != (looks, age):
-        raise Unmeasurable(f"a rekey of {duration(seconds)}: {ran} is not {looks} looks in {age:g} s")
-    return Fixed(ran.events - looks * OURS.events, ran.transitions - looks * OURS.transitions)
+    if not _agree(ran, OURS, seconds):
+        raise Unmeasurable(f"a rekey of {duration(seconds)}: {ran} is not what was calculated: {OURS.until(seconds)}")
+    return Fixed(ran.events - ran.looks * OURS.events, ran.transitions - ran.looks * OURS.transitions)
+
+
+def _agree(ran: executions.Ran, loop: Loop, seconds: float) -> bool:
+    """Whether an execution looked as often as calculated, and for the last time when calculated."""
+    looks, age = loop.until(seconds)
+    return ran.looks == looks and math.isclose(ran.seconds, age, abs_tol=MILLISECOND)
 
 
 def _confirm_looks(loop: Loop, states: dict[str, Any]) -> None:
@@ -101,7 +107,7 @@ def _confirm_looks(loop: Loop, states: dict[str, Any]) -> None:
     looks = long.looks - short.looks
     added = (long.events - short.events, long.transitions - short.transitions)
     expected = (looks * loop.events, looks * loop.transitions)
-    if added != expected or (long.looks, long.seconds) != loop.until(LONG):
+    if added != expected or not _agree(long, loop, LONG):
         raise Unmeasurable(f"{loop.name}: {short} and {long} are not what was calculated")
 
 
@@ -151,7 +157,7 @@ def _retrying() -> dict[str, Any]:
 
 
 def _look(payload: dict[str, Any]) -> dict[str, Any]:
-    parameters = {"FunctionName": CHECK, "Payload": payload}
+    parameters = {"FunctionName": executions.LOOK, "Payload": payload}
     return {
         "Type": "Task",
         "Resource": "arn:aws:states:::lambda:invoke",

@@ -148,7 +148,7 @@ def rotate_fleet(set_up: Stage, narrator: Narrator, request: Mapping[str, Any]) 
     with Live(console=narrator.console, get_renderable=board.view, refresh_per_second=5, transient=True):
         for document in published(set_up.deployment, execution):
             board.hear(document)
-            if document.get("executionARN") == execution:
+            if document.get("executionArn") == execution:
                 summary = document
     if summary is None:
         raise NothingPublished(f"The fleet run ended, but no summary was published within {SUMMARY_SECONDS} seconds.")
@@ -166,5 +166,5 @@ def published(deployment: Deployment, execution: str) -> Iterator[dict[str, Any]
             deadline = time.monotonic() + SUMMARY_SECONDS
         documents = list(deployment.receive())
         yield from documents
-        if any(document.get("executionARN") == execution for document in documents):
+        if any(document.get("executionArn") == execution for document in documents):
             return

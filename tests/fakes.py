@@ -147,7 +147,7 @@ class FakeCluster:
     calls: list[str] = field(default_factory=list)
     failing: dict[str, list[ElementRekeyError]] = field(default_factory=dict)
     """Errors the next calls of a method raise, before anything is done."""
-    before: dict[str, Callable[[], None]] = field(default_factory=dict)
+    before: dict[str, Callable[[], object]] = field(default_factory=dict)
     """What happens on the cluster just before the next call of a method; once."""
     lose_answer: bool = False
     """The next rekey begins, and its answer is lost."""

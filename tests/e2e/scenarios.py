@@ -118,7 +118,7 @@ def played() -> Iterator[Everything]:
             name: Run(
                 set_up.deployment.aws.stepfunctions.describe_execution(executionArn=execution),
                 tuple(set_up.deployment.history(execution)),
-                tuple(told for told in published if told["executionARN"] == execution),
+                tuple(told for told in published if told["executionArn"] == execution),
                 before[name],
                 set_up.simulator[name].cluster.current_key,
                 len(set_up.simulator[name].cluster.rekeys),
@@ -157,7 +157,7 @@ def wait_for_all(deployment: Deployment, executions: set[str]) -> list[dict[str,
     """Everything published, once each execution ended and was told about."""
     deadline = time.monotonic() + DEADLINE_SECONDS
     published: list[dict[str, Any]] = []
-    while missing := executions - {told["executionARN"] for told in published} or {
+    while missing := executions - {told["executionArn"] for told in published} or {
         one for one in executions if deployment.status(one) == "RUNNING"
     }:
         assert time.monotonic() < deadline, f"not ended, or nothing published: {missing}"

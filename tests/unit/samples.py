@@ -95,9 +95,7 @@ def running(handle: int = 7, **changes: Any) -> RekeyJob:  # noqa: ANN401 - one 
     return replace(RekeyJob(handle, complete=False, create_time=NOW - MINUTE, phase="CreateNewMasterKey"), **changes)
 
 
-def done(
-    new: MasterKey | None, old: MasterKey | None, handle: int = 7, error: ElementError | None = None
-) -> RekeyJob:
+def done(new: MasterKey | None, old: MasterKey | None, handle: int = 7, error: ElementError | None = None) -> RekeyJob:
     return RekeyJob(
         handle,
         complete=True,

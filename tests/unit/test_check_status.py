@@ -302,7 +302,7 @@ def test_a_verdict_that_nobody_thought_of_ends_nothing(world: World, monkeypatch
 def test_two_checks_at_once_cannot_both_write(world: World) -> None:
     """The second one reads, the first one ends the rotation, the second one writes."""
     world.cluster.finish()
-    world.cluster.before = {"encryption": lambda: None if world.check() else None}
+    world.cluster.before = {"encryption": world.check}
     with pytest.raises(LedgerConflict):
         world.check()
     assert world.record().outcome is Outcome.ROTATED

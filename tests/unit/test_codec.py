@@ -44,7 +44,7 @@ class Sample:
         ("cluster", "cluster"),
         ("key_provider_id", "keyProviderID"),
         ("accept_cluster_uuid", "acceptClusterUUID"),
-        ("execution_arn", "executionARN"),
+        ("execution_arn", "executionArn"),
         ("key_server_ids", "keyServerIDs"),
         ("key_created_after", "keyCreatedAfter"),
     ],

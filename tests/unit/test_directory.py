@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
 from types import SimpleNamespace
@@ -20,7 +19,7 @@ from element_rekey.model import Registered, Registration
 from tests.fakes import NOW, FakeClock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from datetime import datetime
 
     from mypy_boto3_secretsmanager import SecretsManagerClient
@@ -234,8 +233,11 @@ def test_a_registration_never_shows_its_password() -> None:
 
 def test_every_secret_under_the_prefix_is_a_registered_cluster(secrets: SecretsManagerClient) -> None:
     directory_ = registered(secrets)
-    tags = [{"Key": "element-rekey:max-key-age-days", "Value": "30"}]
-    secrets.create_secret(Name="element-rekey/prod-b", SecretString="{}", Tags=tags)
+    secrets.create_secret(
+        Name="element-rekey/prod-b",
+        SecretString="{}",
+        Tags=[{"Key": "element-rekey:max-key-age-days", "Value": "30"}],
+    )
     secrets.create_secret(Name="element-rekey-other/prod-c", SecretString="{}")
     secrets.create_secret(Name="other/element-rekey/prod-d", SecretString="{}")
     assert set(directory_.registered()) == {

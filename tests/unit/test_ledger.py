@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
@@ -19,7 +18,6 @@ from moto import mock_aws
 from element_rekey.errors import AwsCallFailed, LedgerConflict
 from element_rekey.ledger import DynamoLedger
 from element_rekey.model import ClusterMemory, FleetRequest, FleetRun, Lock, Refused, Rotation, Selected
-from element_rekey.ports import Ledger
 from tests.fakes import NOW, FakeLedger
 from tests.unit.samples import (
     ARN,
@@ -38,9 +36,11 @@ from tests.unit.samples import (
 from tests.workflow.template import properties
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from mypy_boto3_dynamodb import DynamoDBClient
+
+    from element_rekey.ports import Ledger
 
 TABLE = "element-rekey"
 MILLISECOND = timedelta(milliseconds=1)
@@ -294,7 +294,9 @@ def test_a_record_carries_what_the_indexes_and_the_audit_need(dynamo: DynamoDBCl
     assert "expiresAt" not in item, "kept for ever"
 
 
-@pytest.mark.parametrize(("index", "attribute", "value"), [("ByCluster", "cluster", "prod-a"), ("ByMonth", "month", "2026-11")])
+@pytest.mark.parametrize(
+    ("index", "attribute", "value"), [("ByCluster", "cluster", "prod-a"), ("ByMonth", "month", "2026-11")]
+)
 def test_the_history_is_found_in_the_order_of_time(
     dynamo: DynamoDBClient, index: str, attribute: str, value: str
 ) -> None:
@@ -323,7 +325,11 @@ def test_records_expire_where_the_operator_says_so_and_locks_and_memories_never(
     ledger.remember("prod-a", ClusterMemory(UUID))
     ledger.save_intent(rotation(intent=intent()), NOW)
     ledger.save_fleet_run(RUN)
-    expiring = {pk: datetime.fromtimestamp(int(item["expiresAt"]), UTC) for pk, item in items(dynamo).items() if "expiresAt" in item}
+    expiring = {
+        pk: datetime.fromtimestamp(int(item["expiresAt"]), UTC)
+        for pk, item in items(dynamo).items()
+        if "expiresAt" in item
+    }
     assert expiring == {f"ROTATION#{ARN}": NOW + 400 * DAY, f"FLEET#{ARN}": NOW + 400 * DAY}
 
 
@@ -370,10 +376,10 @@ CALLS: dict[str, tuple[str, Callable[[DynamoLedger], object]]] = {
 
 
 @pytest.mark.parametrize("call", CALLS)
-@pytest.mark.parametrize("code", ["ProvisionedThroughputExceededException", "AccessDeniedException", "InternalServerError"])
-def test_an_answer_that_is_no_conflict_is_a_failed_call(
-    stubbed: Stubbed, call: str, code: str
-) -> None:
+@pytest.mark.parametrize(
+    "code", ["ProvisionedThroughputExceededException", "AccessDeniedException", "InternalServerError"]
+)
+def test_an_answer_that_is_no_conflict_is_a_failed_call(stubbed: Stubbed, call: str, code: str) -> None:
     ledger, stubber = stubbed
     operation, use = CALLS[call]
     stubber.add_client_error(operation, code, "Not now.")
@@ -397,9 +403,7 @@ def test_no_answer_is_a_failed_call(call: str) -> None:
     "code", ["ConditionalCheckFailedException", "TransactionCanceledException", "TransactionConflictException"]
 )
 @pytest.mark.parametrize("call", ["remember", "save", "save_intent", "save_fleet_run"])
-def test_whoever_wrote_first_is_a_conflict(
-    stubbed: Stubbed, call: str, code: str
-) -> None:
+def test_whoever_wrote_first_is_a_conflict(stubbed: Stubbed, call: str, code: str) -> None:
     ledger, stubber = stubbed
     operation, use = CALLS[call]
     stubber.add_client_error(operation, code, "Written meanwhile.")

@@ -1,11 +1,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import fields, replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from hypothesis import given
@@ -28,6 +27,9 @@ from tests.unit.samples import (
     rotated,
     rotation,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 DOCUMENT = json.loads((Path(__file__).parents[2] / "schemas" / "rotation-outcome.v1.schema.json").read_text())
 VALIDATOR = Draft202012Validator(DOCUMENT, format_checker=Draft202012Validator.FORMAT_CHECKER)
@@ -157,7 +159,9 @@ def test_what_was_asked_and_by_whom_is_told() -> None:
 
 
 def test_a_repeated_delivery_has_the_same_id() -> None:
-    assert notification_of(rotated()).notification_id == notification_of(rotated(notified_at=ENDED)).notification_id == ARN
+    assert (
+        notification_of(rotated()).notification_id == notification_of(rotated(notified_at=ENDED)).notification_id == ARN
+    )
 
 
 def test_keys_times_and_proof_of_a_rotation_are_told() -> None:
@@ -267,7 +271,9 @@ def test_the_mail_of_keys_without_times_leaves_them_out() -> None:
 
 
 def test_the_mail_says_where_the_state_alone_is_the_proof() -> None:
-    assert "result could not be read; the cluster's state shows the change of keys." in words(UNUSUAL["a result read away"])
+    assert "result could not be read; the cluster's state shows the change of keys." in words(
+        UNUSUAL["a result read away"]
+    )
 
 
 # --- the subject ---

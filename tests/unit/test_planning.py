@@ -545,9 +545,7 @@ spans = st.timedeltas(-30 * DAY, 30 * DAY)
 moments = spans.map(lambda span: NOW + span)
 ids = st.sampled_from(["key-0", "key-1", "key-2"])
 kinds = st.sampled_from([(KeyManagementType.INTERNAL, None), (KeyManagementType.EXTERNAL, 15)])
-keys = st.builds(
-    lambda key_id, kind, made: MasterKey(key_id, *kind, made), ids, kinds, st.none() | moments
-)
+keys = st.builds(lambda key_id, kind, made: key(key_id, made, kind[0], kind[1]), ids, kinds, st.none() | moments)
 jobs = st.builds(
     RekeyJob,
     st.just(7),

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import datetime
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -17,6 +17,9 @@ from element_rekey.rotation import Ending, conclude, publish_outcome
 from tests.fakes import NOW, SETTINGS
 from tests.unit.samples import HOUR, OTHER_ARN, following, intent, key, rotated, rotation
 from tests.unit.world import World
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 ABORTED = Failure("ExecutionAborted", "Stopped.", ExecutionAborted.next_step)
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -14,6 +13,9 @@ from element_rekey.model import ElementError, Failure, Outcome, Request, Trigger
 from tests.fakes import NOW
 from tests.unit.samples import DAY, HOUR, MINUTE, OTHER_ARN
 from tests.unit.world import World
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 BROKEN = ElementError("xAssumed", "Out of entropy.")
 LEDGER = ("take_lock", "release_lock", "memory", "remember", "rotation", "save", "save_intent")
@@ -116,7 +118,7 @@ def test_wherever_an_execution_is_stopped_the_next_one_begins_no_second_rekey_fo
 ) -> None:
     """The function dies at a call, nobody repeats it, the execution is stopped; the alarm comes again."""
 
-    class Died(Exception):  # noqa: N818 - it is one
+    class Died(Exception):
         pass
 
     world = World(request=Request("prod-a", trigger=Trigger.ALARM, key_created_after=NOW - MINUTE))

@@ -387,7 +387,7 @@ def test_a_refused_rekey_that_left_the_cluster_unchanged_is_refused(world: World
 
 def test_a_rekey_refused_because_somebody_else_was_quicker_follows_theirs(world: World) -> None:
     world.cluster.failing = {"rekey": [RekeyRefused("One is running.", name="xAssumed")]}
-    world.cluster.before = {"rekey": lambda: None if world.cluster.begin() else None}
+    world.cluster.before = {"rekey": world.cluster.begin}
     step = world.start()
     assert step.status is Status.RUNNING
     assert step.rotation.following
@@ -420,7 +420,7 @@ def test_no_rekey_is_sent_where_the_lock_changed_hands_before_the_intent(world: 
 
 def test_no_rekey_is_sent_by_an_execution_that_was_closed_meanwhile(world: World) -> None:
     """A stopped execution leaves its function running; the stop closes the record and frees the lock."""
-    world.cluster.before = {"faults": lambda: None if world.publish() else None}
+    world.cluster.before = {"faults": world.publish}
     with pytest.raises(LedgerConflict):
         world.start()
     assert world.cluster.rekeys == 0
@@ -440,10 +440,7 @@ def test_a_rekey_that_begins_between_two_looks_is_followed(world: World) -> None
     world.cluster.begin()
     world.cluster.finish()
 
-    def next_one() -> None:
-        world.cluster.begin()
-
-    world.cluster.before = {"rekey_job": next_one}
+    world.cluster.before = {"rekey_job": world.cluster.begin}
     step = world.start()
     assert step.rotation.following
     assert step.rotation.following.async_handle == 8

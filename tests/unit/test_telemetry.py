@@ -10,7 +10,7 @@ import pytest
 
 from element_rekey import telemetry
 from element_rekey.fleet import Standing
-from element_rekey.model import Failure, FleetRequest, FleetRun, Outcome, Refused, Selected
+from element_rekey.model import Failure, FleetRequest, FleetRun, MasterKey, Outcome, Refused, Selected
 from element_rekey.rotation import Status, Step
 from tests.fakes import NOW
 from tests.unit.samples import ARN, DAY, MINUTE, change, execution, failed, following, key, rotated, rotation
@@ -99,7 +99,7 @@ def test_a_key_has_its_age_in_days(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize("current", [None, key(made=None)])
 def test_without_a_rekey_and_a_key_of_known_age_the_outcome_alone_is_counted(
-    current: Any, capsys: pytest.CaptureFixture[str]
+    current: MasterKey | None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     telemetry.measure_outcome(replace(failed(), current_key=current), ENDED)
     line = only(capsys)

@@ -251,7 +251,8 @@ def changed(status: str, **detail: object) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("status", "error"), [("ABORTED", "ExecutionAborted"), ("TIMED_OUT", "ExecutionTimedOut"), ("FAILED", "ExecutionBroken")]
+    ("status", "error"),
+    [("ABORTED", "ExecutionAborted"), ("TIMED_OUT", "ExecutionTimedOut"), ("FAILED", "ExecutionBroken")],
 )
 def test_an_execution_that_no_catch_saw_end_is_closed_by_its_status(status: str, error: str) -> None:
     ending = ending_of(changed(status))
@@ -298,7 +299,11 @@ def test_any_state_can_be_closed(given_: object, error: object) -> None:
     assert (ending.failure is not None) == isinstance(error, dict)
 
 
-@given(st.sampled_from(["ABORTED", "TIMED_OUT", "FAILED"]), st.none() | st.text() | JSON.map(json.dumps), st.none() | st.text())
+@given(
+    st.sampled_from(["ABORTED", "TIMED_OUT", "FAILED"]),
+    st.none() | st.text() | JSON.map(json.dumps),
+    st.none() | st.text(),
+)
 def test_any_status_change_can_be_closed(status: str, given_: str | None, cause: str | None) -> None:
     ending = ending_of(changed(status, input=given_, cause=cause))
     assert ending.failure

@@ -24,18 +24,21 @@ from moto.stepfunctions.parser.asl.component.state.wait.wait_function.wait_funct
 from moto.stepfunctions.parser.asl.eval.evaluation_details import ExecutionDetails
 from moto.stepfunctions.parser.asl.eval.event.event_manager import EventManager
 from moto.stepfunctions.parser.asl.parse.asl_parser import AmazonStateLanguageParser
+from moto.stepfunctions.parser.asl.utils import json_path
 from moto.stepfunctions.parser.asl.utils.boto_client import boto_client_for
 from moto.stepfunctions.parser.backend.execution import BaseExecutionWorkerCommunication, Execution
 from moto.stepfunctions.parser.backend.execution_worker import ExecutionWorker
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
 
     from tests.workflow.clock import VirtualTime
 
 CONFIG: Any = {"stepfunctions": {"execute_state_machine": True}, "lambda": {"use_docker": False}}
 
 _parse = lru_cache(maxsize=8)(AmazonStateLanguageParser.parse)  # a parsed definition holds no state
+_path = lru_cache(json_path.parse)
 _client = lru_cache(maxsize=8)(boto_client_for)
 
 
@@ -72,6 +75,11 @@ def task_timeout() -> TimeoutError:
     return error
 
 
+def parsing_once() -> AbstractContextManager[object]:
+    """Have a definition parsed once, however many state machines are made of it."""
+    return patch.object(AmazonStateLanguageParser, "parse", staticmethod(_parse))
+
+
 @contextmanager
 def virtual_interpreter(time: VirtualTime, functions: Functions) -> Iterator[None]:
     """Have moto's state machines run under ``time``, in ``time.run()``, and call ``functions``."""
@@ -106,8 +114,8 @@ def virtual_interpreter(time: VirtualTime, functions: Functions) -> Iterator[Non
             (Execution, "get_start_execution_details", details),
             (BaseExecutionWorkerCommunication, "terminated", terminated),
             (ExecutionWorker, "start", lambda worker: time.begin(worker._execution_logic)),  # noqa: SLF001
-            (AmazonStateLanguageParser, "parse", staticmethod(_parse)),
             (lambda_eval_utils, "boto_client_for", lambda **wanted: _client(wanted["region"], wanted["service"])),
+            (json_path, "parse", _path),
             (LambdaSimpleBackend, "invoke", invoke),
         ):
             patches.enter_context(patch.object(target, name, replacement))

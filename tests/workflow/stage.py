@@ -19,7 +19,7 @@ from moto import mock_aws
 from element_rekey.edge import LEASE
 from element_rekey.ports import Settings
 from tests.workflow.functions import ENVIRONMENT, PUBLISH, call
-from tests.workflow.interpreter import CONFIG, FunctionFailed, abort, time_out, virtual_interpreter
+from tests.workflow.interpreter import CONFIG, FunctionFailed, abort, parsing_once, time_out, virtual_interpreter
 from tests.workflow.template import ACCOUNT, REGION, default, definition, properties
 
 if TYPE_CHECKING:
@@ -100,18 +100,22 @@ class Stage:
 
     def stop(self, arn: str) -> None:
         """Stop an execution by hand; its status-change event is told at once, as EventBridge does."""
-        if self.execution(arn).status == "RUNNING":
+        if self.status(arn) == "RUNNING":
             abort(arn, self.states)
             self._tell_status(arn, "ABORTED")
 
     def time_out(self, arn: str) -> None:
         """Let an execution's own time limit pass."""
-        if self.execution(arn).status == "RUNNING":
+        if self.status(arn) == "RUNNING":
             time_out(arn, ACCOUNT, REGION)
             self._tell_status(arn, "TIMED_OUT")
 
+    def status(self, arn: str) -> str:
+        """The status of an execution now."""
+        return str(self.states.describe_execution(executionArn=arn)["status"])
+
     def execution(self, arn: str) -> Execution:
-        """How an execution stands now."""
+        """How an execution stands now, with all that happened."""
         known = self.states.describe_execution(executionArn=arn)
         events = self.states.get_execution_history(executionArn=arn)["events"]
         entered = [event["stateEnteredEventDetails"]["name"] for event in events if "stateEnteredEventDetails" in event]
@@ -144,7 +148,7 @@ class Stage:
 
     def ended(self, arn: str) -> None:
         """An execution ended; the rule of the template passes on those that ended badly."""
-        status = self.execution(arn).status
+        status = self.status(arn)
         if status == "FAILED":  # the others were told when they were made to happen
             self._tell_status(arn, status)
 
@@ -202,6 +206,7 @@ def staged(time: VirtualTime, make: Callable[[], Stage]) -> Iterator[Stage]:
     with ExitStack() as held:
         held.enter_context(patch.dict("os.environ", ENVIRONMENT | {"MOTO_ACCOUNT_ID": ACCOUNT}))
         held.enter_context(mock_aws(config=CONFIG))
+        held.enter_context(parsing_once())
         made = make()
         held.enter_context(virtual_interpreter(time, made))
         held.enter_context(warnings.catch_warnings())

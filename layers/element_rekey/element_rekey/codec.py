@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_ACRONYMS = {"id": "ID", "ids": "IDs", "uuid": "UUID", "arn": "ARN"}
+_ACRONYMS = {"id": "ID", "ids": "IDs", "uuid": "UUID"}
 
 
 class CodecError(ValueError):

@@ -139,7 +139,7 @@ def _lines(told: Notification) -> Iterable[str]:
     asked = " and ".join(part for part in (told.requested_by, told.reason) if part)
     yield f"{'Asked by:':22}{told.trigger}{f' ({asked})' if asked else ''}"
     yield f"{'Began:':22}{told.started_at:%Y-%m-%d %H:%M:%S} UTC"
-    yield f"{'Took:':22}{told.duration_seconds} s, {told.polls} polls"
+    yield f"{'Took:':22}{told.duration_seconds} s, {told.polls} poll{'' if told.polls == 1 else 's'}"
     if told.cluster_uuid:
         yield f"{'Cluster uuid:':22}{told.cluster_uuid} ({told.cluster_name})"
     yield f"{'Execution:':22}{told.execution_arn}"

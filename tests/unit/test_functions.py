@@ -1,0 +1,317 @@
+"""The Lambda functions and the edge they share: environment in, state in, state out, and as little else as possible."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import json
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import boto3
+import pytest
+from moto import mock_aws
+
+from element_rekey import edge, telemetry
+from element_rekey.directory import SecretsDirectory
+from element_rekey.edge import answer, answer_fleet, answer_outcome, fleet_settings_from_environment
+from element_rekey.errors import ClusterUnavailable, LedgerConflict, RegistrationInvalid, RequestInvalid
+from element_rekey.fleet import FleetSettings, Standing
+from element_rekey.ledger import DynamoLedger
+from element_rekey.model import Failure, FleetRequest, FleetRun, Outcome, Selected
+from element_rekey.notifications import notification_of
+from element_rekey.ports import Settings
+from element_rekey.rotation import Status, Step
+from element_rekey.summary import summary_of
+from element_rekey.topic import SnsTopic
+from tests.fakes import NOW
+from tests.unit.samples import ARN, execution, failed, following, rotated, rotation
+from tests.unit.world import World
+
+FUNCTIONS = Path(__file__).parents[2] / "functions"
+NAMES = sorted(path.name for path in FUNCTIONS.iterdir() if (path / "app.py").exists())
+PASSWORD = "s3cr3t-Passw0rd"
+ENVIRONMENT = {
+    "AWS_DEFAULT_REGION": "eu-central-1",
+    "AWS_ACCESS_KEY_ID": "testing",
+    "AWS_SECRET_ACCESS_KEY": "testing",
+    "TABLE_NAME": "the-table",
+    "TOPIC_ARN": "arn:aws:sns:eu-central-1:123456789012:the-topic",
+    "SECRET_PREFIX": "the-prefix",
+    "DEADLINE_MINUTES": "360",
+    "SETTLING_SECONDS": "120",
+    "HISTORY_DAYS": "0",
+    "MAX_KEY_AGE_DAYS": "90",
+    "COOL_DOWN_MINUTES": "60",
+    "SPREAD_MINUTES": "30",
+    "MAX_CONCURRENCY": "5",
+    "ROTATE_MASTER_KEY_ARN": "arn:aws:states:eu-central-1:123456789012:stateMachine:RotateMasterKey",
+    "COMPROMISE_ALARM_PREFIX": "element-key-compromise-",
+    "POWERTOOLS_METRICS_NAMESPACE": "ElementRekey",
+    "POWERTOOLS_SERVICE_NAME": "element-rekey",
+}
+STATE: dict[str, Any] = {
+    "input": {"cluster": "prod-a", "reason": "audit"},
+    "execution": {"id": ARN, "startedAt": "2026-11-23T03:00:00.000Z"},
+}
+CONTEXT = SimpleNamespace(
+    function_name="f", memory_limit_in_mb=512, invoked_function_arn="arn:f", aws_request_id="1", tenant_id=None
+)
+
+Handler = Callable[[Any], Any]
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(telemetry.metrics.provider, "namespace", "ElementRekey")
+    monkeypatch.setattr(telemetry.metrics.provider, "service", "element-rekey")
+
+
+@pytest.fixture(scope="module")
+def apps() -> Iterator[dict[str, ModuleType]]:
+    """Every function's module, imported as Lambda would, under the template's environment."""
+    loaded: dict[str, ModuleType] = {}
+    with pytest.MonkeyPatch.context() as patch, mock_aws():
+        for name, value in ENVIRONMENT.items():
+            patch.setenv(name, value)
+        for name in NAMES:
+            spec = importlib.util.spec_from_file_location(f"function_{name}", FUNCTIONS / name / "app.py")
+            assert spec
+            assert spec.loader
+            loaded[name] = importlib.util.module_from_spec(spec)
+            spec.loader.exec_module(loaded[name])
+        yield loaded
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+@pytest.fixture
+def invoke(apps: dict[str, ModuleType], world: World, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Any], Any]:
+    """A handler's answer, through JSON in both directions as between Step Functions and Lambda."""
+    for module in apps.values():
+        monkeypatch.setattr(module, "PORTS", world.ports)
+
+    def call(name: str, event: Any) -> Any:  # noqa: ANN401 - JSON
+        return json.loads(json.dumps(apps[name].handler(json.loads(json.dumps(event)), CONTEXT)))
+
+    return call
+
+
+# --- the functions ---
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_handler_parses_calls_one_use_case_and_answers(name: str) -> None:
+    tree = ast.parse((FUNCTIONS / name / "app.py").read_text())
+    functions = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
+    (handler,) = functions
+    assert handler.name == "handler"
+    assert handler.end_lineno
+    assert handler.end_lineno - handler.lineno + 1 <= 15
+    assert not [node for node in ast.walk(handler) if isinstance(node, ast.For | ast.While | ast.Try)]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_function_keeps_its_adapters_for_the_life_of_its_container(apps: dict[str, ModuleType], name: str) -> None:
+    ports = apps[name].PORTS
+    assert isinstance(ports.ledger, DynamoLedger)
+    assert isinstance(ports.clusters, SecretsDirectory)
+    assert isinstance(ports.topic, SnsTopic)
+
+
+def test_three_functions_rotate_a_key_and_keep_input_and_execution(
+    world: World, invoke: Callable[[str, Any], Any]
+) -> None:
+    begun = invoke("start_rekey", STATE)
+    assert begun["rotation"] == {
+        "status": "running",
+        "waitSeconds": 5,
+        "polls": 0,
+        "detail": "Replacing key key-0.",
+        "asyncHandle": 7,
+    }
+    world.clock.pass_seconds(40)
+    waiting = invoke("check_status", begun)
+    assert (waiting["rotation"]["status"], waiting["rotation"]["polls"]) == ("running", 1)
+    world.cluster.finish()
+    checked = invoke("check_status", waiting)
+    assert checked["rotation"]["status"] == "ended"
+    ended = invoke("publish_outcome", checked)
+    assert (ended["outcome"]["outcome"], ended["outcome"]["succeeded"]) == ("Rotated", True)
+    for state in (begun, waiting, checked, ended):
+        assert {name: state[name] for name in STATE} == STATE
+    assert len(world.topic.published) == 1
+
+
+def test_an_error_reaches_the_state_machine_under_its_own_name(world: World, invoke: Callable[[str, Any], Any]) -> None:
+    world.cluster.failing = {"identity": [ClusterUnavailable("No answer.", cluster="prod-a")]}
+    with pytest.raises(ClusterUnavailable):
+        invoke("start_rekey", STATE)
+    with pytest.raises(RequestInvalid, match="Cluster: unknown member"):
+        invoke("start_rekey", STATE | {"input": {"Cluster": "prod-a"}})
+    with pytest.raises(LedgerConflict):
+        invoke("check_status", STATE)
+
+
+def test_a_failure_ends_with_what_a_fail_state_needs(invoke: Callable[[str, Any], Any]) -> None:
+    caught = {"Error": "ClusterUnavailable", "Cause": json.dumps({"errorMessage": "No answer.", "errorType": "x"})}
+    ended = invoke("publish_outcome", STATE | {"error": caught})
+    assert (ended["outcome"]["succeeded"], ended["outcome"]["error"]) == (False, "ClusterUnavailable")
+    assert ended["outcome"]["cause"].startswith("No answer. Next: Check that the MVIP answers")
+
+
+def test_an_interrupted_execution_is_told_of_by_the_event(world: World, invoke: Callable[[str, Any], Any]) -> None:
+    invoke("start_rekey", STATE)
+    event = {
+        "source": "aws.states",
+        "detail": {"executionArn": ARN, "status": "ABORTED", "startDate": NOW.timestamp() * 1000, "input": None},
+    }
+    told = invoke("publish_outcome", event)
+    assert (told["outcome"]["outcome"], told["outcome"]["error"]) == ("OutcomeUnknown", "ExecutionAborted")
+    assert told["outcome"]["cluster"] == "prod-a", "by the record, where the event says nothing"
+    assert len(world.topic.published) == 1
+
+
+def test_an_outcome_that_is_told_twice_is_counted_once(
+    invoke: Callable[[str, Any], Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    invoke("publish_outcome", STATE)
+    invoke("publish_outcome", STATE)
+    measured = [json.loads(line) for line in capsys.readouterr().out.splitlines() if '"Rotations"' in line]
+    assert [line["Outcome"] for line in measured] == ["Failed"]
+
+
+def test_a_secret_that_cannot_be_used_appears_nowhere(
+    apps: dict[str, ModuleType], world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Not in the error, not in the trace that Lambda logs with it."""
+    secrets = boto3.client("secretsmanager")
+    secrets.create_secret(Name="the-prefix/prod-a", SecretString=json.dumps({"mvip": PASSWORD, "password": PASSWORD}))
+    ports = replace(world.ports, clusters=SecretsDirectory(secrets, "the-prefix", world.clock))
+    monkeypatch.setattr(apps["start_rekey"], "PORTS", ports)
+    with pytest.raises(RegistrationInvalid, match="username: missing") as caught:
+        apps["start_rekey"].handler(STATE, CONTEXT)
+    printed = capsys.readouterr()
+    said = "".join(traceback.format_exception(caught.value)) + printed.out + printed.err
+    assert PASSWORD not in said
+
+
+# --- the edge ---
+
+
+@pytest.mark.parametrize(("days", "keep"), [("0", None), ("400", timedelta(days=400))])
+def test_the_environment_names_table_topic_prefix_and_policy(
+    days: str, keep: timedelta | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: dict[str, tuple[Any, ...]] = {}
+    for cls in (SecretsDirectory, DynamoLedger, SnsTopic):
+        monkeypatch.setattr(edge, cls.__name__, lambda *given, name=cls.__name__: made.update({name: given}))
+    monkeypatch.setattr(boto3, "client", lambda service, config: (service, config))
+    monkeypatch.setenv("HISTORY_DAYS", days)
+    ports = edge.ports_from_environment()
+    client, prefix, clock = made["SecretsDirectory"]
+    assert (client[0], prefix, clock) == ("secretsmanager", "the-prefix", edge.now)
+    client, table, kept = made["DynamoLedger"]
+    assert (client[0], table, kept) == ("dynamodb", "the-table", keep)
+    client, topic = made["SnsTopic"]
+    assert (client[0], topic) == ("sns", "arn:aws:sns:eu-central-1:123456789012:the-topic")
+    assert ports.settings == Settings(timedelta(hours=6), timedelta(minutes=2), edge.LEASE)
+    assert ports.clock is edge.now
+
+
+def test_a_missing_network_path_shows_before_the_function_times_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    configs = []
+    monkeypatch.setattr(boto3, "client", lambda _, config: configs.append(config))
+    edge.ports_from_environment()
+    for config in configs:
+        attempts = config.retries["total_max_attempts"]
+        assert attempts * (config.connect_timeout + config.read_timeout) < 90
+
+
+@pytest.mark.parametrize("name", sorted(ENVIRONMENT.keys() & {"TABLE_NAME", "SETTLING_SECONDS", "DEADLINE_MINUTES"}))
+def test_a_missing_variable_stops_the_function_at_its_start(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(boto3, "client", lambda *_, **__: None)
+    monkeypatch.delenv(name)
+    with pytest.raises(KeyError, match=name):
+        edge.ports_from_environment()
+
+
+def test_the_clock_is_an_aware_one_in_utc() -> None:
+    assert edge.now().tzinfo is UTC
+    assert abs(edge.now() - datetime.now(UTC)) < timedelta(minutes=1)
+
+
+def test_the_environment_names_the_policy_of_fleets() -> None:
+    assert fleet_settings_from_environment() == FleetSettings(
+        max_key_age=timedelta(days=90),
+        cool_down=timedelta(hours=1),
+        spread=timedelta(minutes=30),
+        max_concurrency=5,
+        rotate_master_key_arn=ENVIRONMENT["ROTATE_MASTER_KEY_ARN"],
+    )
+
+
+def test_an_answer_says_what_the_state_machine_decides_by_and_drops_what_came_before() -> None:
+    state = STATE | {"rotation": {"status": "busy"}, "error": {"Error": "x"}}
+    assert answer(state, Step(Status.REPLAN, rotation(polls=3, detail="Again."))) == STATE | {
+        "rotation": {"status": "replan", "waitSeconds": 0, "polls": 3, "detail": "Again."}
+    }
+    followed = answer(state, Step(Status.RUNNING, rotation(following=following(async_handle=None)), 5))
+    assert followed["rotation"]["asyncHandle"] is None
+
+
+def test_the_last_answer_is_the_notification() -> None:
+    told = answer_outcome(STATE, rotated())
+    assert {name: told[name] for name in STATE} == STATE
+    assert told["outcome"]["notificationID"] == notification_of(rotated()).notification_id
+    assert told["outcome"]["outcome"] == Outcome.ROTATED
+    assert "cause" not in told["outcome"]
+
+
+def test_the_cause_in_the_console_carries_the_next_step() -> None:
+    told = answer_outcome(STATE, failed())["outcome"]
+    assert told["cause"] == "The rekey ended with xAssumed: out of entropy Next: Mend it, then start again."
+
+
+RUN = FleetRun(execution(), FleetRequest(), selected=(Selected("prod-a", "prod-a-1", NOW),), ended_at=NOW)
+AFTER = (Standing(RUN.selected[0], rotated()),)
+
+
+def test_the_fleets_last_answer_is_its_summary_without_what_only_steps_needed() -> None:
+    told = answer_fleet(STATE | {"items": [1], "canary": []}, RUN, AFTER)
+    assert told.keys() == {"input", "execution", "outcome"}
+    assert told["outcome"]["notificationID"] == summary_of(RUN, AFTER).notification_id
+    assert "cause" not in told["outcome"]
+
+
+def test_the_fleets_cause_in_the_console_carries_the_next_step() -> None:
+    run = replace(RUN, failure=Failure("FleetIncomplete", "Not as they should be: prod-a.", "Read the summary."))
+    told = answer_fleet({}, run, AFTER)
+    assert told["outcome"]["cause"] == "Not as they should be: prod-a. Next: Read the summary."
+    assert (told["input"], told["execution"]) == (None, None)
+
+
+def test_a_fleet_run_goes_through_its_two_functions(
+    world: World, invoke: Callable[[str, Any], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = STATE | {"input": {"reason": "audit"}}
+    ordered = invoke("select_clusters", state)
+    assert [item["request"] for item in ordered["items"]] == [{"cluster": "prod-a"}]
+    assert ordered["execution"] == state["execution"]
+    summary = invoke("summarize_fleet", state)
+    assert summary["outcome"]["error"] == "FleetIncomplete"
+    assert len(world.topic.summaries) == 1
+    invoke("summarize_fleet", state)
+    assert len(world.topic.summaries) == 1
+    monkeypatch.setattr(world.ports.clusters, "by_name", {})
+    assert invoke("select_clusters", state) == ordered, "what was selected stays selected"
