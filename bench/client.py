@@ -53,8 +53,8 @@ def run(quick: bool) -> Table:  # noqa: FBT001 - the shape of every benchmark
     columns = ("call", "client", "ms, median (quartiles)", "times ours", "CPU ms, median (quartiles)")
     rows = [row for operation in OPERATIONS for row in _rows(operation, figures)]
     remarks = (
-        "A status check is what the function `check_status` asks a cluster: GetClusterInfo, GetAsyncResult and "
-        "GetSoftwareEncryptionAtRestInfo, with a client made for it. NetApp's SDK adds a GetAPI to that.",
+        "A status check is GetClusterInfo and the two above, with a client made for it as in a cold start.",
+        "NetApp's SDK adds a GetAPI whenever it is made.",
         "Every client verifies the certificate. Calls on a kept connection do not count the call that opened it.",
         "CPU is the client's process only.",
     )
@@ -72,11 +72,12 @@ def _rows(operation: str, figures: dict[tuple[str, str], Figures]) -> Iterator[t
 
 def _measure(rounds: int) -> dict[tuple[str, str], Figures]:
     figures: dict[tuple[str, str], Figures] = defaultdict(Figures)
-    interpreters: dict[str, Path | str] = {name: sys.executable for name in NAMES} | {"netapp_sdk": sdk_interpreter()}
+    interpreters: dict[str, Path | str] = dict.fromkeys(NAMES, sys.executable) | {"netapp_sdk": sdk_interpreter()}
     with ExitStack() as running:
         target = running.enter_context(_cluster())
         callers = {
-            name: running.enter_context(_caller(name, interpreter, target)) for name, interpreter in interpreters.items()
+            name: running.enter_context(_caller(name, interpreter, target))
+            for name, interpreter in interpreters.items()
         }
         for number_ in range(rounds):
             for operation, calls in CALLS.items():

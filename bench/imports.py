@@ -55,10 +55,10 @@ def run(quick: bool) -> Table:  # noqa: FBT001 - the shape of every benchmark
         rounds = [_round(imports, number_) for number_ in range((QUICK_ROUNDS if quick else ROUNDS) + 1)][1:]
     columns = ("import", "ms, median (quartiles)", "own share, ms", "own share, CPU ms", "own share, MB")
     remarks = (
-        "Own share: above the line in italics before it; the aim for a function is "
-        f"{AIM_MILLISECONDS} ms. MB: resident memory after the import.",
-        "Sources only: the layer as `sam build` leaves it, without bytecode, so that every cold start compiles this "
-        "project's package, Powertools and requests. boto3 has its bytecode in each case.",
+        f"Own share: above the line in italics before it; the aim for a function is {AIM_MILLISECONDS} ms.",
+        "MB: resident memory after the import.",
+        "Sources only: the layer as `sam build` leaves it; a cold start compiles our package, Powertools and requests.",
+        "boto3 has its bytecode in each case.",
     )
     return Table(columns, tuple(_row(name, one, rounds) for name, one in imports.items()), remarks)
 
@@ -74,7 +74,8 @@ def _clients(compiled: Path) -> dict[str, Import]:
 
 
 def _functions(deployed: Path, how: str) -> dict[str, Import]:
-    base, found = f"base{how}", {}
+    base = f"base{how}"
+    found: dict[str, Import] = {}
     for function in functions():
         path = (deployed / "functions" / function.name, deployed / "python")
         variables = environment(*path, **NOTHING_WRITTEN) | function.variables
@@ -91,7 +92,9 @@ def _round(imports: dict[str, Import], number_: int) -> dict[str, Found]:
 
 def _import(one: Import) -> Found:
     command = [one.interpreter, str(PROBES / "probe.py"), one.module]
-    done = subprocess.run(command, env=one.environment, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=True)
+    done = subprocess.run(
+        command, env=one.environment, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=True
+    )
     found: Found = json.loads(done.stdout.splitlines()[-1])
     return found
 

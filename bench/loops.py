@@ -6,13 +6,10 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from bench.places import make_importable
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-make_importable()
-from element_rekey.planning import next_wait  # noqa: E402 - after the path is set
+from element_rekey.planning import next_wait
 
 RETRY_INTERVAL, RETRY_RATE, RETRY_LONGEST = 5.0, 1.25, 300.0
 GROWTH_ENDS = 30  # looks: by then the longest wait is long reached

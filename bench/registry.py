@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bench import client, imports, polls, size
+from bench import client, fleet, imports, polls, size
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,4 +16,5 @@ BENCHMARKS: dict[str, Callable[[bool], Table]] = {
     "import": imports.run,
     "polls": polls.run,
     "size": size.run,
+    "fleet": fleet.run,
 }

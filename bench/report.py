@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def write(name: str, table: Table, *, quick: bool) -> None:
     """Replace what stands between the markers of ``name``; a section at the end is begun where there are none."""
     begin, end = f"<!-- bench:{name} -->", f"<!-- /bench:{name} -->"
-    command = f"make bench ARGS={f'"{name} --quick"' if quick else name}"
+    command = f'make bench ARGS="{name} --quick"' if quick else f"make bench ARGS={name}"
     block = f"{begin}\n`{command}` on {machine()}:\n\n{table}\n{end}"
     text = REPORT.read_text(encoding="utf-8") if REPORT.exists() else "# Performance\n"
     between = re.compile(f"{re.escape(begin)}.*?{re.escape(end)}", re.DOTALL)

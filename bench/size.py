@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from importlib.metadata import Distribution, distribution
 from typing import TYPE_CHECKING
 
 from bench.layer import files, pinned
 from bench.places import LAYER, PACKAGE, ROOT, Unmeasurable, sdk_interpreter
 from bench.table import Table
-from local.packaging import zipped
+from element_rekey.element_api import ElementApi
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -18,7 +19,8 @@ CLIENT = ("element_api", "transport")
 CLIENT_NEEDS = ("errors", "model")
 SDK = "solidfire-sdk-python"
 LIMIT = 262_144_000  # bytes, unzipped, of a function and its layers
-MEGABYTE, KILOBYTE = 1e6, 1e3
+MEGABYTE = 1e6
+PUBLIC_METHOD = re.compile(r"^    def ([a-z]\w*)\(", re.MULTILINE)
 
 
 def run(quick: bool) -> Table:  # noqa: ARG001, FBT001 - the shape of every benchmark
@@ -34,10 +36,13 @@ def run(quick: bool) -> Table:  # noqa: ARG001, FBT001 - the shape of every benc
     rows = (
         ("client, lines", _lines(client), _lines(path for path in solidfire if path.name != "models.py")),
         ("with its types, lines", _lines(whole_client), _lines(solidfire)),
-        ("calls of the Element API", "10", "all"),
-        ("client and what it needs, installed", _megabytes(_bytes(whole_client) + _bytes(_http())), _megabytes(_bytes(needed))),
+        ("calls of the Element API it has", f"{len(_own_calls())}", f"{_sdk_calls(solidfire):,}"),
+        (
+            "client and what it needs, installed",
+            _megabytes(_bytes(whole_client) + _bytes(_http())),
+            _megabytes(_bytes(needed)),
+        ),
         ("whole application, lines", _lines([*package, *ROOT.glob("functions/*/app.py")]), ""),
-        ("its package, zipped", f"{len(zipped(PACKAGE)) / KILOBYTE:.0f} kB", ""),
         ("its layer, installed", f"{_megabytes(ours)}, {ours / LIMIT:.1%} of Lambda's limit", ""),
     )
     return Table(("", "Element Rekey", f"NetApp's SDK {sdk[SDK].version}"), rows)
@@ -52,6 +57,15 @@ def _sdk_distributions() -> dict[str, Distribution]:
     if installed.keys() != found.keys():
         raise Unmeasurable(f"not installed with NetApp's SDK: {', '.join(sorted(found.keys() - installed.keys()))}")
     return installed
+
+
+def _own_calls() -> list[str]:
+    return [name for name in vars(ElementApi) if not name.startswith("_") and name != "close"]
+
+
+def _sdk_calls(solidfire: list[Path]) -> int:
+    (api,) = (path for path in solidfire if path.parts[-2:] == ("solidfire", "__init__.py"))
+    return len(PUBLIC_METHOD.findall(api.read_text(encoding="utf-8")))
 
 
 def _http() -> list[Path]:

@@ -62,7 +62,7 @@ def number(figure: float) -> str:
 
 def duration(seconds: float) -> str:
     """In the largest unit that leaves a number a person can read."""
-    for unit, length in (("days", 86_400), ("h", 3600), ("min", 60)):
-        if seconds >= length:
+    for unit, length, least in (("days", 86_400, 2 * 86_400), ("h", 3600, 3600), ("min", 60, 60)):
+        if seconds >= least:
             return f"{seconds / length:.3g} {unit}"
-    return f"{seconds:.3g} s"
+    return f"{seconds:.2g} s"

@@ -55,7 +55,7 @@ def serve(make: Callable[[Target], Caller]) -> None:
     caller = make(target)
 
     def check() -> None:
-        """What each look at a running rekey costs a function that has just started."""
+        """What the first look at a running rekey costs a function that has just started."""
         fresh = make(target)
         fresh.identity()
         fresh.job()

@@ -35,7 +35,9 @@ class RequestsPost:
     def _call(self, body: dict[str, Any]) -> object:
         to = self._target
         auth = (to.username, to.password)
-        answer: object = requests.post(to.url, json=body, auth=auth, verify=to.ca_file, timeout=SECONDS).json()["result"]
+        answer: object = requests.post(to.url, json=body, auth=auth, verify=to.ca_file, timeout=SECONDS).json()[
+            "result"
+        ]
         return answer
 
 

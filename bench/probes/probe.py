@@ -7,7 +7,6 @@ import sys
 import time
 
 
-
 def resident() -> "int | None":
     """Bytes of this process in memory, where the system tells."""
     try:

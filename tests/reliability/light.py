@@ -17,6 +17,7 @@ from element_rekey.notifications import notification_of
 from element_rekey.ports import Ports
 from local.simulator import ClusterSpec, SimulatedCluster
 from tests.fakes import FakeLedger
+from tests.reliability.sabotage import Saboteur
 from tests.reliability.wire import fingerprint, without_sockets
 from tests.workflow.clock import BEGIN, VirtualTime
 from tests.workflow.stage import SETTINGS, Stage, staged
@@ -69,7 +70,7 @@ class Board:
 
     def of(self, arn: str) -> list[dict[str, Any]]:
         """The notifications of one execution; a repeated delivery counts once."""
-        by_id = {told["notificationID"]: told for told in self.accepted if told["executionARN"] == arn}
+        by_id = {told["notificationID"]: told for told in self.accepted if told["executionArn"] == arn}
         return list(by_id.values())
 
 
@@ -83,11 +84,21 @@ class LightStage(Stage):
         self.board = Board()
         self.directory = Directory({NAME: cluster}, time)
         self.ports = Ports(self.directory, self.ledger, self.board, time, SETTINGS)
+        self.saboteur = Saboteur(time)
+
+    def run_function(self, function: str, event: Any) -> Any:  # noqa: ANN401 - JSON
+        """Call a function under the eyes of the saboteur."""
+        return self.saboteur.run_function(function, event, self.ports)
 
     def lock(self) -> Lock | None:
         """The lock, if somebody holds it now."""
         held = self.ledger.lock(NAME)
         return held if held and held.lease_until > self.time() else None
+
+    def lock_seconds(self) -> float:
+        """For how many seconds from now the lock is held."""
+        held = self.lock()
+        return (held.lease_until - self.time()).total_seconds() if held else 0.0
 
     def own_rekeys(self) -> int:
         """How many rekeys we had the cluster begin."""

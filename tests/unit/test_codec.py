@@ -35,6 +35,7 @@ class Sample:
     kind: KeyManagementType | None = None
     codes: tuple[str, ...] = ()
     keys: tuple[MasterKey, ...] = ()
+    ratio: float = 0.0
 
 
 @pytest.mark.parametrize(
@@ -89,13 +90,15 @@ def test_every_request_and_memory_survives_being_written(request_: Request, memo
     [
         ([], "the input: expected an object, not a list"),
         ({}, "name: missing"),
-        ({"name": "a", "Count": 1}, "Count: unknown member; known are name, count, on, at, kind, codes, keys"),
+        ({"name": "a", "Count": 1}, "Count: unknown member; known are name, count, on, at, kind, codes, keys, ratio"),
         ({"name": 1}, "name: expected a string, not a number"),
         ({"name": None}, "name: expected a string, not null"),
         ({"name": "a", "count": True}, "count: expected a whole number, not true or false"),
         ({"name": "a", "count": 1.5}, "count: expected a whole number, not a number"),
         ({"name": "a", "count": Decimal("1.5")}, "count: expected a whole number, not a number"),
         ({"name": "a", "count": "1"}, "count: expected a whole number, not a string"),
+        ({"name": "a", "ratio": True}, "ratio: expected a number, not true or false"),
+        ({"name": "a", "ratio": "1"}, "ratio: expected a number, not a string"),
         ({"name": "a", "on": 1}, "on: expected true or false, not a number"),
         ({"name": "a", "at": "soon"}, "at: expected a time such as 2026-11-23T03:00:00Z"),
         ({"name": "a", "at": 3}, "at: expected a time such as 2026-11-23T03:00:00Z"),
@@ -128,6 +131,8 @@ def test_a_wrong_member_is_refused_by_its_path(value: object, message: str) -> N
         ({"name": "a", "on": True, "at": None}, Sample("a", on=True)),
         ({"name": "a", "kind": "EXTERNAL"}, Sample("a", kind=KeyManagementType.EXTERNAL)),
         ({"name": "a", "at": "2026-11-23T05:00:00+02:00"}, Sample("a", at=NOW)),
+        ({"name": "a", "ratio": 1}, Sample("a", ratio=1.0)),
+        ({"name": "a", "ratio": 1.5}, Sample("a", ratio=1.5)),
         ({"name": "a", "codes": ["b", "c"]}, Sample("a", codes=("b", "c"))),
     ],
 )

@@ -53,8 +53,10 @@ ENDINGS: dict[str, tuple[str, str]] = {
     "execution-timed-out": ("ExecutionTimedOut", "The execution ended as TIMED_OUT."),
     "execution-failed": (
         "ExecutionBroken",
-        "The rotation ended but its outcome could not be published. See the log of publish_outcome and the "
-        "dead-letter queue.",
+        (
+            "The rotation ended but its outcome could not be published. See the log of publish_outcome and the "
+            "dead-letter queue."
+        ),
     ),
 }
 

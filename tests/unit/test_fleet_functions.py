@@ -146,7 +146,7 @@ def test_a_stopped_run_is_summarized_from_its_event(fleet: Fleet) -> None:
     (told,) = fleet.told()
     assert told["error"] == answered["outcome"]["error"] == "ExecutionAborted"
     assert told["counts"] == [{"outcome": "NotBegun", "clusters": 1}]
-    assert told["executionARN"] == ARN
+    assert told["executionArn"] == ARN
 
 
 @pytest.mark.parametrize(

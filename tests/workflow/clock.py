@@ -70,9 +70,10 @@ class VirtualTime:
 
         self.after(0, lambda: self._hand_over(threading.Thread(target=body, daemon=True).start))
 
-    def fork(self, work: Callable[[], None]) -> Fork:
+    def fork(self, work: Callable[[], None], tell: Callable[[Fork], None]) -> Fork:
         """Called by a participant: do ``work`` on another thread, and wait until it ends or lags behind."""
         fork = Fork(self, work)
+        tell(fork)
         fork.start()
         return fork
 

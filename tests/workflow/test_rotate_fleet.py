@@ -1,0 +1,404 @@
+"""The fleet machine's real definition on moto's interpreter, with the real functions and the real table.
+
+Two things moto cannot do are replaced in the definition: a literal tolerated percentage, and a nested execution. In
+place of the latter a hook is called, which does what a rotation does as seen from outside: one record in the ledger,
+and a failed execution where the outcome is none that succeeded.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+from collections import Counter
+from contextlib import ExitStack, contextmanager
+from datetime import datetime, timedelta
+from functools import lru_cache
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
+
+import boto3
+import pytest
+from moto import mock_aws
+from moto.sns.models import sns_backends
+
+from element_rekey.errors import AwsCallFailed
+from element_rekey.model import Execution, Failure, KeyManagementType, MasterKey, Outcome, Rotation
+from element_rekey.triggers import request_of
+from tests.workflow.clock import VirtualTime
+from tests.workflow.functions import ENVIRONMENT
+from tests.workflow.interpreter import CONFIG, FunctionFailed, abort, parsing_once, virtual_interpreter
+from tests.workflow.template import ACCOUNT, REGION, ROOT, TEMPLATE, default, function_arn, properties
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from types import ModuleType
+
+SELECT, SUMMARIZE, ROTATE = "SelectClustersFunction", "SummarizeFleetFunction", "RotateMasterKey"
+MACHINE = f"arn:aws:states:{REGION}:{ACCOUNT}:stateMachine:{ROTATE}"
+AlreadyExists = "StepFunctions.ExecutionAlreadyExistsException"
+
+
+def definition() -> str:
+    """The machine as the template deploys it, but for what moto cannot do."""
+    text = (ROOT / properties("RotateFleet")["DefinitionUri"]).read_text()
+    for name, value in properties("RotateFleet")["DefinitionSubstitutions"].items():
+        function = value.get("!GetAtt", "").removesuffix(".Arn")
+        text = text.replace(f"${{{name}}}", function_arn(function) if function else _reference(value["!Ref"]))
+    parsed = json.loads(text)
+    clusters = parsed["States"]["RotateClusters"]
+    del clusters["ToleratedFailurePercentage"]  # without one, moto lets no failure stop the others
+    for state in (parsed["States"]["RotateCanary"], clusters["ItemProcessor"]["States"]["RotateOne"]):
+        nested = state["Parameters"]
+        assert nested.pop("StateMachineArn") == MACHINE
+        state["Resource"] = "arn:aws:states:::lambda:invoke"
+        state["Parameters"] = {"FunctionName": function_arn(ROTATE), "Payload": nested}
+    return json.dumps(parsed)
+
+
+def _reference(name: str) -> str:
+    return {"AWS::Partition": "aws", "Table": "Table", ROTATE: MACHINE}[name]
+
+
+@lru_cache
+def client(service: str) -> Any:  # noqa: ANN401 - one of many
+    """A client of a service; made once, since that takes longer than most tests."""
+    return boto3.client(service, region_name=REGION)  # type: ignore[call-overload]
+
+
+@lru_cache
+def function_of(resource: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(resource, ROOT / properties(resource)["CodeUri"] / "app.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+class Fleet:
+    """Registered clusters, and what becomes of them. Made by ``fleet``."""
+
+    def __init__(self, time: VirtualTime) -> None:
+        self.time = time
+        self.clients = {name: client(name) for name in ("dynamodb", "sns", "secretsmanager", "stepfunctions")}
+        self.outcomes: dict[str, Outcome] = {}
+        """How a cluster's rotation ends, where not as Rotated."""
+        self.begun: list[str] = []
+        """The clusters whose rotations were begun, in order."""
+        self.requests: dict[str, Any] = {}
+        self.names: Counter[str] = Counter()
+        self.before: dict[str, Callable[[], None]] = {}
+        """What happens just before something is called the next time."""
+        self.executions = 0
+        known = ("AttributeDefinitions", "KeySchema", "BillingMode", "GlobalSecondaryIndexes")
+        self.clients["dynamodb"].create_table(TableName="Table", **{name: properties("Table")[name] for name in known})
+        self.topic_arn = self.clients["sns"].create_topic(Name="Topic")["TopicArn"]
+        own = properties(SELECT)["Environment"]["Variables"]
+        given = {name: default(value["!Ref"]) for name, value in own.items() if value["!Ref"] != ROTATE}
+        os.environ.update({name: str(value) for name, value in given.items()})
+        os.environ.update(ENVIRONMENT | {"ROTATE_MASTER_KEY_ARN": MACHINE, "TOPIC_ARN": self.topic_arn})
+        self.functions = {name: function_of(name) for name in (SELECT, SUMMARIZE)}
+        self.ledger = self.functions[SELECT].PORTS.ledger
+        self.machine = self.clients["stepfunctions"].create_state_machine(
+            name="rotate-fleet", definition=definition(), roleArn=f"arn:aws:iam::{ACCOUNT}:role/fleet"
+        )["stateMachineArn"]
+
+    def register(self, *names: str, **tags: str) -> None:
+        for name in names:
+            self.clients["secretsmanager"].create_secret(
+                Name=f"element-rekey/{name}",
+                SecretString="{}",
+                Tags=[{"Key": "element-rekey:max-key-age-days", "Value": value} for value in tags.values()],
+            )
+
+    def start(self, given: Any) -> str:  # noqa: ANN401 - JSON
+        self.executions += 1
+        arn: str = self.clients["stepfunctions"].start_execution(
+            stateMachineArn=self.machine, name=f"run-{self.executions}", input=json.dumps(given)
+        )["executionArn"]
+        return arn
+
+    def run(self, given: Any = None) -> dict[str, Any]:  # noqa: ANN401 - JSON
+        """One run to its end: how it stands in Step Functions."""
+        arn = self.start({} if given is None else given)
+        self.time.run()
+        return self.described(arn)
+
+    def described(self, arn: str) -> dict[str, Any]:
+        found: dict[str, Any] = self.clients["stepfunctions"].describe_execution(executionArn=arn)
+        return found
+
+    def told(self) -> list[dict[str, Any]]:
+        """Every summary published so far."""
+        sent = sns_backends[ACCOUNT][REGION].topics[self.topic_arn].sent_notifications
+        return [json.loads(json.loads(message)["default"]) for _, message, *_ in sent]
+
+    def told_once(self) -> dict[str, Any]:
+        (summary,) = self.told()
+        return summary
+
+    def counted(self) -> dict[str, int]:
+        return {one["outcome"]: one["clusters"] for one in self.told_once()["counts"]}
+
+    def invoke(self, arn: str, event: Any) -> Any:  # noqa: ANN401 - JSON
+        """What Lambda does when the state machine invokes a function, or Step Functions when it nests an execution."""
+        name = arn.rpartition(":")[2]
+        self.before.pop(name, lambda: None)()
+        return self._rotate(event) if name == ROTATE else self._call(name, event)
+
+    def _call(self, name: str, event: Any) -> Any:  # noqa: ANN401 - JSON
+        context = SimpleNamespace(
+            function_name=name, memory_limit_in_mb=512, invoked_function_arn=function_arn(name), aws_request_id="0"
+        )
+        try:
+            return json.loads(json.dumps(self.functions[name].handler(event, context)))
+        except Exception as error:
+            raise FunctionFailed(type(error).__name__, str(error)) from error
+
+    def _rotate(self, nested: dict[str, Any]) -> dict[str, Any]:
+        request, name = request_of(nested["Input"]), nested["Name"]
+        self.names[name] += 1
+        if self.names[name] > 1:
+            raise FunctionFailed(AlreadyExists, "said Step Functions")
+        self.begun.append(request.cluster)
+        self.requests[request.cluster] = nested["Input"]
+        outcome = self.outcomes.get(request.cluster, Outcome.ROTATED)
+        execution = Execution(f"{MACHINE.replace(':stateMachine:', ':execution:')}:{name}", self.time())
+        failure = None if outcome.succeeded else Failure("RekeyFailed", "The rekey ended with xSome.", "Mend it.")
+        key = MasterKey("key-1", KeyManagementType.INTERNAL, None, self.time())
+        self.ledger.save(
+            Rotation(execution, request.cluster, request, outcome=outcome, failure=failure, current_key=key)
+        )
+        if failure:
+            raise FunctionFailed(failure.error, failure.cause)
+        return {}
+
+    def ended(self, _arn: str) -> None:
+        """Nobody listens: the rule is tested elsewhere."""
+
+
+@contextmanager
+def fleet_world() -> Iterator[Fleet]:
+    time = VirtualTime()
+    with ExitStack() as held:
+        held.enter_context(patch.dict("os.environ", ENVIRONMENT | {"MOTO_ACCOUNT_ID": ACCOUNT}))
+        held.enter_context(mock_aws(config=CONFIG))
+        held.enter_context(parsing_once())
+        made = Fleet(time)
+        held.enter_context(virtual_interpreter(time, made))
+        yield made
+
+
+@pytest.fixture
+def fleet() -> Iterator[Fleet]:
+    with fleet_world() as made:
+        yield made
+
+
+def test_every_registered_cluster_gets_its_rotation_and_the_run_its_summary(fleet: Fleet) -> None:
+    fleet.register("a", "b", "c")
+    ended = fleet.run({"reason": "change"})
+    assert ended["status"] == "SUCCEEDED"
+    assert json.loads(ended["output"]) == fleet.told_once()
+    assert fleet.begun == ["a", "b", "c"]
+    assert fleet.requests["a"]["reason"] == "change"
+    assert fleet.counted() == {"Rotated": 3}
+
+
+def test_a_failed_cluster_fails_the_run_after_the_others_had_their_chance(fleet: Fleet) -> None:
+    fleet.register("a", "b", "c")
+    fleet.outcomes["a"] = Outcome.FAILED
+    ended = fleet.run()
+    assert (ended["status"], ended["error"]) == ("FAILED", "FleetIncomplete")
+    assert ended["cause"].startswith("Not as they should be: a. Next: Read the summary")
+    assert fleet.begun == ["a", "b", "c"]
+    assert fleet.counted() == {"Rotated": 2, "Failed": 1}
+
+
+def test_a_schedule_begins_no_further_rotation_after_a_failure(fleet: Fleet) -> None:
+    names = [f"cluster-{number}" for number in range(6)]
+    fleet.register(*names)
+    fleet.outcomes = dict.fromkeys(names, Outcome.FAILED)
+    assert fleet.run({"trigger": "schedule"})["status"] == "FAILED"
+    assert len(fleet.begun) == 1
+    assert fleet.counted() == {"Failed": 1, "NotBegun": 5}
+
+
+@pytest.mark.parametrize("tolerated", [0, 1, 3])
+def test_no_rotation_is_begun_once_more_have_failed_than_are_tolerated(fleet: Fleet, tolerated: int) -> None:
+    names = [f"cluster-{number}" for number in range(5)]
+    fleet.register(*names)
+    fleet.outcomes = dict.fromkeys(names, Outcome.FAILED)
+    fleet.run({"toleratedFailures": tolerated})
+    assert len(fleet.begun) == tolerated + 1
+
+
+def test_a_compromise_goes_on_whatever_fails(fleet: Fleet) -> None:
+    names = [f"cluster-{number}" for number in range(5)]
+    fleet.register(*names)
+    fleet.outcomes = dict.fromkeys(names, Outcome.FAILED)
+    event = json.loads((ROOT / "events" / "alarm-all-clusters.json").read_text())
+    assert fleet.run(event)["status"] == "FAILED"
+    assert fleet.begun == names
+    assert {request["keyCreatedAfter"] for request in fleet.requests.values()} == {"2026-11-23T02:59:40.989Z"}
+
+
+def test_the_canary_goes_first_and_alone(fleet: Fleet) -> None:
+    fleet.register("a", "b", "c")
+    assert fleet.run({"canary": "c"})["status"] == "SUCCEEDED"
+    assert fleet.begun == ["c", "a", "b"]
+    assert fleet.counted() == {"Rotated": 3}
+
+
+def test_a_failed_canary_ends_the_run_and_nothing_else_is_begun(fleet: Fleet) -> None:
+    fleet.register("a", "b", "c")
+    fleet.outcomes["c"] = Outcome.OUTCOME_UNKNOWN
+    ended = fleet.run({"canary": "c"})
+    assert (ended["status"], ended["error"]) == ("FAILED", "FleetIncomplete")
+    assert fleet.begun == ["c"]
+    assert fleet.counted() == {"OutcomeUnknown": 1, "NotBegun": 2}
+
+
+def test_a_wrong_input_is_told_by_the_name_of_the_member(fleet: Fleet) -> None:
+    ended = fleet.run({"cluster": "a"})
+    assert (ended["status"], ended["error"]) == ("FAILED", "RequestInvalid")
+    assert ended["cause"].startswith("cluster: unknown member; known are clusters")
+    assert fleet.told_once()["error"] == "RequestInvalid"
+
+
+def test_a_fleet_of_nobody_is_told_as_a_failure(fleet: Fleet) -> None:
+    ended = fleet.run({"trigger": "schedule"})
+    assert (ended["status"], ended["error"]) == ("FAILED", "ClusterNotRegistered")
+    assert fleet.told_once()["headline"] == "fleet run FAILED: ClusterNotRegistered"
+
+
+def test_a_broken_registration_is_named_and_does_not_stop_the_rest(fleet: Fleet) -> None:
+    fleet.register("a", "b/c")
+    fleet.register("d", age="soon")
+    ended = fleet.run({"trigger": "schedule"})
+    assert (ended["status"], ended["error"]) == ("FAILED", "FleetIncomplete")
+    assert fleet.begun == ["a"]
+    assert [one["cluster"] for one in fleet.told_once()["attention"]] == ["b/c", "d"]
+
+
+def test_a_cluster_registered_or_lost_while_the_run_is_under_way_changes_nothing_in_it(fleet: Fleet) -> None:
+    fleet.register("a", "b")
+
+    def meanwhile() -> None:
+        fleet.register("c")
+        fleet.clients["secretsmanager"].delete_secret(SecretId="element-rekey/b", RecoveryWindowInDays=7)
+
+    fleet.before[ROTATE] = meanwhile
+    fleet.run()
+    assert fleet.begun == ["a", "b"]
+
+
+def test_a_selection_whose_answer_was_lost_is_repeated_and_starts_no_rotation_twice(fleet: Fleet) -> None:
+    fleet.register("a", "b")
+    plain, answers = fleet._call, []  # noqa: SLF001 - stands in for Lambda
+
+    def lossy(name: str, event: Any) -> Any:  # noqa: ANN401 - JSON
+        answers.append((name, plain(name, event)))
+        if len(answers) == 1:
+            raise FunctionFailed("Sandbox.Timedout", "Task timed out")
+        return answers[-1][1]
+
+    with patch.object(fleet, "_call", lossy):
+        assert fleet.run()["status"] == "SUCCEEDED"
+    assert [name for name, _ in answers] == [SELECT, SELECT, SUMMARIZE]
+    assert answers[0] == answers[1]
+    assert fleet.begun == ["a", "b"]
+
+
+def test_a_rotation_begun_by_an_earlier_attempt_is_not_begun_again(fleet: Fleet) -> None:
+    fleet.register("a", "b")
+    plain = fleet._rotate  # noqa: SLF001 - stands in for Step Functions
+
+    def lossy(nested: dict[str, Any]) -> dict[str, Any]:
+        answer = plain(nested)
+        if nested["Name"].startswith("a-") and len(fleet.begun) == 1 and fleet.names[nested["Name"]] == 1:
+            raise FunctionFailed("StepFunctions.SdkClientException", "The answer was lost.")
+        return answer
+
+    with patch.object(fleet, "_rotate", lossy):
+        assert fleet.run()["status"] == "SUCCEEDED"
+    assert fleet.begun == ["a", "b"]
+    assert fleet.counted() == {"Rotated": 2}
+
+
+def test_a_summary_that_could_not_be_published_is_said_in_so_many_words(fleet: Fleet) -> None:
+    fleet.register("a")
+    topic = fleet.functions[SUMMARIZE].PORTS.topic
+    with patch.object(type(topic), "publish_summary", side_effect=AwsCallFailed("SNS is away.")):
+        ended = fleet.run()
+    assert (ended["status"], ended["error"]) == ("FAILED", "SummaryNotPublished")
+    assert fleet.told() == []
+
+
+def test_two_runs_at_once_keep_their_rotations_apart(fleet: Fleet) -> None:
+    """A schedule and an alarm: each has its own rotation of a cluster; the lock and the demand do the rest."""
+    fleet.register("a", "b")
+    alarm = json.loads((ROOT / "events" / "alarm-one-cluster.json").read_text())
+    alarm["detail"]["alarmName"] = "element-key-compromise-a"
+    arns = [fleet.start({"trigger": "schedule"}), fleet.start(alarm)]
+    fleet.time.run()
+    assert {fleet.described(arn)["status"] for arn in arns} == {"SUCCEEDED"}
+    assert Counter(fleet.begun) == {"a": 2, "b": 1}
+    assert set(fleet.names.values()) == {1}
+    assert sorted(one["trigger"] for one in fleet.told()) == ["alarm", "schedule"]
+
+
+def test_a_run_stopped_in_the_middle_is_summarized_from_its_event(fleet: Fleet) -> None:
+    fleet.register("a", "b", "c")
+    arn = fleet.start({"reason": "change CHG-1001"})
+    fleet.before[ROTATE] = lambda: abort(arn, fleet.clients["stepfunctions"])
+    fleet.time.run()
+    assert fleet.described(arn)["status"] == "ABORTED"
+    event = json.loads((ROOT / "events" / "fleet-stopped.json").read_text())
+    event["detail"] |= {"executionArn": arn, "input": '{"reason": "change CHG-1001"}'}
+    fleet.invoke(function_arn(SUMMARIZE), event)
+    told = fleet.told_once()
+    assert told["error"] == "ExecutionAborted"
+    assert told["clusters"] == 3
+    assert told["executionArn"] == arn
+
+
+def test_a_schedule_gives_each_cluster_a_moment_within_the_spread(fleet: Fleet) -> None:
+    names = [f"cluster-{number}" for number in range(4)]
+    fleet.register(*names)
+    fleet.run({"trigger": "schedule"})
+    moments = [one.not_before for one in fleet.ledger.fleet_run(fleet.told_once()["executionArn"]).selected]
+    assert moments == sorted(moments)
+    spread = timedelta(minutes=default("SpreadMinutes"))
+    assert all(timedelta() <= moment - _started(fleet) <= spread for moment in moments)
+    assert len(fleet.begun) == 4
+
+
+def _started(fleet: Fleet) -> datetime:
+    return datetime.fromisoformat(fleet.told_once()["startedAt"])
+
+
+def test_the_table_says_how_many_were_begun_and_how_many_failed(fleet: Fleet) -> None:
+    fleet.register("a", "b", "c")
+    fleet.outcomes["b"] = Outcome.FAILED
+    counted: dict[str, Any] = {}
+
+    def look() -> None:
+        (item,) = (
+            one
+            for one in fleet.clients["dynamodb"].scan(TableName="Table")["Items"]
+            if one["pk"]["S"].startswith("FLEET#")
+        )
+        counted.update({name: item[name] for name in ("begun", "failures")})
+
+    fleet.before[SUMMARIZE] = look
+    fleet.run()
+    assert counted == {"begun": {"N": "3"}, "failures": {"N": "1"}}
+
+
+def test_the_template_gives_both_functions_the_same_idea_of_a_fleet() -> None:
+    both = [properties(name)["Environment"]["Variables"] for name in (SELECT, SUMMARIZE)]
+    assert both[0] == both[1]
+    assert {value["!Ref"] for value in both[0].values()} - {ROTATE} <= set(TEMPLATE["Parameters"])

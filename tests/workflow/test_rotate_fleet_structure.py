@@ -1,0 +1,229 @@
+"""The fleet machine's definition itself: what must hold of its states, whatever runs through them."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from element_rekey import errors
+from tests.workflow.template import ROOT, TEMPLATE, function_timeout, machine, properties
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+MACHINE: dict[str, Any] = json.loads((ROOT / "statemachines" / "rotate_fleet.asl.json").read_text())
+STATES: dict[str, Any] = MACHINE["States"]
+MAP: dict[str, Any] = STATES["RotateClusters"]
+ITEM: dict[str, Any] = MAP["ItemProcessor"]
+SCOPES = [pytest.param(MACHINE, id="run"), pytest.param(ITEM, id="item")]
+ALL = STATES | ITEM["States"]
+TASKS = {name: state for name, state in ALL.items() if state["Type"] == "Task"}
+LAMBDAS = {name: state for name, state in TASKS.items() if state["Resource"].endswith(":lambda:invoke")}
+NESTED = {name: state for name, state in TASKS.items() if state["Resource"].endswith(":states:startExecution.sync:2")}
+UPDATES = {name: state for name, state in TASKS.items() if state["Resource"].endswith(":dynamodb:updateItem")}
+
+WAKING_UP = {
+    "Lambda.ResourceNotReadyException",
+    "Lambda.ENINotReadyException",
+    "Lambda.CodeArtifactUserPendingException",
+}
+SERVICES = {"Lambda", "Runtime", "Sandbox", "StepFunctions", "Sfn", "DynamoDB", "DynamoDb"}  # prefixes of AWS's errors
+STATES_ERRORS = {"States.ALL", "States.Timeout"}
+
+
+def next_states(state: dict[str, Any]) -> Iterator[str]:
+    """Where a state can lead."""
+    yield from (state[name] for name in ("Next", "Default") if name in state)
+    yield from (one["Next"] for name in ("Choices", "Catch") for one in state.get(name, []))
+
+
+def reachable(scope: dict[str, Any], start: str, without: str = "") -> set[str]:
+    """Every state that can follow, on paths that do not enter ``without``."""
+    found: set[str] = set()
+    todo = [start]
+    while todo:
+        name = todo.pop()
+        if name not in found and name != without:
+            found.add(name)
+            todo += next_states(scope["States"][name])
+    return found
+
+
+def seconds(retrier: dict[str, Any]) -> float:
+    """How long a retrier goes on, not counting the attempts themselves."""
+    wait, total = float(retrier["IntervalSeconds"]), 0.0
+    for _ in range(retrier["MaxAttempts"]):
+        total += min(wait, retrier.get("MaxDelaySeconds", wait))
+        wait *= retrier["BackoffRate"]
+    return total
+
+
+def named_errors(state: dict[str, Any]) -> list[str]:
+    return [error for kind in ("Retry", "Catch") for one in state.get(kind, []) for error in one["ErrorEquals"]]
+
+
+def strings(value: object) -> Iterator[str]:
+    if isinstance(value, dict):
+        for inner in value.values():
+            yield from strings(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from strings(inner)
+    elif isinstance(value, str):
+        yield value
+
+
+@pytest.mark.parametrize("scope", SCOPES)
+def test_every_state_can_be_reached_and_exists(scope: dict[str, Any]) -> None:
+    assert reachable(scope, scope["StartAt"]) == set(scope["States"])
+
+
+@pytest.mark.parametrize("scope", SCOPES)
+def test_every_state_but_the_last_goes_on_somewhere(scope: dict[str, Any]) -> None:
+    for state in scope["States"].values():
+        assert (state["Type"] in {"Succeed", "Fail"}) == (not list(next_states(state)))
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_every_task_has_a_time_limit_retries_and_a_way_out(name: str) -> None:
+    task = TASKS[name]
+    assert task["TimeoutSeconds"] > 0
+    assert task["Retry"]
+    assert task["Catch"][-1]["ErrorEquals"] == ["States.ALL"]
+
+
+def test_the_map_has_a_way_out_and_lets_no_failure_stop_the_others() -> None:
+    assert MAP["Catch"][-1]["ErrorEquals"] == ["States.ALL"]
+    assert MAP["ToleratedFailurePercentage"] == 100
+    assert ITEM["ProcessorConfig"] == {"Mode": "DISTRIBUTED", "ExecutionType": "STANDARD"}
+
+
+@pytest.mark.parametrize("name", [name for name, state in ALL.items() if state["Type"] == "Choice"])
+def test_every_choice_has_a_default_and_looks_only_at_what_is_there(name: str) -> None:
+    assert ALL[name]["Default"]
+    for rule in ALL[name]["Choices"]:
+        guard = rule["And"][0] if "And" in rule else rule
+        assert guard["IsPresent"] is True
+
+
+def test_nothing_ends_before_the_run_is_summarized() -> None:
+    ends = {name for name, state in STATES.items() if state["Type"] in {"Succeed", "Fail"}}
+    assert reachable(MACHINE, MACHINE["StartAt"], without="SummarizeFleet") & ends == set()
+    assert reachable(MACHINE, "SummarizeFleet") & ends == ends
+
+
+def test_only_a_failure_to_publish_ends_without_a_summary() -> None:
+    leads = [name for name, state in STATES.items() if "SummaryNotPublished" in set(next_states(state))]
+    assert leads == ["SummarizeFleet"]
+
+
+def test_a_run_succeeds_only_where_its_summary_says_so() -> None:
+    assert [name for name, state in STATES.items() if "FleetSucceeded" in set(next_states(state))] == ["DecideEnding"]
+    (rule,) = STATES["DecideEnding"]["Choices"]
+    assert rule["And"][1] == {"Variable": "$.outcome.succeeded", "BooleanEquals": True}
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_every_error_named_is_one_of_ours_or_of_aws(name: str) -> None:
+    for error in named_errors(ALL[name]):
+        service, dot, _ = error.partition(".")
+        if dot:
+            assert service in SERVICES or error in STATES_ERRORS
+        else:
+            assert issubclass(getattr(errors, error), errors.ElementRekeyError)
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_no_error_is_named_in_two_retries_of_a_task(name: str) -> None:
+    named = [error for retrier in TASKS[name]["Retry"] for error in retrier["ErrorEquals"]]
+    assert len(named) == len(set(named))
+
+
+@pytest.mark.parametrize("name", LAMBDAS)
+def test_a_function_is_given_the_time_to_wake_up_and_gives_up_before_its_task(name: str) -> None:
+    (waking,) = [one for one in LAMBDAS[name]["Retry"] if set(one["ErrorEquals"]) & WAKING_UP]
+    assert set(waking["ErrorEquals"]) == WAKING_UP
+    assert seconds(waking) >= 180
+    (passing,) = [one for one in LAMBDAS[name]["Retry"] if "Lambda.Unknown" in one["ErrorEquals"]]
+    assert seconds(passing) >= 106
+    function = LAMBDAS[name]["Parameters"]["FunctionName"].strip("${}")
+    assert function_timeout(function) < LAMBDAS[name]["TimeoutSeconds"]
+
+
+@pytest.mark.parametrize("name", LAMBDAS)
+def test_our_own_errors_are_retried_for_longer_than_a_dead_publisher_holds_the_summary(name: str) -> None:
+    (ours,) = [one for one in LAMBDAS[name]["Retry"] if "LedgerConflict" in one["ErrorEquals"]]
+    assert set(ours["ErrorEquals"]) == {"AwsCallFailed", "LedgerConflict"}
+    assert seconds(ours) > TEMPLATE["Parameters"]["SettlingSeconds"]["Default"]
+
+
+@pytest.mark.parametrize("name", NESTED)
+def test_a_rotation_that_failed_is_not_begun_again(name: str) -> None:
+    """What a failed rotation surfaces as is caught at once; only what never began one is retried."""
+    retried = {error for retrier in NESTED[name]["Retry"] for error in retrier["ErrorEquals"]}
+    assert {error.partition(".")[0] for error in retried} == {"StepFunctions", "Sfn"}
+    assert not any("AlreadyExists" in error for error in retried)
+
+
+@pytest.mark.parametrize("name", NESTED)
+def test_a_rotation_has_a_name_of_its_own_so_that_a_repeated_step_starts_none_twice(name: str) -> None:
+    assert NESTED[name]["Parameters"]["Name.$"].endswith(".name")
+    assert any("ExecutionAlreadyExists" in error for error in NESTED[name]["Catch"][0]["ErrorEquals"])
+
+
+def test_nobody_waits_less_long_than_what_is_waited_for_may_take() -> None:
+    for task in NESTED.values():
+        assert machine()["TimeoutSeconds"] < task["TimeoutSeconds"] < MACHINE["TimeoutSeconds"]
+
+
+def test_a_failed_canary_ends_the_run() -> None:
+    canary = STATES["RotateCanary"]
+    assert canary["Catch"][-1] == {"ErrorEquals": ["States.ALL"], "ResultPath": None, "Next": "SummarizeFleet"}
+    assert "RotateClusters" not in reachable(MACHINE, "SummarizeFleet")
+
+
+def test_what_the_items_answer_cannot_outgrow_a_state() -> None:
+    """A thousand answers come back together, and a state carries 256 KiB."""
+    assert MAP["ResultPath"] is None
+    for state in ITEM["States"].values():
+        if state["Type"] == "Succeed":
+            assert state["OutputPath"] is None
+
+
+@pytest.mark.parametrize("name", UPDATES)
+def test_the_gate_counts_on_the_record_of_the_run(name: str) -> None:
+    parameters = UPDATES[name]["Parameters"]
+    assert parameters["TableName"] == "${Table}"
+    assert parameters["Key"] == {"pk": {"S.$": "States.Format('FLEET#{}', $.fleetID)"}}
+    assert MAP["ItemSelector"]["fleetID.$"] == "$.execution.id"
+
+
+def test_every_failed_rotation_is_counted_before_its_item_fails() -> None:
+    assert ITEM["States"]["RotateOne"]["Catch"][-1]["Next"] == "CountFailure"
+    assert set(next_states(ITEM["States"]["CountFailure"])) == {"RotationDidNotSucceed"}
+
+
+def test_every_substitution_is_given_and_used() -> None:
+    used = {name for text in strings(MACHINE) for name in re.findall(r"\$\{(\w+)\}", text)}
+    assert used == set(properties("RotateFleet")["DefinitionSubstitutions"])
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_paths_are_plain_and_functions_few(name: str) -> None:
+    """So that every engine understands them alike: dotted paths, and two intrinsic functions."""
+    state = {key: value for key, value in ALL[name].items() if key not in {"Retry", "Catch", "Comment", "Choices"}}
+    state.pop("ItemProcessor", None)
+    for text in strings(state):
+        if text.startswith("States."):
+            assert re.fullmatch(r"States\.(JsonMerge|Format)\([^()]*\)", text), text
+        elif text.startswith("$") and not text.startswith("${"):
+            assert re.fullmatch(r"\$\$?(\.[A-Za-z][A-Za-z0-9]*)*", text), text
+
+
+def test_the_rule_passes_on_every_ending_that_no_catch_sees() -> None:
+    rule = properties("InterruptedFleetRule")
+    assert set(rule["EventPattern"]["detail"]["status"]) == {"FAILED", "TIMED_OUT", "ABORTED"}
+    assert [target["Arn"] for target in rule["Targets"]] == [{"!GetAtt": "SummarizeFleetFunction.Arn"}]
