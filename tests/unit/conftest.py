@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from element_rekey import telemetry
+
 # Loaded machines are slow, not wrong; the same examples in every run, so that a red build can be repeated.
 settings.register_profile("unit", deadline=None, max_examples=80, derandomize=True, database=None)
 settings.load_profile("unit")
@@ -26,3 +28,11 @@ def no_account(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
         monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
         monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
+
+
+@pytest.fixture(autouse=True)
+def namespace(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one Metrics reads its environment when it is made, which may have been before any test."""
+    monkeypatch.setattr(telemetry.metrics.provider, "namespace", "ElementRekey")
+    monkeypatch.setattr(telemetry.metrics.provider, "service", "element-rekey")
+    monkeypatch.setenv("POWERTOOLS_METRICS_NAMESPACE", "ElementRekey")  # for those made later

@@ -17,7 +17,7 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from element_rekey import edge, telemetry
+from element_rekey import edge
 from element_rekey.directory import SecretsDirectory
 from element_rekey.edge import answer, answer_fleet, answer_outcome, fleet_settings_from_environment
 from element_rekey.errors import ClusterUnavailable, LedgerConflict, RegistrationInvalid, RequestInvalid
@@ -70,8 +70,6 @@ Handler = Callable[[Any], Any]
 def environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in ENVIRONMENT.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(telemetry.metrics.provider, "namespace", "ElementRekey")
-    monkeypatch.setattr(telemetry.metrics.provider, "service", "element-rekey")
 
 
 @pytest.fixture(scope="module")

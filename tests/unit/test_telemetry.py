@@ -18,13 +18,6 @@ from tests.unit.samples import ARN, DAY, MINUTE, change, execution, failed, foll
 ENDED = NOW + 4 * MINUTE
 
 
-@pytest.fixture(autouse=True)
-def names(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(telemetry.metrics.provider, "namespace", "ElementRekey")
-    monkeypatch.setattr(telemetry.metrics.provider, "service", "element-rekey")
-    monkeypatch.setenv("POWERTOOLS_METRICS_NAMESPACE", "ElementRekey")
-
-
 @pytest.fixture
 def log(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
     """Where the one Logger writes; it took the standard output for itself when it was made."""

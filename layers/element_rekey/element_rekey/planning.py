@@ -311,7 +311,8 @@ def ended_with_error(change: KeyChange) -> RekeyEndedWithError | None:
 def next_wait(age: timedelta, left: timedelta) -> int:
     """Whole seconds until the next look at something ``age`` old, with ``left`` until the deadline.
 
-    A quarter of the age, between 5 and 300 seconds: few polls, and late by a quarter of the duration at most.
+    A quarter of the age, between 5 and 300 seconds: few polls, and late by a quarter of the duration at most, or by five
+    seconds.
     """
     wait = min(max(age / 4, SHORTEST_WAIT), LONGEST_WAIT, max(left, SHORTEST_WAIT))
     return int(wait / timedelta(seconds=1))

@@ -1,0 +1,630 @@
+"""What must hold of the template whatever it is changed to: it and the code it deploys say the same."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from dataclasses import replace
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import boto3
+import pytest
+
+from element_rekey import errors
+from element_rekey.fleet import Standing
+from element_rekey.model import Execution, FleetRequest, FleetRun, Outcome, Selected, Trigger
+from element_rekey.telemetry import measure_fleet, measure_outcome, metrics
+from element_rekey.triggers import fleet_request_of
+from tests.fakes import NOW
+from tests.unit.samples import rotated
+from tests.workflow.template import ROOT, TEMPLATE, default, properties
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+LAYER = ROOT / "layers" / "element_rekey" / "element_rekey"
+RESOURCES: dict[str, Any] = TEMPLATE["Resources"]
+PARAMETERS: dict[str, Any] = TEMPLATE["Parameters"]
+FIRST_CLUSTER = Selected("prod-a", "prod-a-1", NOW)
+
+
+def of_type(kind: str) -> list[str]:
+    return sorted(name for name, one in RESOURCES.items() if one["Type"] == f"AWS::{kind}")
+
+
+FUNCTIONS = of_type("Serverless::Function")
+MACHINES = of_type("Serverless::StateMachine")
+RULES = of_type("Events::Rule")
+ALARMS = of_type("CloudWatch::Alarm")
+
+
+def walk(value: object) -> Iterator[Any]:
+    """A value and everything in it."""
+    yield value
+    if isinstance(value, dict):
+        for inner in value.values():
+            yield from walk(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from walk(inner)
+
+
+def listed(value: object) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def references(value: object) -> set[str]:
+    """Every resource, parameter and pseudo parameter a value refers to."""
+    found: set[str] = set()
+    for inner in walk(value):
+        match inner:
+            case {"!Ref": str(name)}:
+                found.add(name)
+            case {"!GetAtt": str(name)}:
+                found.add(name.partition(".")[0])
+            case {"!Sub": str(text)}:
+                found |= {name.partition(".")[0] for name in re.findall(r"\$\{([\w.:]+)\}", text)}
+    return found
+
+
+def statements(resource: str) -> Iterator[dict[str, Any]]:
+    """What a function or a state machine may do, without what only some deployments have."""
+    for policy in properties(resource)["Policies"]:
+        for statement in policy["Statement"]:
+            match statement:
+                case {"!If": [_, yes, _]}:
+                    yield yes
+                case _:
+                    yield statement
+
+
+def actions(resource: str) -> set[str]:
+    return {action for statement in statements(resource) for action in listed(statement["Action"])}
+
+
+# -- parameters and outputs -------------------------------------------------------------------------------------------
+
+
+def test_every_parameter_is_used_described_and_grouped() -> None:
+    rest = {name: value for name, value in TEMPLATE.items() if name not in {"Parameters", "Metadata"}}
+    grouped = [
+        name
+        for group in TEMPLATE["Metadata"]["AWS::CloudFormation::Interface"]["ParameterGroups"]
+        for name in group["Parameters"]
+    ]
+    assert sorted(grouped) == sorted(PARAMETERS)
+    assert set(PARAMETERS) <= references(rest)
+    assert all(one["Description"].endswith(".") or "such as" in one["Description"] for one in PARAMETERS.values())
+
+
+def test_every_reference_leads_somewhere() -> None:
+    pseudo = {name for name in references(TEMPLATE) if name.startswith("AWS::")}
+    assert references(TEMPLATE) - pseudo <= set(PARAMETERS) | set(RESOURCES)
+
+
+@pytest.mark.parametrize("name", [name for name, one in PARAMETERS.items() if one["Type"] == "Number"])
+def test_every_number_has_bounds_and_a_default_within_them(name: str) -> None:
+    parameter = PARAMETERS[name]
+    if "AllowedValues" in parameter:
+        assert parameter["Default"] in parameter["AllowedValues"]
+    else:
+        assert parameter["MinValue"] <= parameter["Default"] <= parameter["MaxValue"]
+
+
+@pytest.mark.parametrize("name", [name for name, one in PARAMETERS.items() if "AllowedPattern" in one])
+def test_every_text_has_a_default_that_is_allowed(name: str) -> None:
+    assert re.fullmatch(PARAMETERS[name]["AllowedPattern"], default(name))
+    assert PARAMETERS[name]["ConstraintDescription"]
+
+
+def test_every_output_is_described() -> None:
+    for output in TEMPLATE["Outputs"].values():
+        assert output["Description"].endswith(".")
+        assert references(output["Value"]) <= set(RESOURCES) | set(PARAMETERS)
+
+
+def test_the_alarm_on_the_oldest_key_leaves_the_schedule_its_time() -> None:
+    assert default("AlarmKeyAgeDays") > default("MaxKeyAgeDays") + 2
+
+
+# -- functions and state machines -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_every_function_logs_into_a_group_of_its_own_that_is_not_kept_for_ever(name: str) -> None:
+    logging = properties(name)["LoggingConfig"]
+    assert logging == {"LogFormat": "JSON", "LogGroup": {"!Ref": f"{name}Log"}}
+
+
+@pytest.mark.parametrize("name", MACHINES)
+def test_every_state_machine_logs_into_a_group_of_its_own(name: str) -> None:
+    (destination,) = properties(name)["Logging"]["Destinations"]
+    assert references(destination) == {f"{name}Log"}
+
+
+@pytest.mark.parametrize("name", of_type("Logs::LogGroup"))
+def test_every_log_group_has_a_retention_and_a_name_of_this_stack(name: str) -> None:
+    assert properties(name)["RetentionInDays"] == {"!Ref": "LogRetentionDays"}
+    assert "${AWS::StackName}" in properties(name)["LogGroupName"]["!Sub"]
+    assert name.removesuffix("Log") in FUNCTIONS + MACHINES
+
+
+WITHOUT_RESOURCE = {
+    "secretsmanager:ListSecrets",
+    "logs:CreateLogDelivery",
+    "logs:GetLogDelivery",
+    "logs:UpdateLogDelivery",
+    "logs:DeleteLogDelivery",
+    "logs:ListLogDeliveries",
+    "logs:PutResourcePolicy",
+    "logs:DescribeResourcePolicies",
+    "logs:DescribeLogGroups",
+}
+"""Actions that know no narrower resource than all of them."""
+
+
+@pytest.mark.parametrize("name", FUNCTIONS + MACHINES)
+def test_nobody_may_do_anything_to_everything(name: str) -> None:
+    for statement in statements(name):
+        assert statement["Effect"] == "Allow"
+        assert not any("*" in action for action in listed(statement["Action"]))
+        for resource in listed(statement["Resource"]):
+            if resource == "*":
+                assert set(listed(statement["Action"])) <= WITHOUT_RESOURCE
+            else:
+                assert references(resource)
+
+
+@pytest.mark.parametrize("name", [*FUNCTIONS, *MACHINES, *of_type("IAM::Role")])
+def test_every_role_takes_the_permissions_boundary(name: str) -> None:
+    globally = TEMPLATE["Globals"]["Function"] if name in FUNCTIONS else {}
+    boundary = properties(name).get("PermissionsBoundary", globally.get("PermissionsBoundary"))
+    assert boundary == {"!If": ["HasBoundary", {"!Ref": "PermissionsBoundaryArn"}, {"!Ref": "AWS::NoValue"}]}
+
+
+@lru_cache
+def module(name: str) -> ast.Module:
+    return ast.parse((LAYER / f"{name}.py").read_text())
+
+
+def called(node: ast.AST, owner: str) -> set[str]:
+    """Methods called on ``owner``, such as ``self._client``; or plain functions where it is empty."""
+    functions = (inner.func for inner in ast.walk(node) if isinstance(inner, ast.Call))
+    if not owner:
+        return {function.id for function in functions if isinstance(function, ast.Name)}
+    methods = (function for function in functions if isinstance(function, ast.Attribute))
+    return {method.attr for method in methods if ast.unparse(method.value) == owner}
+
+
+def closure(functions: dict[str, ast.AST], start: set[str], owner: str) -> set[str]:
+    """Functions that can be reached from ``start`` by calls on ``owner``."""
+    found: set[str] = set()
+    todo = set(start)
+    while todo:
+        name = todo.pop()
+        if name in functions and name not in found:
+            found.add(name)
+            todo |= called(functions[name], owner)
+    return found
+
+
+def functions_of(tree: ast.Module | ast.ClassDef) -> dict[str, ast.AST]:
+    return {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
+
+
+ADAPTERS = {
+    "ports.ledger": ("ledger", "DynamoLedger", "dynamodb"),
+    "ports.clusters": ("directory", "SecretsDirectory", "secretsmanager"),
+    "ports.topic": ("topic", "SnsTopic", "sns"),
+}
+TRANSACTION = {"ConditionCheckItem", "PutItem"}  # what IAM asks of the one transaction there is
+
+
+def calls_of(port: str, methods: set[str]) -> set[str]:
+    """The AWS actions an adapter's methods can come to."""
+    source, name, service = ADAPTERS[port]
+    (adapter,) = (node for node in module(source).body if isinstance(node, ast.ClassDef) and node.name == name)
+    every = functions_of(adapter)
+    assert methods <= set(every)
+    known = boto3.client(service, region_name="eu-central-1").meta.method_to_api_mapping  # type: ignore[call-overload]
+    found: set[str] = set()
+    for method in closure(every, methods, "self"):
+        operations = called(every[method], "self._client") - {"get_paginator"}
+        for call in ast.walk(every[method]):
+            if isinstance(call, ast.Call) and ast.unparse(call.func) == "self._client.get_paginator":
+                operations.add(ast.literal_eval(call.args[0]))
+        found |= {f"{service}:{known[operation]}" for operation in operations}
+    if "dynamodb:TransactWriteItems" in found:
+        found = found - {"dynamodb:TransactWriteItems"} | {f"dynamodb:{action}" for action in TRANSACTION}
+    return found
+
+
+def needed(function: str) -> set[str]:
+    """The AWS actions a function's use cases can come to."""
+    app = ast.parse((ROOT / properties(function)["CodeUri"] / "app.py").read_text())
+    used = called(app, "")
+    found: set[str] = set()
+    for source in ("rotation", "fleet"):
+        cases = functions_of(module(source))
+        for case in closure(cases, used & set(cases), ""):
+            for port in ADAPTERS:
+                found |= calls_of(port, called(cases[case], port))
+    return found
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_a_function_may_do_what_its_adapters_do_and_nothing_else(name: str) -> None:
+    for_encryption = {action for action in actions(name) if action.startswith("kms:")}
+    assert actions(name) - for_encryption == needed(name)
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_a_function_that_publishes_may_use_the_topics_key_and_only_through_sns(name: str) -> None:
+    keys = [one for one in statements(name) if one["Resource"] == {"!GetAtt": "TopicKey.Arn"}]
+    assert len(keys) == ("sns:Publish" in needed(name))
+    for statement in keys:
+        assert set(statement["Action"]) == {"kms:GenerateDataKey", "kms:Decrypt"}
+        assert "sns." in statement["Condition"]["StringEquals"]["kms:ViaService"]["!Sub"]
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_a_function_that_reads_secrets_may_use_their_key_and_only_through_secrets_manager(name: str) -> None:
+    keys = [one for one in statements(name) if one["Resource"] == {"!Ref": "SecretKmsKeyArn"}]
+    assert len(keys) == ("secretsmanager:GetSecretValue" in needed(name))
+    for statement in keys:
+        assert statement["Action"] == "kms:Decrypt"
+        assert "secretsmanager." in statement["Condition"]["StringEquals"]["kms:ViaService"]["!Sub"]
+
+
+INTEGRATIONS = {
+    "lambda:invoke": {"lambda:InvokeFunction"},
+    "dynamodb:updateItem": {"dynamodb:UpdateItem"},
+    "states:startExecution.sync:2": {
+        "states:StartExecution",
+        "states:DescribeExecution",
+        "states:StopExecution",
+        "events:PutTargets",
+        "events:PutRule",
+        "events:DescribeRule",
+    },
+}
+
+
+@pytest.mark.parametrize("name", MACHINES)
+def test_a_state_machine_may_do_what_its_tasks_do_and_nothing_else(name: str) -> None:
+    text = (ROOT / properties(name)["DefinitionUri"]).read_text()
+    resources = re.findall(r'"Resource": "arn:\$\{AWSPartition\}:states:::([^"]+)"', text)
+    needed_here = set[str]().union(*(INTEGRATIONS[resource] for resource in resources))
+    assert actions(name) - WITHOUT_RESOURCE == needed_here
+    given = properties(name)["DefinitionSubstitutions"]
+    invoked = {target for one in statements(name) for target in references(one["Resource"])}
+    assert {inner for value in given.values() for inner in references(value)} - {"AWS::Partition"} <= invoked
+
+
+def test_a_fleet_run_may_start_and_stop_the_items_of_its_own_map() -> None:
+    own = {"states:StartExecution": set[str](), "states:StopExecution": set[str]()}
+    for statement in statements("RotateFleet"):
+        for action in own.keys() & set(listed(statement["Action"])):
+            own[action] |= {
+                one["!Sub"].rpartition(":execution:")[2] for one in listed(statement["Resource"]) if "!Sub" in one
+            }
+    assert {one.rpartition(":")[2] for one in own["states:StartExecution"]} == {"${AWS::StackName}-rotate-fleet"}
+    assert own["states:StopExecution"] == {
+        "${RotateMasterKey.Name}:*",
+        "${AWS::StackName}-rotate-fleet:*",
+        "${AWS::StackName}-rotate-fleet/*",
+    }
+    assert properties("RotateFleet")["Name"] == {"!Sub": "${AWS::StackName}-rotate-fleet"}
+
+
+def read_from_environment(tree: ast.AST) -> set[str]:
+    return {
+        ast.literal_eval(node.slice)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Subscript) and ast.unparse(node.value) == "os.environ"
+    }
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_a_function_is_given_the_environment_it_reads_and_no_other(name: str) -> None:
+    app = ast.parse((ROOT / properties(name)["CodeUri"] / "app.py").read_text())
+    read = read_from_environment(app)
+    edge = functions_of(module("edge"))
+    for function in closure(edge, called(app, "") & set(edge), ""):
+        read |= read_from_environment(edge[function])
+    own = properties(name).get("Environment", {}).get("Variables", {})
+    given = {**TEMPLATE["Globals"]["Function"]["Environment"]["Variables"], **own}
+    powertools = {"POWERTOOLS_METRICS_NAMESPACE", "POWERTOOLS_SERVICE_NAME"}
+    assert set(given) == read | powertools
+
+
+# -- what starts a run, and what hears of its end ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_every_target_of_a_rule_is_retried_and_then_kept(rule: str) -> None:
+    for target in properties(rule)["Targets"]:
+        assert target["DeadLetterConfig"] == {"Arn": {"!GetAtt": "DeadLetters.Arn"}}
+        assert 0 < target["RetryPolicy"]["MaximumEventAgeInSeconds"] <= 86_400
+        assert target["RetryPolicy"]["MaximumRetryAttempts"] == 185
+
+
+def test_the_dead_letter_queue_takes_what_every_rule_and_the_schedule_have() -> None:
+    (statement,) = properties("DeadLettersPolicy")["PolicyDocument"]["Statement"]
+    named = {one["!GetAtt"] for one in statement["Condition"]["ArnEquals"]["aws:SourceArn"]}
+    assert named == {f"{rule}.Arn" for rule in RULES}
+    assert statement["Principal"] == {"Service": "events.amazonaws.com"}
+    (policy,) = properties("StartFleetRole")["Policies"]
+    allowed = {one["Action"]: references(one["Resource"]) for one in policy["PolicyDocument"]["Statement"]}
+    assert allowed == {"states:StartExecution": {"RotateFleet"}, "sqs:SendMessage": {"DeadLetters"}}
+    assert properties("DeadLetters")["MessageRetentionPeriod"] == 14 * 86_400
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_a_rule_may_run_what_it_targets(rule: str) -> None:
+    for target in properties(rule)["Targets"]:
+        (name,) = references(target["Arn"])
+        if name in FUNCTIONS:
+            permissions = [
+                one for one in map(properties, of_type("Lambda::Permission")) if one["FunctionName"] == {"!Ref": name}
+            ]
+            assert [one["SourceArn"] for one in permissions] == [{"!GetAtt": f"{rule}.Arn"}]
+            assert properties(name)["EventInvokeConfig"]["DestinationConfig"]["OnFailure"]["Type"] == "SQS"
+        else:
+            assert (name, target["RoleArn"]) == ("RotateFleet", {"!GetAtt": "StartFleetRole.Arn"})
+
+
+def test_the_schedule_is_off_until_the_operator_turns_it_on() -> None:
+    assert default("ScheduleState") == "DISABLED"
+    assert properties("Schedule")["State"] == {"!Ref": "ScheduleState"}
+
+
+def test_the_schedule_is_retried_and_then_kept_and_asks_what_the_code_understands() -> None:
+    schedule = properties("Schedule")
+    target = schedule["Target"]
+    assert target["DeadLetterConfig"] == {"Arn": {"!GetAtt": "DeadLetters.Arn"}}
+    assert target["RetryPolicy"]["MaximumRetryAttempts"] > 0
+    assert schedule["FlexibleTimeWindow"]["Mode"] == "FLEXIBLE"
+    assert schedule["ScheduleExpressionTimezone"] == {"!Ref": "ScheduleTimeZone"}
+    given = json.loads(target["Input"])
+    assert given == json.loads((ROOT / "events" / "fleet-schedule.json").read_text())
+    assert fleet_request_of(given, "x").trigger is Trigger.SCHEDULE
+
+
+# -- telling people ---------------------------------------------------------------------------------------------------
+
+
+def test_the_topics_key_lets_alarms_publish() -> None:
+    by_sid = {one["Sid"]: one for one in properties("TopicKey")["KeyPolicy"]["Statement"]}
+    alarms = by_sid["AlarmsPublishHere"]
+    assert alarms["Principal"] == {"Service": "cloudwatch.amazonaws.com"}
+    assert set(alarms["Action"]) == {"kms:GenerateDataKey*", "kms:Decrypt"}
+    assert by_sid["TheAccountDecidesByIam"]["Action"] == "kms:*", "or nobody could change the key any more"
+    assert properties("Topic")["KmsMasterKeyId"] == {"!GetAtt": "TopicKey.Arn"}
+
+
+def test_the_topic_lets_alarms_of_this_account_publish_and_nobody_without_tls() -> None:
+    allowed, denied = properties("TopicPolicy")["PolicyDocument"]["Statement"]
+    assert allowed["Principal"] == {"Service": "cloudwatch.amazonaws.com"}
+    assert allowed["Condition"] == {"StringEquals": {"aws:SourceAccount": {"!Ref": "AWS::AccountId"}}}
+    assert (denied["Effect"], denied["Condition"]) == ("Deny", {"Bool": {"aws:SecureTransport": "false"}})
+
+
+def test_an_email_leaves_out_nothing_but_the_daily_nothing_to_do() -> None:
+    policy = properties("EmailSubscription")["FilterPolicy"]
+    assert policy == {"outcome": [{"exists": False}, {"anything-but": ["NotDue"]}]}
+
+
+@pytest.mark.parametrize("name", ALARMS)
+def test_every_alarm_is_told_when_it_begins_and_when_it_ends(name: str) -> None:
+    alarm = properties(name)
+    assert alarm["AlarmActions"] == alarm["OKActions"] == [{"!Ref": "Topic"}]
+    assert alarm["AlarmDescription"].endswith(".")
+    assert alarm["TreatMissingData"] == ("breaching" if name == "OldestKeyAlarm" else "notBreaching")
+
+
+@pytest.mark.parametrize("name", ALARMS)
+def test_no_alarm_of_ours_looks_like_one_that_starts_a_rotation(name: str) -> None:
+    made = properties(name)["AlarmName"]["!Sub"].replace("${AWS::StackName}", "element-rekey")
+    assert not made.startswith(default("CompromiseAlarmPrefix"))
+
+
+def alarm_metrics(name: str) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Namespace, name and dimensions of what an alarm looks at."""
+    alarm = properties(name)
+    plain = [alarm] if "MetricName" in alarm else []
+    for metric in plain + [one["MetricStat"]["Metric"] for one in alarm.get("Metrics", []) if "MetricStat" in one]:
+        yield metric["Namespace"], metric["MetricName"], {one["Name"]: one["Value"] for one in metric["Dimensions"]}
+
+
+AWS_METRICS = {
+    "AWS/States": ({"ExecutionsFailed", "ExecutionsTimedOut", "ExecutionsAborted"}, "StateMachineArn"),
+    "AWS/Lambda": ({"Errors", "Throttles"}, "FunctionName"),
+    "AWS/SQS": ({"ApproximateNumberOfMessagesVisible"}, "QueueName"),
+}
+
+
+@pytest.fixture
+def emitted(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> dict[str, set[str]]:
+    """The dimensions of every metric the application emits, as CloudWatch reads them from its log."""
+    monkeypatch.setenv("POWERTOOLS_SERVICE_NAME", "element-rekey")
+    monkeypatch.setenv("POWERTOOLS_METRICS_NAMESPACE", "ElementRekey")
+    monkeypatch.setattr(metrics.provider, "namespace", "ElementRekey")
+    monkeypatch.setattr(metrics.provider, "service", "element-rekey")
+    run = FleetRun(Execution("fleet", NOW), FleetRequest(), selected=(FIRST_CLUSTER,), ended_at=NOW)
+    measure_fleet(run, [Standing(FIRST_CLUSTER, rotated())], NOW)
+    for outcome in Outcome:
+        measure_outcome(replace(rotated(), outcome=outcome), NOW)
+    found: dict[str, set[str]] = {}
+    for line in capsys.readouterr().out.splitlines():
+        document = json.loads(line)
+        for directive in document.get("_aws", {}).get("CloudWatchMetrics", []):
+            assert directive["Namespace"] == "ElementRekey"
+            (dimensions,) = directive["Dimensions"]
+            for metric in directive["Metrics"]:
+                assert found.setdefault(metric["Name"], set(dimensions)) == set(dimensions)
+    return found
+
+
+@pytest.mark.parametrize("name", ALARMS)
+def test_an_alarm_looks_at_what_is_really_emitted(name: str, emitted: dict[str, set[str]]) -> None:
+    looked_at = list(alarm_metrics(name))
+    assert looked_at
+    for namespace, metric, dimensions in looked_at:
+        if namespace == "ElementRekey":
+            assert emitted[metric] == set(dimensions)
+            assert dimensions["service"] == {"!Ref": "AWS::StackName"}
+            assert dimensions.get("Outcome", "Failed") in set(Outcome)
+        else:
+            names, dimension = AWS_METRICS[namespace]
+            assert metric in names
+            assert list(dimensions) == [dimension]
+            assert references(dimensions) <= set(RESOURCES)
+
+
+def test_the_service_dimension_is_the_name_of_the_stack() -> None:
+    given = TEMPLATE["Globals"]["Function"]["Environment"]["Variables"]
+    assert given["POWERTOOLS_SERVICE_NAME"] == {"!Ref": "AWS::StackName"}
+    assert given["POWERTOOLS_METRICS_NAMESPACE"] == "ElementRekey"
+
+
+def test_every_machine_function_and_outcome_that_needs_a_person_is_watched() -> None:
+    watched = {(metric, *references(dimensions)) for name in ALARMS for _, metric, dimensions in alarm_metrics(name)}
+    for machine in MACHINES:
+        assert {(metric, machine) for metric in AWS_METRICS["AWS/States"][0]} <= watched
+    for function in FUNCTIONS:
+        assert {("Errors", function), ("Throttles", function)} <= watched
+    outcomes = {one[2].get("Outcome") for one in alarm_metrics("UnsettledRotationsAlarm")}
+    assert outcomes == {"OutcomeUnknown", "Overdue", "RotatedWithError"}
+
+
+@pytest.mark.parametrize("name", [name for name in ALARMS if "Metrics" in properties(name)])
+def test_an_alarm_over_several_metrics_adds_them_up(name: str) -> None:
+    first, *rest = properties(name)["Metrics"]
+    assert first["Expression"] == "SUM(METRICS())"
+    assert len({one["Id"] for one in rest}) == len(rest)
+    assert {one["ReturnData"] for one in rest} == {False}
+    assert len({one["MetricStat"]["Period"] for one in rest}) == 1
+
+
+def dashboard() -> list[dict[str, Any]]:
+    def made(match: re.Match[str]) -> str:
+        name = match[1]
+        return str(default(name)) if name in PARAMETERS else name
+
+    body = re.sub(r"\$\{([\w.:]+)\}", made, properties("Dashboard")["DashboardBody"]["!Sub"])
+    widgets: list[dict[str, Any]] = json.loads(body)["widgets"]
+    return widgets
+
+
+def test_the_dashboard_is_json_and_its_widgets_lie_side_by_side() -> None:
+    taken: set[tuple[int, int]] = set()
+    for widget in dashboard():
+        cells = {
+            (widget["x"] + column, widget["y"] + row)
+            for column in range(widget["width"])
+            for row in range(widget["height"])
+        }
+        assert not cells & taken
+        assert max(column for column, _ in cells) < 24
+        taken |= cells
+        assert widget["properties"]["title"]
+        assert widget["properties"]["region"] == "AWS::Region"
+
+
+def test_the_dashboard_shows_what_is_really_emitted(emitted: dict[str, set[str]]) -> None:
+    searched = re.compile(
+        r"SEARCH\('\{ElementRekey,([\w,]+)\} service=\"AWS::StackName\" MetricName=\"(\w+)\"', '\w+', \d+\)"
+    )
+    shown: set[str] = set()
+    for widget in dashboard():
+        for first, *rest in widget["properties"]["metrics"]:
+            if isinstance(first, dict):
+                found = searched.fullmatch(first["expression"])
+                assert found
+                assert set(found[1].split(",")) == emitted[found[2]]
+                shown.add(found[2])
+                continue
+            metric, *dimensions = [one for one in rest if isinstance(one, str)]
+            if first == "ElementRekey":
+                assert set(dimensions[::2]) == emitted[metric]
+                shown.add(metric)
+            else:
+                names, dimension = AWS_METRICS[first]
+                assert metric in names
+                assert dimensions[::2] == [dimension]
+    assert {"OldestKeyAgeDays", "KeyAgeDays", "Rotations", "RekeyDuration"} <= shown
+
+
+# -- the runbook ------------------------------------------------------------------------------------------------------
+
+RUNBOOK = (ROOT / "docs" / "runbook.md").read_text()
+ENTRIES = re.findall(r"^### `(\S+)`$", RUNBOOK, re.MULTILINE)
+
+
+def named_errors() -> set[str]:
+    """Every error that can end a rotation or a fleet run: leaves, and what is raised itself."""
+    every, todo = set[type[Exception]](), [errors.ElementRekeyError]
+    while todo:
+        error = todo.pop()
+        every.add(error)
+        todo += error.__subclasses__()
+    return {one.__name__ for one in every if not one.__subclasses__()} | {"ElementApiError"}
+
+
+def fail_states() -> set[str]:
+    """The names the state machines themselves give a failure."""
+    found: set[str] = set()
+    for machine in (ROOT / "statemachines").glob("*.asl.json"):
+        for one in walk(json.loads(machine.read_text())):
+            if isinstance(one, dict) and one.get("Type") == "Fail" and "Error" in one:
+                found.add(one["Error"])
+    return found
+
+
+def test_every_alarm_has_its_entry_in_the_runbook() -> None:
+    assert {properties(name)["AlarmName"]["!Sub"].removeprefix("${AWS::StackName}-") for name in ALARMS} <= set(ENTRIES)
+
+
+def test_every_named_error_has_its_entry_in_the_runbook() -> None:
+    assert named_errors() | fail_states() <= set(ENTRIES)
+
+
+def test_the_runbook_has_no_entry_for_what_does_not_exist_and_none_twice() -> None:
+    alarms = {properties(name)["AlarmName"]["!Sub"].removeprefix("${AWS::StackName}-") for name in ALARMS}
+    outcomes = {outcome.value for outcome in Outcome} | {"NotBegun", "NotEnded", "Refused"}
+    assert set(ENTRIES) <= alarms | named_errors() | fail_states() | outcomes
+    assert len(ENTRIES) == len(set(ENTRIES))
+
+
+def test_every_entry_says_what_it_means_what_to_do_and_is_short() -> None:
+    for entry in re.split(r"^### ", RUNBOOK, flags=re.MULTILINE)[1:]:
+        body = entry.split("\n## ")[0]
+        assert "**Means:**" in body, entry
+        assert "**Do:**" in body, entry
+        assert len(re.sub(r"```.*?```", "", body, flags=re.DOTALL).split()) < 200, entry
+
+
+def test_what_the_runbook_names_in_capitals_and_code_is_there() -> None:
+    """Commands name outputs, indexes and parameters of the template as they are."""
+    for output in re.findall(r"OutputKey=='(\w+)'", RUNBOOK):
+        assert output in TEMPLATE["Outputs"]
+    indexes = {one["IndexName"] for one in properties("Table")["GlobalSecondaryIndexes"]}
+    assert set(re.findall(r"--index-name (\w+)", RUNBOOK)) == indexes
+    for parameter in re.findall(r"parameter `(\w+)`", RUNBOOK):
+        assert parameter in PARAMETERS
+    for event in re.findall(r"events/([\w-]+\.json)", RUNBOOK):
+        assert (ROOT / "events" / event).is_file()
+
+
+def test_every_command_of_the_runbook_is_one_the_aws_cli_has() -> None:
+    commands = re.findall(r"^aws ([a-z]+) ([a-z-]+)", RUNBOOK, re.MULTILINE)
+    assert len(commands) > 10
+    for service, command in commands:
+        operation = command.replace("-", "_")
+        if (service, operation) == ("logs", "tail"):
+            continue  # the one command that is no operation
+        client = boto3.client(service, region_name="eu-central-1")  # type: ignore[call-overload]
+        assert operation in client.meta.method_to_api_mapping, command
