@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING
 
 from element_rekey.edge import LEASE
 from element_rekey.planning import LONGEST_WAIT
-from tests.reliability.crashes import SCENARIOS, USUAL, Cell, cell_of, effects_of, may_be_delivered_twice, may_leave_the_lock
+from tests.reliability.crashes import (
+    SCENARIOS,
+    USUAL,
+    Cell,
+    cell_of,
+    effects_of,
+    may_be_delivered_twice,
+    may_leave_the_lock,
+)
 from tests.reliability.light import LightStage, light
 from tests.reliability.sabotage import Effect, Moment, Point, Saboteur
 from tests.workflow.functions import PUBLISH, START, Killed

@@ -15,7 +15,7 @@ from tests.reliability.sabotage import Death, Effect, Moment, Point, Saboteur, k
 from tests.workflow.functions import PUBLISH, START
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 USUAL = ClusterSpec(rekey_seconds=6.0, providers=(ProviderSpec(),), seed="crash")
 LAG_SECONDS = 30.0
@@ -176,8 +176,8 @@ def table_rows(name: str) -> list[tuple[str, ...]]:
                 str(stories["killed"]),
                 str(stories["overtaken"]),
                 ", ".join(sorted({cell.outcome for cell in mine})),
-                _range(cell.own_rekeys for cell in mine),
-                _range(cell.told for cell in mine),
+                span(cell.own_rekeys for cell in mine),
+                span(cell.told for cell in mine),
                 str(sum(cell.deliveries > 1 for cell in mine)),
                 str(sum(cell.lock_seconds > 0 for cell in mine)),
             )
@@ -185,6 +185,7 @@ def table_rows(name: str) -> list[tuple[str, ...]]:
     return rows
 
 
-def _range(numbers: Iterator[int]) -> str:
+def span(numbers: Iterable[int]) -> str:
+    """The numbers found: one, or from where to where."""
     found = sorted(set(numbers))
     return str(found[0]) if len(found) == 1 else f"{found[0]} to {found[-1]}"

@@ -115,7 +115,7 @@ class Saboteur:
 
     def _watched(self, ports: Ports, function: str) -> Ports:
         def watched(port: object, name: str) -> Any:  # noqa: ANN401 - a port
-            return _Watched(port, name, function, self)
+            return Watched(port, name, function, self.effect)
 
         return replace(
             ports,
@@ -126,21 +126,21 @@ class Saboteur:
 
 
 @dataclass
-class _Watched:
+class Watched:
     """A port, each call of which is an effect. What ``connect`` gives is a port, too."""
 
     port: object
     name: str
     function: str
-    saboteur: Saboteur
+    watch: Callable[[Effect, Callable[[], Any]], Any]
 
     def __getattr__(self, method: str) -> Any:  # noqa: ANN401 - whatever the port gives
         do = getattr(self.port, method)
         effect = Effect(self.function, f"{self.name}.{method}")
 
         def call_it(*given: object, **named: object) -> Any:  # noqa: ANN401 - whatever the port gives
-            result = self.saboteur.effect(effect, lambda: do(*given, **named))
-            return _Watched(result, "cluster", self.function, self.saboteur) if method == "connect" else result
+            result = self.watch(effect, lambda: do(*given, **named))
+            return Watched(result, "cluster", self.function, self.watch) if method == "connect" else result
 
         return call_it
 

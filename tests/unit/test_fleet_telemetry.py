@@ -22,9 +22,7 @@ INCOMPLETE = Failure("FleetIncomplete", "Not as they should be: b.", "Look.")
 
 @pytest.fixture(autouse=True)
 def names(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("POWERTOOLS_METRICS_NAMESPACE", "ElementRekey")
     monkeypatch.setenv("POWERTOOLS_SERVICE_NAME", "element-rekey")
-    monkeypatch.setattr(telemetry.metrics.provider, "namespace", "ElementRekey")
     monkeypatch.setattr(telemetry.metrics.provider, "service", "element-rekey")
 
 

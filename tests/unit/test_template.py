@@ -228,7 +228,7 @@ def calls_of(port: str, methods: set[str]) -> set[str]:
     (adapter,) = (node for node in module(source).body if isinstance(node, ast.ClassDef) and node.name == name)
     every = functions_of(adapter)
     assert methods <= set(every)
-    known = boto3.client(service, region_name="eu-central-1").meta.method_to_api_mapping  # type: ignore[call-overload]
+    known = boto3.client(service, region_name="eu-central-1").meta.method_to_api_mapping
     found: set[str] = set()
     for method in closure(every, methods, "self"):
         operations = called(every[method], "self._client") - {"get_paginator"}
@@ -305,12 +305,12 @@ def test_a_state_machine_may_do_what_its_tasks_do_and_nothing_else(name: str) ->
 
 def test_a_fleet_run_may_start_and_stop_the_items_of_its_own_map() -> None:
     own = {"states:StartExecution": set[str](), "states:StopExecution": set[str]()}
+    kinds = {"states:StartExecution": ":stateMachine:", "states:StopExecution": ":execution:"}
     for statement in statements("RotateFleet"):
         for action in own.keys() & set(listed(statement["Action"])):
-            own[action] |= {
-                one["!Sub"].rpartition(":execution:")[2] for one in listed(statement["Resource"]) if "!Sub" in one
-            }
-    assert {one.rpartition(":")[2] for one in own["states:StartExecution"]} == {"${AWS::StackName}-rotate-fleet"}
+            made = (one["!Sub"] for one in listed(statement["Resource"]) if "!Sub" in one)
+            own[action] |= {one.rpartition(kinds[action])[2] for one in made}
+    assert own["states:StartExecution"] == {"${AWS::StackName}-rotate-fleet"}
     assert own["states:StopExecution"] == {
         "${RotateMasterKey.Name}:*",
         "${AWS::StackName}-rotate-fleet:*",
@@ -336,8 +336,7 @@ def test_a_function_is_given_the_environment_it_reads_and_no_other(name: str) ->
         read |= read_from_environment(edge[function])
     own = properties(name).get("Environment", {}).get("Variables", {})
     given = {**TEMPLATE["Globals"]["Function"]["Environment"]["Variables"], **own}
-    powertools = {"POWERTOOLS_METRICS_NAMESPACE", "POWERTOOLS_SERVICE_NAME"}
-    assert set(given) == read | powertools
+    assert set(given) == read | {"POWERTOOLS_SERVICE_NAME"}
 
 
 # -- what starts a run, and what hears of its end ---------------------------------------------------------------------
@@ -450,8 +449,6 @@ AWS_METRICS = {
 def emitted(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> dict[str, set[str]]:
     """The dimensions of every metric the application emits, as CloudWatch reads them from its log."""
     monkeypatch.setenv("POWERTOOLS_SERVICE_NAME", "element-rekey")
-    monkeypatch.setenv("POWERTOOLS_METRICS_NAMESPACE", "ElementRekey")
-    monkeypatch.setattr(metrics.provider, "namespace", "ElementRekey")
     monkeypatch.setattr(metrics.provider, "service", "element-rekey")
     run = FleetRun(Execution("fleet", NOW), FleetRequest(), selected=(FIRST_CLUSTER,), ended_at=NOW)
     measure_fleet(run, [Standing(FIRST_CLUSTER, rotated())], NOW)
@@ -487,7 +484,6 @@ def test_an_alarm_looks_at_what_is_really_emitted(name: str, emitted: dict[str, 
 def test_the_service_dimension_is_the_name_of_the_stack() -> None:
     given = TEMPLATE["Globals"]["Function"]["Environment"]["Variables"]
     assert given["POWERTOOLS_SERVICE_NAME"] == {"!Ref": "AWS::StackName"}
-    assert given["POWERTOOLS_METRICS_NAMESPACE"] == "ElementRekey"
 
 
 def test_every_machine_function_and_outcome_that_needs_a_person_is_watched() -> None:
@@ -522,11 +518,8 @@ def dashboard() -> list[dict[str, Any]]:
 def test_the_dashboard_is_json_and_its_widgets_lie_side_by_side() -> None:
     taken: set[tuple[int, int]] = set()
     for widget in dashboard():
-        cells = {
-            (widget["x"] + column, widget["y"] + row)
-            for column in range(widget["width"])
-            for row in range(widget["height"])
-        }
+        columns = range(widget["x"], widget["x"] + widget["width"])
+        cells = {(column, widget["y"] + row) for column in columns for row in range(widget["height"])}
         assert not cells & taken
         assert max(column for column, _ in cells) < 24
         taken |= cells
@@ -607,14 +600,19 @@ def test_every_entry_says_what_it_means_what_to_do_and_is_short() -> None:
         assert len(re.sub(r"```.*?```", "", body, flags=re.DOTALL).split()) < 200, entry
 
 
-def test_what_the_runbook_names_in_capitals_and_code_is_there() -> None:
-    """Commands name outputs, indexes and parameters of the template as they are."""
-    for output in re.findall(r"OutputKey=='(\w+)'", RUNBOOK):
-        assert output in TEMPLATE["Outputs"]
+def test_what_the_commands_of_the_runbook_name_is_there() -> None:
+    outputs = set(re.findall(r"\$\(out (\w+)\)", RUNBOOK))
+    assert outputs
+    assert outputs <= set(TEMPLATE["Outputs"])
     indexes = {one["IndexName"] for one in properties("Table")["GlobalSecondaryIndexes"]}
     assert set(re.findall(r"--index-name (\w+)", RUNBOOK)) == indexes
     for parameter in re.findall(r"parameter `(\w+)`", RUNBOOK):
         assert parameter in PARAMETERS
+    for logical in re.findall(r"--logical-resource-id (\w+)", RUNBOOK):
+        assert logical in RESOURCES
+    groups = re.findall(r"aws logs tail \"/\$STACK/([\w-]+)\"", RUNBOOK)
+    named = {properties(name)["LogGroupName"]["!Sub"].rpartition("/")[2] for name in of_type("Logs::LogGroup")}
+    assert set(groups) <= named
     for event in re.findall(r"events/([\w-]+\.json)", RUNBOOK):
         assert (ROOT / "events" / event).is_file()
 
@@ -626,5 +624,5 @@ def test_every_command_of_the_runbook_is_one_the_aws_cli_has() -> None:
         operation = command.replace("-", "_")
         if (service, operation) == ("logs", "tail"):
             continue  # the one command that is no operation
-        client = boto3.client(service, region_name="eu-central-1")  # type: ignore[call-overload]
+        client = boto3.client(service, region_name="eu-central-1")
         assert operation in client.meta.method_to_api_mapping, command

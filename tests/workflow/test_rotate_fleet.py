@@ -64,7 +64,7 @@ def _reference(name: str) -> str:
 @lru_cache
 def client(service: str) -> Any:  # noqa: ANN401 - one of many
     """A client of a service; made once, since that takes longer than most tests."""
-    return boto3.client(service, region_name=REGION)  # type: ignore[call-overload]
+    return boto3.client(service, region_name=REGION)
 
 
 @lru_cache

@@ -81,6 +81,7 @@ def fleet_settings_from_environment() -> FleetSettings:
         spread=timedelta(minutes=int(os.environ["SPREAD_MINUTES"])),
         max_concurrency=int(os.environ["MAX_CONCURRENCY"]),
         rotate_master_key_arn=os.environ["ROTATE_MASTER_KEY_ARN"],
+        tolerated_failures=int(os.environ["TOLERATED_FAILURES"]),
     )
 
 

@@ -204,8 +204,8 @@ class RekeyOutcomeUnknown(ElementRekeyError):
     """The rekey was sent and its answer is missing or ambiguous: it may have been applied."""
 
     next_step = (
-        "Do not send a rekey by hand. Start again: the next run looks at the cluster first and follows or "
-        "proves what it finds."
+        "Do not send a rekey by hand. Start again with the input given in the notification (startAgainWith): the next "
+        "run looks at the cluster first, and a rekey that went through after all counts."
     )
 
 
@@ -237,7 +237,10 @@ class RotationNotProven(ElementRekeyError):
 class RotationOverdue(ElementRekeyError):
     """The deadline passed while the rekey was still running; the cluster goes on with it."""
 
-    next_step = "Watch the job on the cluster; the next run follows it. Do not start a rekey by hand."
+    next_step = (
+        "Watch the job on the cluster. Start again with the input given in the notification (startAgainWith): the next "
+        "run follows the job. Do not send a rekey by hand."
+    )
 
 
 class FleetIncomplete(ElementRekeyError):
@@ -249,7 +252,10 @@ class FleetIncomplete(ElementRekeyError):
 class ExecutionInterrupted(ElementRekeyError):
     """The execution ended before its own last step; the cluster may still be working on a rekey."""
 
-    next_step = "Start again: the next run looks at the cluster first and follows what it finds."
+    next_step = (
+        "Start again, with the input given in the notification (startAgainWith) where there is one: the next run looks "
+        "at the cluster first, and a rekey that went through after all counts."
+    )
 
 
 class ExecutionAborted(ExecutionInterrupted):

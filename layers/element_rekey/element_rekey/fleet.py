@@ -51,6 +51,7 @@ class FleetSettings:
     spread: timedelta  # over which a schedule spreads the clusters
     max_concurrency: int
     rotate_master_key_arn: str  # the state machine that rotates one cluster
+    tolerated_failures: int = 0  # after more than these a scheduled run begins no further rotation
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +178,7 @@ def orders(settings: FleetSettings, run: FleetRun, request: FleetRequest) -> dic
         force=request.force,
         ignore_faults=request.ignore_faults,
     )
-    tolerated = 0 if request.trigger is Trigger.SCHEDULE else ANY_NUMBER
+    tolerated = settings.tolerated_failures if request.trigger is Trigger.SCHEDULE else ANY_NUMBER
     items = [_item(run.execution, one, created_after) for one in run.selected]
     canary = {"canary": items.pop(0)} if request.canary else {}  # sorted to the front
     given = {

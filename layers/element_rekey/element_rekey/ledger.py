@@ -70,7 +70,7 @@ class DynamoLedger:
             else:
                 self._client.delete_item(**mine)
         except (ClientError, BotoCoreError) as error:
-            if not _is_conflict(error):
+            if not _is_somebody_elses(error):
                 raise _failed("free the lock", error) from error
 
     def memory(self, cluster: str) -> ClusterMemory | None:
@@ -211,6 +211,11 @@ def _parsed(item: Mapping[str, Any]) -> dict[str, Any]:
 
 def _plain(item: Mapping[str, Any]) -> dict[str, Any]:
     return {name: TypeSerializer().serialize(value) for name, value in item.items()}
+
+
+def _is_somebody_elses(error: ClientError | BotoCoreError) -> bool:
+    """Whether the condition did not hold; a transaction in the way may be our own, and says nothing."""
+    return isinstance(error, ClientError) and error.response["Error"]["Code"] == "ConditionalCheckFailedException"
 
 
 def _is_conflict(error: ClientError | BotoCoreError) -> bool:

@@ -186,15 +186,17 @@ class ProviderCheck:
 
 @dataclass(frozen=True, slots=True)
 class ClusterMemory:
-    """What we remember of a registered cluster.
+    """What we remember of a registered cluster from the last look at it.
 
-    For a key we saw being made our own clock is the witness: it was made after ``key_made_after``, whatever time the
-    cluster stamped on it.
+    Our own clock is a witness of each key's age: a key was made after the last sight of the one before it, whatever
+    time the cluster stamped on it.
     """
 
     uuid: str
     key_id: str = ""
-    key_made_after: datetime | None = None
+    key_made_after: datetime | None = None  # None: it was there when we first looked
+    key_seen_at: datetime | None = None
+    told_error_of: int | None = None  # the asyncHandle of a rekey whose error was told; once is enough
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from dataclasses import dataclass, replace
 from datetime import datetime  # noqa: TC003 - codec reads the annotations at run time
 from typing import TYPE_CHECKING
 
-from .model import ElementError, MasterKey, Outcome, Rotation, Trigger
+from .codec import encode
+from .model import ElementError, MasterKey, Outcome, Request, Rotation, Trigger
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -21,7 +23,7 @@ _HEADLINES = {
     Outcome.NOT_DUE: "nothing to do, the master key is recent enough",
     Outcome.COOLING_DOWN: "not rotated again so soon",
     Outcome.PLANNED: "dry run, would rotate",
-    Outcome.FAILED: "rotation FAILED, the old master key is still current",
+    Outcome.FAILED: "rotation FAILED, this run changed nothing",
     Outcome.ROTATED_WITH_ERROR: "master key replaced, but the job reported an ERROR",
     Outcome.OVERDUE: "rekey OVERDUE, still running on the cluster",
     Outcome.OUTCOME_UNKNOWN: "rotation outcome UNKNOWN, the cluster must be looked at",
@@ -60,6 +62,7 @@ class Notification:
     error: str | None = None
     cause: str | None = None
     next_step: str | None = None
+    start_again_with: Request | None = None  # the input under which a rekey that went through after all counts
 
 
 def notification_of(rotation: Rotation) -> Notification:
@@ -96,7 +99,16 @@ def notification_of(rotation: Rotation) -> Notification:
         error=failure.error if failure else None,
         cause=failure.cause if failure else None,
         next_step=failure.next_step if failure else None,
+        start_again_with=_start_again(rotation, outcome),
     )
+
+
+def _start_again(rotation: Rotation, outcome: Outcome) -> Request | None:
+    """The same request, met by any key made since this execution began: started again, it never rotates twice."""
+    if rotation.request is None or outcome not in {Outcome.OUTCOME_UNKNOWN, Outcome.OVERDUE}:
+        return None
+    made_after = rotation.request.key_created_after or rotation.execution.started_at
+    return replace(rotation.request, key_created_after=made_after)
 
 
 def subject_of(notification: Notification) -> str:
@@ -120,6 +132,10 @@ def _lines(told: Notification) -> Iterable[str]:
     if told.error:
         yield f"What happened: {told.error}. {told.cause}"
         yield f"What to do:    {told.next_step}"
+        if told.start_again_with:
+            members = encode(told.start_again_with).items()
+            given = {name: value for name, value in members if value is not False and value not in ("", [])}
+            yield f"Start again:   {json.dumps(given)}"
         if told.detail:
             yield f"Last seen:     {told.detail}"
         yield ""

@@ -6,7 +6,7 @@ retry, a redrive or a second trigger finds the demand met or the job running, an
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -19,6 +19,7 @@ from .errors import (
     KeyProviderUnusable,
     RekeyEndedWithError,
     RekeyFailed,
+    RequestInvalid,
     RotationNotProven,
     UpgradePending,
 )
@@ -115,6 +116,13 @@ class Satisfied:
 
 
 @dataclass(frozen=True, slots=True)
+class Flawed:
+    """The current key meets the demand, but the rekey that made it ended with an error that nobody was told of."""
+
+    error: RekeyEndedWithError
+
+
+@dataclass(frozen=True, slots=True)
 class CoolingDown:
     """The key is too new to be replaced again without force."""
 
@@ -149,13 +157,22 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class Replan:
-    """What was followed is over and did not settle the demand by itself: look again."""
+    """What was followed is over and did not settle the demand by itself: look again.
+
+    ``change`` is what it did all the same, where another rekey came after it.
+    """
 
     why: str
+    change: KeyChange | None = None
 
 
 def demand_of(request: Request, started_at: datetime) -> Demand:
-    """The demand a request states, for an execution that began at ``started_at``."""
+    """The demand a request states, for an execution that began at ``started_at``.
+
+    Raises RequestInvalid for a moment that has not come yet: no key could ever meet it.
+    """
+    if request.key_created_after and request.key_created_after > started_at + CLOCK_TOLERANCE:
+        raise RequestInvalid("keyCreatedAfter: expected a time that is not in the future.", cluster=request.cluster)
     return Demand(
         made_after=request.key_created_after or started_at,
         key_management_type=request.key_management_type,
@@ -170,7 +187,7 @@ def demand_of(request: Request, started_at: datetime) -> Demand:
 
 def plan(
     demand: Demand, seen: Observation, disregarded_handle: int | None = None
-) -> Start | Follow | Satisfied | CoolingDown | Refuse:
+) -> Start | Follow | Satisfied | Flawed | CoolingDown | Refuse:
     """Decide what an execution does about its demand, given what is seen now.
 
     ``disregarded_handle`` is a rekey result the cluster lists but never shows; it is not followed again.
@@ -187,7 +204,7 @@ def plan(
     return _weigh_age(demand, seen, key) or _fit(demand, seen, key)
 
 
-def _weigh_age(demand: Demand, seen: Observation, key: MasterKey) -> Satisfied | CoolingDown | Refuse | None:
+def _weigh_age(demand: Demand, seen: Observation, key: MasterKey) -> Satisfied | Flawed | CoolingDown | Refuse | None:
     """Whether the key's age alone decides; None: it has to be replaced."""
     if not demand.of_kind(key):
         return None
@@ -195,8 +212,22 @@ def _weigh_age(demand: Demand, seen: Observation, key: MasterKey) -> Satisfied |
     if made is None:
         return Refuse(KeyAgeUnknown(f"Key {key.key_id} has no usable creation time.")) if demand.needs_age else None
     if made > demand.made_after:
-        return Satisfied(made)
+        flawed = _flawed(seen, key)
+        return Flawed(flawed) if flawed else Satisfied(made)
     return CoolingDown(made + demand.cool_down) if seen.at < made + demand.cool_down else None
+
+
+def _flawed(seen: Observation, key: MasterKey) -> RekeyEndedWithError | None:
+    """The error of the rekey that made the current key, where nobody has been told of it yet.
+
+    Key and job are stamped by one clock: a key no older than the latest job was made by it.
+    """
+    job = seen.job
+    if job is None or job.error is None or (seen.memory and seen.memory.told_error_of == job.async_handle):
+        return None
+    if not (key.key_created_time and job.create_time and key.key_created_time >= job.create_time):
+        return None
+    return _with_error(key, job.error)
 
 
 def _fit(demand: Demand, seen: Observation, key: MasterKey) -> Start | Refuse:
@@ -211,12 +242,13 @@ def _fit(demand: Demand, seen: Observation, key: MasterKey) -> Start | Refuse:
 def made_at(key: MasterKey, seen: Observation) -> datetime | None:
     """When the key was made, as well as anybody can say; None where nobody can.
 
-    The cluster's time counts unless it lies in our future. For a key we saw being made, or whose job the cluster still
-    shows, that is a lower bound: a cluster clock that runs late does not make a new key look old.
+    The cluster's time counts unless it lies in our future. The last sight of the key before it, and the begin of its
+    job where the cluster still shows it, are lower bounds: a late cluster clock makes no new key look old.
     """
     witnesses = [key.key_created_time] if key.key_created_time else []
-    if seen.memory and seen.memory.key_id == key.key_id and seen.memory.key_made_after:
-        witnesses.append(seen.memory.key_made_after)
+    memory = recall(seen.memory, seen.identity.uuid, key, seen.at)
+    if memory.key_made_after:
+        witnesses.append(memory.key_made_after)
     if seen.job and seen.job.create_time and seen.job.new_key and seen.job.new_key.key_id == key.key_id:
         witnesses.append(seen.job.create_time)
     return max((made for made in witnesses if made <= seen.at + CLOCK_TOLERANCE), default=None)
@@ -268,7 +300,7 @@ def judge(
     if not contradictions:
         return Ended(_change(following, key, now, job))
     if superseded:
-        return Replan("Another rekey came after the one that was followed.")
+        return Replan("Another rekey came after the one that was followed.", _superseded_change(following, now, job))
     return Refuse(RotationNotProven(f"The rekey completed, but {'; '.join(contradictions)}."))
 
 
@@ -300,19 +332,28 @@ def _judge_error(
 
 def ended_with_error(change: KeyChange) -> RekeyEndedWithError | None:
     """The error of a change whose job did not end well, None where it did."""
-    if change.job_error is None:
-        return None
-    return RekeyEndedWithError(
-        f"Key {change.new_key.key_id} is current, but the job that made it ended with {change.job_error.name}: "
-        f"{change.job_error.message} The old key is {change.old_key.key_id}."
-    )
+    return _with_error(change.new_key, change.job_error) if change.job_error else None
+
+
+def _with_error(key: MasterKey, error: ElementError) -> RekeyEndedWithError:
+    what = f"Key {key.key_id} is current, but the rekey that made it ended with {error.name}: {error.message}"
+    return RekeyEndedWithError(what)
+
+
+def recall(memory: ClusterMemory | None, uuid: str, key: MasterKey, now: datetime) -> ClusterMemory:
+    """What is remembered of a cluster after seeing ``key`` on it."""
+    if memory is None or memory.uuid != uuid:
+        return ClusterMemory(uuid, key.key_id, key_seen_at=now)
+    if memory.key_id == key.key_id:
+        return replace(memory, key_seen_at=now)
+    return replace(memory, key_id=key.key_id, key_made_after=memory.key_seen_at, key_seen_at=now)
 
 
 def next_wait(age: timedelta, left: timedelta) -> int:
     """Whole seconds until the next look at something ``age`` old, with ``left`` until the deadline.
 
-    A quarter of the age, between 5 and 300 seconds: few polls, and late by a quarter of the duration at most, or by five
-    seconds.
+    A quarter of the age, between 5 and 300 seconds: few polls, and late by a quarter of the duration at most, or by
+    five seconds.
     """
     wait = min(max(age / 4, SHORTEST_WAIT), LONGEST_WAIT, max(left, SHORTEST_WAIT))
     return int(wait / timedelta(seconds=1))
@@ -369,6 +410,14 @@ def _contradictions(following: Following, job: RekeyJob, key: MasterKey, demand:
         yield f"it retires {job.key_to_decommission.key_id} and not {following.baseline_key.key_id}"
     if not demand.of_kind(key):
         yield f"the key's management is {key.key_management_type}, provider {key.key_provider_id}, not as asked"
+
+
+def _superseded_change(following: Following, now: datetime, job: RekeyJob) -> KeyChange | None:
+    """What a rekey of ours did before another one replaced its key in turn."""
+    retired = job.key_to_decommission
+    if not (following.own and job.new_key and retired and retired.key_id == following.baseline_key.key_id):
+        return None
+    return _change(following, job.new_key, now, job)
 
 
 def _change(following: Following, key: MasterKey, now: datetime, job: RekeyJob | None) -> KeyChange:

@@ -12,19 +12,20 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, TypeAlias, assert_never
 
 from .errors import (
+    AwsCallFailed,
     ClusterBusy,
     ClusterIdentityChanged,
     ElementRekeyError,
     ExecutionBroken,
     LedgerConflict,
-    RekeyEndedWithError,
     RekeyFailed,
     RekeyOutcomeUnknown,
     RekeyRefused,
+    RequestInvalid,
     RotationOverdue,
 )
 from .model import (
-    ClusterMemory,
+    EncryptionState,
     Execution,
     Failure,
     Following,
@@ -42,6 +43,7 @@ from .model import (
 from .planning import (
     CoolingDown,
     Ended,
+    Flawed,
     Follow,
     Refuse,
     Replan,
@@ -54,6 +56,7 @@ from .planning import (
     judge,
     next_wait,
     plan,
+    recall,
     settle,
 )
 
@@ -81,7 +84,7 @@ class Closed:
     told_now: bool
 
 
-Planned: TypeAlias = Start | Follow | Satisfied | CoolingDown | Refuse
+Planned: TypeAlias = Start | Follow | Satisfied | Flawed | CoolingDown | Refuse
 Decision: TypeAlias = Planned | Unsettled
 
 
@@ -110,7 +113,8 @@ def start_rekey(ports: Ports, execution: Execution, request: Request) -> Step:
     RekeyOutcomeUnknown, ClusterUnavailable, LedgerConflict and AwsCallFailed ask for the step to be repeated.
     """
     now = ports.clock()
-    rotation = ports.ledger.rotation(execution.id) or Rotation(execution, request.cluster, request)
+    demand = demand_of(request, execution.started_at)
+    rotation = _record(ports, execution) or Rotation(execution, request.cluster, request)
     if rotation.outcome:
         return Step(Status.ENDED, rotation)
     if not request.dry_run:
@@ -127,7 +131,6 @@ def start_rekey(ports: Ports, execution: Execution, request: Request) -> Step:
         cluster_name=seen.identity.name,
         current_key=seen.encryption.master_key,
     )
-    demand = demand_of(request, execution.started_at)
     if request.dry_run:
         return _foretell(ports, rotation, plan(demand, seen))
     settled = settle(rotation.intent, seen, ports.settings.settling) if rotation.intent else None
@@ -141,7 +144,7 @@ def check_status(ports: Ports, execution: Execution) -> Step:
     of ``errors``; the step can be repeated after any of them.
     """
     now = ports.clock()
-    rotation = ports.ledger.rotation(execution.id)
+    rotation = _record(ports, execution)
     if rotation is None or rotation.request is None:
         raise LedgerConflict("There is no record of what this execution follows.")
     if rotation.outcome:
@@ -154,25 +157,27 @@ def check_status(ports: Ports, execution: Execution) -> Step:
     wait = timedelta(seconds=_wait(ports, rotation, now - following.since))
     ports.ledger.take_lock(rotation.cluster, Lock(execution.id, now + wait + ports.settings.lease), now)
     cluster = ports.clusters.connect(rotation.cluster)
-    identity = cluster.identity()
+    job = cluster.rekey_job(following.async_handle) if following.async_handle is not None else None
+    encryption = cluster.encryption()
+    identity = cluster.identity()  # last: what was read before it came from no other cluster
     if identity.uuid != rotation.cluster_uuid:
         what = f"The address answers as cluster {identity.uuid}; the rekey runs on {rotation.cluster_uuid}."
         raise ClusterIdentityChanged(what, cluster=rotation.cluster)
-    job = cluster.rekey_job(following.async_handle) if following.async_handle is not None else None
-    encryption = cluster.encryption()
-    rotation = replace(rotation, polls=rotation.polls + 1, current_key=encryption.master_key or rotation.current_key)
+    current_key = encryption.master_key or rotation.current_key
+    rotation = replace(rotation, polls=rotation.polls + 1, current_key=current_key, failure=None)
     verdict = judge(following, job, encryption, demand, now, ports.settings.settling)
     match verdict:
         case Waiting():
             phase = job.phase if job else ""
             return _keep_waiting(ports, rotation, following, phase, now, unseen=verdict.unseen)
         case Ended():
-            return _change_seen(ports, replace(rotation, change=verdict.change), verdict.change)
+            return _change_seen(ports, rotation, encryption, verdict.change)
         case Replan():
-            return _replan(ports, rotation, verdict.why)
-        case Refuse():
-            ports.ledger.save(rotation)
-            raise _named(verdict.error, rotation)
+            return _replan(ports, replace(rotation, change=verdict.change or rotation.change), verdict.why)
+        case Refuse():  # written down first: whoever closes the rotation may know no more than that it broke
+            error = _named(verdict.error, rotation)
+            ports.ledger.save(replace(rotation, failure=_failure(error)))
+            raise error
         case _:
             assert_never(verdict)
 
@@ -185,7 +190,7 @@ def publish_outcome(ports: Ports, ending: Ending) -> Closed:
     """
     now = ports.clock()
     execution = ending.execution
-    rotation = ports.ledger.rotation(execution.id) or Rotation(execution, ending.cluster, ending.request)
+    rotation = _record(ports, execution) or Rotation(execution, ending.cluster, ending.request)
     if rotation.notified_at is None:
         if rotation.publishing_until and now < rotation.publishing_until:
             raise LedgerConflict("Another invocation is publishing this outcome.", cluster=rotation.cluster)
@@ -197,7 +202,11 @@ def publish_outcome(ports: Ports, ending: Ending) -> Closed:
         ports.ledger.release_lock(rotation.cluster, execution.id, _keep_until(ports, rotation))
     if rotation.notified_at:
         return Closed(rotation, told_now=False)
-    ports.topic.publish(rotation)
+    try:
+        ports.topic.publish(rotation)
+    except AwsCallFailed:  # alive, and not publishing any more: whoever tries again need not wait for us
+        ports.ledger.save(replace(rotation, publishing_until=None))
+        raise
     return Closed(ports.ledger.save(replace(rotation, notified_at=ports.clock())), told_now=True)
 
 
@@ -205,27 +214,36 @@ def conclude(rotation: Rotation, failure: Failure | None) -> tuple[Outcome, Fail
     """The outcome of a rotation that ended with ``failure``, or with what its steps recorded."""
     if rotation.outcome:
         return rotation.outcome, rotation.failure
-    failure = failure or Failure(
-        "ExecutionBroken", "The execution ended without an outcome.", ExecutionBroken.next_step
-    )
+    what = "The execution ended without an outcome."
+    failure = rotation.failure or failure or Failure(ExecutionBroken.__name__, what, ExecutionBroken.next_step)
     verdict = _VERDICTS.get(failure.error)
     if verdict:
         return verdict, failure
-    maybe_running = rotation.following.own if rotation.following else rotation.intent is not None
+    maybe_running = rotation.following or rotation.intent
     return Outcome.OUTCOME_UNKNOWN if maybe_running else Outcome.FAILED, failure
 
 
 _VERDICTS = {
     RekeyFailed.__name__: Outcome.FAILED,
-    RekeyEndedWithError.__name__: Outcome.ROTATED_WITH_ERROR,
     RotationOverdue.__name__: Outcome.OVERDUE,
 }
-"""Errors that say by themselves how the rekey ended; with any other one, what we began may still be running."""
+"""Errors that say by themselves how the rekey ended; with any other one, what was begun may still be running."""
+
+
+def _record(ports: Ports, execution: Execution) -> Rotation | None:
+    """The record of an execution. Raises RequestInvalid if it is that of an earlier one with the same name."""
+    rotation = ports.ledger.rotation(execution.id)
+    if rotation and abs(rotation.execution.started_at - execution.started_at) > _SAME_START:
+        what = f"An execution of this name ran on {rotation.execution.started_at:%Y-%m-%d}; choose another name."
+        raise RequestInvalid(what, cluster=rotation.cluster)
+    return rotation
+
+
+_SAME_START = timedelta(seconds=1)  # the state machine and its status-change events tell the start in two ways
 
 
 def _observe(ports: Ports, cluster: ElementCluster, request: Request) -> Observation:
     cluster.check_api_version()
-    identity = cluster.identity()
     version = cluster.version()
     faults = cluster.faults()
     encryption = cluster.encryption()
@@ -234,6 +252,8 @@ def _observe(ports: Ports, cluster: ElementCluster, request: Request) -> Observa
     if job and job.complete:  # perhaps since the look before, which showed the key it replaced
         encryption = cluster.encryption()
         job = job if encryption.rekey_async_result_id == handle else None
+    provider = _provider(cluster, request, encryption.master_key)
+    identity = cluster.identity()  # last: what was read before it came from no other cluster
     return Observation(
         at=ports.clock(),
         identity=identity,
@@ -242,7 +262,7 @@ def _observe(ports: Ports, cluster: ElementCluster, request: Request) -> Observa
         encryption=encryption,
         job=job,
         faults=faults,
-        provider=_provider(cluster, request, encryption.master_key),
+        provider=provider,
     )
 
 
@@ -258,32 +278,37 @@ def _provider(cluster: ElementCluster, request: Request, key: MasterKey | None) 
     return ProviderCheck(provider_id, provider, cluster.test_key_provider(provider_id) if testable else None)
 
 
-def _remember_identity(ports: Ports, rotation: Rotation, seen: Observation) -> None:
-    if seen.memory is None or seen.memory.uuid != seen.identity.uuid:
-        ports.ledger.remember(rotation.cluster, ClusterMemory(seen.identity.uuid))
-
-
 def _act(ports: Ports, cluster: ElementCluster, rotation: Rotation, seen: Observation, decision: Decision) -> Step:
     if isinstance(decision, Refuse):
         raise _named(decision.error, rotation)
     if isinstance(decision, Unsettled):
         what = "A rekey was sent, its answer was lost, and the cluster does not show yet what became of it."
         raise RekeyOutcomeUnknown(what, cluster=rotation.cluster)
-    _remember_identity(ports, rotation, seen)
+    if isinstance(decision, Flawed):
+        return _end_with_error(ports, rotation, decision.error, seen.encryption)
+    _remember(ports, rotation, seen.encryption)
     match decision:
         case Start():
             return _begin(ports, cluster, rotation, seen, decision)
         case Follow():
             return _follow(ports, rotation, decision.following)
         case Satisfied():
-            return _satisfied(ports, rotation, decision)
+            return _satisfied(ports, rotation, seen.encryption, decision)
         case CoolingDown():
-            detail = (
-                f"The key is too new: cooling down until {_clock(decision.until)}. Override with force and a reason."
-            )
+            until = _clock(decision.until)
+            detail = f"The key is too new: cooling down until {until}. Override with force and a reason."
             return _end(ports, rotation, Outcome.COOLING_DOWN, detail)
         case _:
             assert_never(decision)
+
+
+def _remember(ports: Ports, rotation: Rotation, seen: EncryptionState, told_error_of: int | None = None) -> None:
+    """Remember the key seen on a cluster, and the rekey whose error is told of now."""
+    if seen.master_key:
+        known = ports.ledger.memory(rotation.cluster)
+        memory = recall(known, rotation.cluster_uuid, seen.master_key, ports.clock())
+        told = memory.told_error_of if told_error_of is None else told_error_of
+        ports.ledger.remember(rotation.cluster, replace(memory, told_error_of=told))
 
 
 def _begin(ports: Ports, cluster: ElementCluster, rotation: Rotation, seen: Observation, decision: Start) -> Step:
@@ -297,7 +322,7 @@ def _begin(ports: Ports, cluster: ElementCluster, rotation: Rotation, seen: Obse
         attempts=(previous.attempts if previous else 0) + 1,
     )
     detail = f"Replacing key {decision.baseline_key.key_id}{_warning(decision)}."
-    rotation = ports.ledger.save_intent(replace(rotation, intent=intent, change=None, detail=detail), now)
+    rotation = ports.ledger.save_intent(replace(rotation, intent=intent, detail=detail), now)
     try:
         handle = cluster.rekey(decision.key_management_type, decision.key_provider_id)
     except RekeyOutcomeUnknown:
@@ -325,13 +350,15 @@ def _keep_following(ports: Ports, rotation: Rotation, following: Following, now:
     return Step(Status.RUNNING, rotation, _wait(ports, rotation, now - following.since))
 
 
-def _satisfied(ports: Ports, rotation: Rotation, decision: Satisfied) -> Step:
-    made = _clock(decision.made)
-    change = rotation.change
-    if change and rotation.current_key and change.new_key.key_id == rotation.current_key.key_id:
+def _satisfied(ports: Ports, rotation: Rotation, seen: EncryptionState, decision: Satisfied) -> Step:
+    made, change, key = _clock(decision.made), rotation.change, seen.master_key
+    if change and change.own:
+        detail = f"{_replaced(change)} Another rekey came after it and made the current key at {made}."
+        return _end(ports, rotation, Outcome.ROTATED, detail)
+    if change and key and change.new_key.key_id == key.key_id:
         error = ended_with_error(change)
         if error:
-            raise _named(error, rotation)
+            return _end_with_error(ports, rotation, error, seen)
         return _end(ports, rotation, Outcome.FOLLOWED, f"Somebody else's rekey made the current key at {made}.")
     detail = f"The current key was made at {made}, which is recent enough."
     return _end(ports, replace(rotation, change=None), Outcome.NOT_DUE, detail)
@@ -347,6 +374,10 @@ def _foretell(ports: Ports, rotation: Rotation, decision: Planned) -> Step:
             return _end(ports, rotation, Outcome.PLANNED, detail)
         case Satisfied():
             return _end(ports, rotation, Outcome.NOT_DUE, f"The current key was made at {_clock(decision.made)}.")
+        case Flawed():
+            return _end(
+                ports, rotation, Outcome.NOT_DUE, f"The current key is recent enough, but: {decision.error.what}"
+            )
         case CoolingDown():
             return _end(ports, rotation, Outcome.COOLING_DOWN, f"Would not rotate before {_clock(decision.until)}.")
         case Refuse():
@@ -370,22 +401,35 @@ def _keep_waiting(
     return _keep_following(ports, rotation, following, now)
 
 
-def _change_seen(ports: Ports, rotation: Rotation, change: KeyChange) -> Step:
+def _change_seen(ports: Ports, rotation: Rotation, seen: EncryptionState, change: KeyChange) -> Step:
     if not change.own:
-        return _replan(ports, rotation, f"Somebody else's rekey made key {change.new_key.key_id}.")
-    if rotation.intent:
-        memory = ClusterMemory(rotation.cluster_uuid, change.new_key.key_id, rotation.intent.sent_at)
-        ports.ledger.remember(rotation.cluster, memory)
+        kept = rotation.change if rotation.change and rotation.change.own else change
+        return _replan(
+            ports, replace(rotation, change=kept), f"Somebody else's rekey made key {change.new_key.key_id}."
+        )
+    rotation = replace(rotation, change=change)
     error = ended_with_error(change)
     if error:
-        ports.ledger.save(rotation)
-        raise _named(error, rotation)
-    proof = (
-        "" if change.job_result_read else " The job's result was read away; the cluster's own state shows the change."
-    )
-    return _end(
-        ports, rotation, Outcome.ROTATED, f"Key {change.old_key.key_id} was replaced by {change.new_key.key_id}.{proof}"
-    )
+        return _end_with_error(ports, rotation, error, seen)
+    _remember(ports, rotation, seen)
+    proof = "" if change.job_result_read else " Its result was read away; the cluster's own state shows the change."
+    return _end(ports, rotation, Outcome.ROTATED, f"{_replaced(change)}{proof}")
+
+
+def _replaced(change: KeyChange) -> str:
+    return f"Key {change.old_key.key_id} was replaced by {change.new_key.key_id}."
+
+
+def _end_with_error(ports: Ports, rotation: Rotation, error: ElementRekeyError, seen: EncryptionState) -> Step:
+    """Record that the rekey that made the current key ended with an error; told of once, then never again."""
+    failure = _failure(_named(error, rotation))
+    rotation = ports.ledger.save(replace(rotation, outcome=Outcome.ROTATED_WITH_ERROR, failure=failure))
+    _remember(ports, rotation, seen, seen.rekey_async_result_id)
+    return Step(Status.ENDED, rotation)
+
+
+def _failure(error: ElementRekeyError) -> Failure:
+    return Failure(type(error).__name__, error.what, error.next_step)
 
 
 def _replan(ports: Ports, rotation: Rotation, why: str) -> Step:
@@ -393,7 +437,8 @@ def _replan(ports: Ports, rotation: Rotation, why: str) -> Step:
 
 
 def _end(ports: Ports, rotation: Rotation, outcome: Outcome, detail: str) -> Step:
-    return Step(Status.ENDED, ports.ledger.save(replace(rotation, outcome=outcome, detail=detail)))
+    ended = replace(rotation, outcome=outcome, failure=None, detail=detail)
+    return Step(Status.ENDED, ports.ledger.save(ended))
 
 
 def _wait_for_turn(ports: Ports, rotation: Rotation, holder: Lock, now: datetime) -> Step:
@@ -414,7 +459,7 @@ def _wait(ports: Ports, rotation: Rotation, age: timedelta) -> int:
 def _keep_until(ports: Ports, rotation: Rotation) -> datetime | None:
     """Until when a rekey that may have been sent can still show on the cluster; None where there is none."""
     intent = rotation.intent
-    if intent and not rotation.following and rotation.outcome is Outcome.OUTCOME_UNKNOWN:
+    if intent and rotation.outcome is Outcome.OUTCOME_UNKNOWN:
         return intent.sent_at + ports.settings.settling
     return None
 

@@ -20,10 +20,12 @@ if TYPE_CHECKING:
     from .model import FleetRun, Rotation
     from .rotation import Step
 
+NAMESPACE = "ElementRekey"
+
 _DAY = 86_400
 
 logger = Logger(utc=True)
-metrics = Metrics()
+metrics = Metrics(namespace=NAMESPACE)
 
 
 def log_step(step: Step) -> None:
@@ -66,7 +68,7 @@ def measure_outcome(rotation: Rotation, now: datetime) -> None:
     key = rotation.current_key
     if key and key.key_created_time:
         age = round(_seconds(key.key_created_time, now) / _DAY, 2)
-        with single_metric(name="KeyAgeDays", unit=MetricUnit.NoUnit, value=age) as metric:
+        with single_metric(name="KeyAgeDays", unit=MetricUnit.NoUnit, value=age, namespace=NAMESPACE) as metric:
             metric.add_dimension("Cluster", rotation.cluster)
     metrics.flush_metrics()
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from .codec import CodecError, decode
 from .errors import ElementRekeyError, ExecutionAborted, ExecutionBroken, ExecutionTimedOut, RequestInvalid
-from .fleet import FleetEnding
+from .fleet import ANY_NUMBER, FleetEnding
 from .model import CLUSTER_NAME, Execution, Failure, FleetRequest, KeyManagementType, Request, Trigger
 from .rotation import Ending
 
@@ -83,6 +83,8 @@ def fleet_request_of(value: object, alarm_prefix: str) -> FleetRequest:
 
 def _checked_fleet(value: object, where: str = "", named: Mapping[str, str] | None = None) -> FleetRequest:
     """A request that came from ``where`` in an event; its members have other names there as ``named`` says."""
+    if isinstance(value, dict) and "clusters" in value and value["clusters"] is None:  # "all" has to be meant
+        raise _invalid("clusters: expected a list, not null.", where, named or {})
     try:
         request = decode(FleetRequest, value)
     except CodecError as error:
@@ -105,8 +107,8 @@ def _fleet_problems(request: FleetRequest) -> Iterator[str]:
         yield "clusters: expected at least one; leave it out for every registered cluster."
     if request.max_concurrency is not None and not 1 <= request.max_concurrency <= _MOST_AT_ONCE:
         yield f"maxConcurrency: expected a number from 1 to {_MOST_AT_ONCE}."
-    if request.tolerated_failures is not None and request.tolerated_failures < 0:
-        yield "toleratedFailures: expected a number from 0 up."
+    if request.tolerated_failures is not None and not 0 <= request.tolerated_failures <= ANY_NUMBER:
+        yield f"toleratedFailures: expected a number from 0 to {ANY_NUMBER}."
     if request.trigger is Trigger.SCHEDULE and request.key_created_after:
         yield "keyCreatedAfter: not together with the trigger schedule, which goes by each cluster's maximum key age."
     yield from _problems(

@@ -1,0 +1,113 @@
+"""Writes the tables of ``docs/reliability.md`` from what the runs really gave: ``python -m tests.reliability.report``."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+from local.simulator import FaultName
+from tests.reliability import abandoned, crashes, matrix
+from tests.workflow.template import ROOT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+DOCUMENT = ROOT / "docs" / "reliability.md"
+
+
+def table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    """A table in Markdown."""
+    lines = [head, tuple("---" for _ in head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def crash_table(name: str) -> str:
+    """Every place of a scenario at which a function was killed or overtaken, put together by what it had just done."""
+    head = (
+        "function",
+        "side effect",
+        "killed",
+        "overtaken",
+        "outcome",
+        "rekeys",
+        "notifications",
+        "twice",
+        "lock left",
+    )
+    rows = crashes.table_rows(name)
+    cells = sum(int(row[2]) + int(row[3]) for row in rows)
+    return f"{cells} runs.\n\n{table(head, rows)}"
+
+
+def abandoned_table(name: str) -> str:
+    """Every gap of a scenario in which its execution ended, by story and by the function it ended in."""
+    rows = []
+    for story in abandoned.EVENTS:
+        runs = abandoned.abandoned_of(name, story)
+        for function in dict.fromkeys(run.first.effect.function for run in runs):
+            mine = [run for run in runs if run.first.effect.function == function]
+            rows.append(
+                (
+                    story,
+                    function.removesuffix("Function"),
+                    str(len(mine)),
+                    ", ".join(sorted({f"{run.first.outcome}, then {run.second}" for run in mine})).replace(
+                        ", then", " →"
+                    ),
+                    crashes.span(run.first.all_rekeys for run in mine),
+                    crashes.span(run.first.told for run in mine),
+                    crashes.span(run.second_told for run in mine),
+                )
+            )
+    head = ("story", "in", "gaps", "first → second", "rekeys", "told of the first", "told of the second")
+    return f"{sum(int(row[2]) for row in rows)} runs.\n\n{table(head, rows)}"
+
+
+def matrix_table(names: Iterable[FaultName] = tuple(FaultName)) -> str:
+    """What came of every fault, by where it hit."""
+    found: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+    count = 0
+    for name in names:
+        for case in matrix.cases(name):
+            came = matrix.run(case)
+            where = {matrix.REKEY: "rekey", matrix.RESULT: "result"}.get(case.call, "look")
+            found[case.name][where].add(f"{came.outcome} ({came.error})" if came.error else came.outcome)
+            count += 1
+    rows = (
+        (fault, *(", ".join(sorted(by_place[where])) or "–" for where in ("look", "rekey", "result")))
+        for fault, by_place in found.items()
+    )
+    return f"{count} cells.\n\n" + table(("fault", "on a look before", "on the rekey", "on GetAsyncResult"), rows)
+
+
+SECTIONS = {
+    **{f"crashes-{name}": (lambda name=name: crash_table(name)) for name in crashes.SCENARIOS},
+    **{f"abandoned-{name}": (lambda name=name: abandoned_table(name)) for name in crashes.SCENARIOS},
+    "matrix": matrix_table,
+}
+
+
+def section(name: str, text: str) -> str:
+    """The part of the document that a run fills in."""
+    (found,) = re.findall(rf"<!-- begin {name} -->\n(.*?)\n<!-- end {name} -->", text, re.DOTALL)
+    return str(found)
+
+
+def written(name: str, content: str, text: str) -> str:
+    """The document with a part filled in."""
+    begin, end = f"<!-- begin {name} -->\n", f"\n<!-- end {name} -->"
+    head, rest = text.split(begin)
+    return head + begin + content + end + rest.split(end)[1]
+
+
+def main() -> None:
+    """Fill in all parts."""
+    text = DOCUMENT.read_text(encoding="utf-8")
+    for name, content in SECTIONS.items():
+        text = written(name, content(), text)
+    DOCUMENT.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

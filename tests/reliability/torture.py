@@ -1,0 +1,285 @@
+"""A machine that plays every misfortune in every order: ``python -m tests.reliability.torture`` plays it for long."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from contextlib import ExitStack
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
+
+from element_rekey.edge import LEASE
+from element_rekey.model import KeyManagementType, Outcome, Request, Trigger
+from element_rekey.planning import LONGEST_WAIT
+from element_rekey.ports import Ports
+from local.simulator import ClusterSpec, Fault, RpcError, SimulatedCluster
+from tests.fakes import FakeLedger
+from tests.reliability.light import NAME, REKEY, Board, Directory
+from tests.reliability.player import Played, Player
+from tests.reliability.sabotage import Moment, Point
+from tests.reliability.wire import without_sockets
+from tests.workflow.clock import BEGIN, VirtualTime
+from tests.workflow.functions import START
+from tests.workflow.stage import SETTINGS
+
+if TYPE_CHECKING:
+    from local.simulator import Rekey
+
+STEPS, EXAMPLES, LONGER = 40, 60, 100
+FIGURES: Counter[str] = Counter()
+"""What was played, over all runs of this process."""
+
+POINTS = st.builds(Point, st.integers(1, 14), st.sampled_from(Moment))
+LOST = (
+    Fault("resetBeforeProcessing", method=REKEY),
+    Fault("resetAfterProcessing", method=REKEY),
+    Fault("html503", method=REKEY, applied=True),
+    Fault("nullBody", method=REKEY),
+    Fault("rpcError", method=REKEY, name="xDBConnectionLoss", applied=True),
+    Fault("applyDelay", method=REKEY, seconds=50.0),
+)
+HOUR = 3600
+
+
+class Torture(RuleBasedStateMachine):
+    """One cluster, one ledger, one topic; executions, people and misfortunes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.held = ExitStack()
+        self.time = VirtualTime()
+        self.cluster = SimulatedCluster(ClusterSpec(name=NAME, rekey_seconds=200.0, clock=self.time, seed="torture"))
+        self.held.enter_context(without_sockets({NAME: self.cluster}, self.time.pass_by))
+        self.ledger, self.board = FakeLedger(), Board()
+        ports = Ports(Directory({NAME: self.cluster}, self.time), self.ledger, self.board, self.time, SETTINGS)
+        self.player = Player(ports, self.time)
+        self.alarm_at = BEGIN
+        self.begun: list[tuple[Played, Rekey]] = []
+        """The rekeys of ours, each with the execution that sent it."""
+
+    # -- demands --------------------------------------------------------------------------------------------------
+
+    @initialize(skew=st.sampled_from([-5 * HOUR, 0, 7 * HOUR]))
+    def begin(self, skew: int) -> None:
+        if skew:
+            self.cluster.inject(Fault("clockSkew", seconds=float(skew)))
+
+    @rule(dry_run=st.booleans(), external=st.booleans(), force=st.booleans())
+    def start_by_hand(self, *, dry_run: bool, external: bool, force: bool) -> None:
+        kind = {"key_management_type": KeyManagementType.EXTERNAL, "key_provider_id": 15} if external else {}
+        self._start(Request(NAME, "torture", dry_run=dry_run, force=force, cool_down_seconds=HOUR, **kind))
+
+    @rule(days=st.integers(1, 200))
+    def start_by_schedule(self, days: int) -> None:
+        after = self.time() - timedelta(days=days)
+        self._start(Request(NAME, trigger=Trigger.SCHEDULE, key_created_after=after))
+
+    @rule()
+    def repeat_the_alarm(self) -> None:
+        self._start(Request(NAME, trigger=Trigger.ALARM, key_created_after=self.alarm_at, cool_down_seconds=HOUR))
+
+    @rule()
+    def raise_a_new_alarm(self) -> None:
+        self.alarm_at = self.time()
+
+    @precondition(lambda self: self.player.played)
+    @rule(data=st.data())
+    def start_the_same_demand_again(self, data: st.DataObject) -> None:
+        self._start(data.draw(st.sampled_from(self.player.played)).request)
+
+    def _start(self, request: Request) -> None:
+        if len(self.player.live()) < 4:
+            self.player.start(request)
+            FIGURES["executions"] += 1
+
+    # -- steps ----------------------------------------------------------------------------------------------------
+
+    @precondition(lambda self: self.player.live())
+    @rule(data=st.data())
+    def step(self, data: st.DataObject) -> None:
+        self._step(data)
+
+    @precondition(lambda self: self.player.live())
+    @rule(data=st.data(), point=POINTS)
+    def step_and_die(self, data: st.DataObject, point: Point) -> None:
+        self._step(data, point)
+
+    @precondition(lambda self: self.player.live())
+    @rule(data=st.data(), point=POINTS)
+    def step_and_hang(self, data: st.DataObject, point: Point) -> None:
+        self._step(data, point, hang=True)
+
+    @precondition(lambda self: self.player.zombies)
+    @rule(data=st.data())
+    def wake_what_hangs(self, data: st.DataObject) -> None:
+        self.player.wake(data.draw(st.sampled_from(self.player.zombies)))
+        FIGURES["zombies"] += 1
+
+    @precondition(lambda self: any(one.function == START for one in self.player.live()))
+    @rule(data=st.data(), fault=st.sampled_from(LOST))
+    def lose_the_answer_of_a_rekey(self, data: st.DataObject, fault: Fault) -> None:
+        self.cluster.inject(fault)
+        self._step(data)
+
+    def _step(self, data: st.DataObject, point: Point | None = None, *, hang: bool = False) -> None:
+        self.player.step(data.draw(st.sampled_from(self.player.live())), point, hang=hang)
+        FIGURES["steps"] += 1
+
+    # -- people ---------------------------------------------------------------------------------------------------
+
+    @precondition(lambda self: self.player.live())
+    @rule(data=st.data(), status=st.sampled_from(["ABORTED", "TIMED_OUT"]))
+    def stop(self, data: st.DataObject, status: str) -> None:
+        one = data.draw(st.sampled_from(self.player.live()))
+        one.ended, one.interrupted = status, True
+        FIGURES["stopped"] += 1
+
+    @precondition(lambda self: any(one.ended for one in self.player.played))
+    @rule(data=st.data(), point=st.none() | POINTS)
+    def tell_an_end(self, data: st.DataObject, point: Point | None) -> None:
+        ended = [one for one in self.player.played if one.ended and one.ended != "SUCCEEDED"]
+        if ended:
+            self.player.close(data.draw(st.sampled_from(ended)), point)
+
+    @precondition(lambda self: any(one.ended in {"FAILED", "ABORTED", "TIMED_OUT"} for one in self.player.played))
+    @rule(data=st.data())
+    def redrive(self, data: st.DataObject) -> None:
+        one = data.draw(st.sampled_from([one for one in self.player.played if one.ended not in {"", "SUCCEEDED"}]))
+        one.ended = ""
+        FIGURES["redriven"] += 1
+
+    @rule()
+    def read_the_result_away(self) -> None:
+        rekeys = self.cluster.rekeys
+        if rekeys:
+            try:
+                self.cluster.call("GetAsyncResult", {"asyncHandle": rekeys[-1].handle})
+            except RpcError:
+                return
+            FIGURES["results read away"] += 1
+
+    @rule(seconds=st.sampled_from([1.0, 100.0, 900.0]))
+    def compete(self, seconds: float) -> None:
+        self.cluster.inject(Fault("competingRekey", seconds=seconds))
+        FIGURES["competing"] += 1
+
+    @rule(seconds=st.sampled_from([10.0, 400.0]))
+    def be_away(self, seconds: float) -> None:
+        self.cluster.inject(Fault("refuseConnections", connections=0, seconds=seconds))
+
+    @rule(seconds=st.sampled_from([1, 30, 100, 130, 1000, 2 * HOUR]))
+    def let_time_pass(self, seconds: int) -> None:
+        self.time.pass_by(seconds)
+
+    # -- what must hold -------------------------------------------------------------------------------------------
+
+    @invariant()
+    def whose_rekey_it_is_is_known(self) -> None:
+        """A rekey of ours is that of the last who sent one and has none yet."""
+        own = [rekey for rekey in self.cluster.rekeys if rekey.own]
+        for rekey in own[len(self.begun) :]:
+            self.begun.append((self.player.sent[-1], rekey))
+        assert len(own) == len(self.begun)
+
+    @invariant()
+    def an_execution_begins_one_rekey(self) -> None:
+        assert all(count == 1 for count in Counter(one.arn for one, _ in self.begun).values())
+
+    @invariant()
+    def a_demand_begins_one_rekey(self) -> None:
+        """Of executions that ask for a key made after the same moment, one begins a rekey."""
+        demands = [one.request for one, _ in self.begun if one.request.key_created_after and not one.request.force]
+        assert len(demands) == len({(demand.key_created_after, demand.trigger) for demand in demands})
+
+    @invariant()
+    def a_lock_runs_out_within_its_lease(self) -> None:
+        lock = self.ledger.lock(NAME)
+        assert lock is None or lock.lease_until <= self.time() + LEASE + LONGEST_WAIT
+        assert lock is None or not self._of(lock.owner).request.dry_run
+
+    @invariant()
+    def a_dry_run_sends_nothing(self) -> None:
+        assert not any(one.request.dry_run for one in self.player.sent)
+
+    @invariant()
+    def an_execution_is_told_about_once(self) -> None:
+        for one in self.player.played:
+            told = self.board.of(one.arn)
+            assert len(told) <= 1
+            same = [same for same in self.board.accepted if same["executionArn"] == one.arn]
+            assert all(same_told["outcome"] == told[0]["outcome"] for same_told in same)
+
+    @invariant()
+    def what_is_told_of_keys_is_true(self) -> None:
+        known = {rekey.new.key_id: rekey for rekey in self.cluster.rekeys}
+        for told in self.board.accepted:
+            if told["outcome"] == Outcome.ROTATED:
+                rekey = known[told["newKey"]["keyID"]]
+                assert told["oldKey"]["keyID"] == rekey.old.key_id
+                assert told.get("keyToDecommission", told["oldKey"])["keyID"] == rekey.old.key_id
+            if self._of(told["executionArn"]).request.force:
+                assert told["outcome"] != Outcome.COOLING_DOWN
+
+    def _of(self, arn: str) -> Played:
+        return next(one for one in self.player.played if one.arn == arn)
+
+    def teardown(self) -> None:
+        """Let everything come to its end, and look at the whole."""
+        try:
+            self._settle()
+        finally:
+            self.held.close()
+
+    def _settle(self) -> None:
+        while self.player.zombies:
+            self.player.wake(self.player.zombies[0])
+            self.whose_rekey_it_is_is_known()
+        for one in self.player.live():
+            for _ in range(400):
+                if not one.ended:
+                    self.player.step(one)
+                    self.whose_rekey_it_is_is_known()
+            assert one.ended
+        self.time.pass_by(SETTINGS.settling.total_seconds() + 1)
+        for one in self.player.played:
+            if one.ended != "SUCCEEDED":
+                self.player.close(one)
+        self.whose_rekey_it_is_is_known()
+        for one in self.player.played:
+            assert len(self.board.of(one.arn)) == 1
+            self._nothing_was_lost(one)
+        self.an_execution_is_told_about_once()
+        self.what_is_told_of_keys_is_true()
+        FIGURES["games"] += 1
+        FIGURES["rekeys"] += len(self.cluster.rekeys)
+        FIGURES["crashes"] += self.player.crashes
+
+    def _nothing_was_lost(self, one: Played) -> None:
+        """An execution that ended well after beginning a rekey has told of that rekey's keys."""
+        (told,) = self.board.of(one.arn)
+        for mine in (rekey for who, rekey in self.begun if who is one):
+            if told["succeeded"]:
+                assert told["newKey"]["keyID"] == mine.new.key_id
+                assert told["oldKey"]["keyID"] == mine.old.key_id
+
+
+def play(examples: int, *, derandomize: bool = True) -> None:
+    """Play so many games."""
+    chosen = settings(
+        max_examples=examples,
+        stateful_step_count=STEPS,
+        derandomize=derandomize,
+        deadline=None,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    run_state_machine_as_test(Torture, settings=chosen)
+
+
+if __name__ == "__main__":
+    play(EXAMPLES * LONGER, derandomize="--random" not in sys.argv)
+    print(", ".join(f"{count} {what}" for what, count in FIGURES.items()))  # noqa: T201 - what it is for
