@@ -1,4 +1,4 @@
-"""Run the README as a newcomer would: every shell command in it, in its order, against an engine on this machine.
+"""Run what the documents say: every shell command in them, in its order, against an engine on this machine.
 
 What `make` does is run by `.ci/run` already. A guided deployment is answered with the defaults.
 """
@@ -25,6 +25,8 @@ WAIT_SCALE = 0.05
 PARAMETERS = len(
     re.findall(r"^    Type: (?:String|Number|CommaDelimitedList)$", (ROOT / "template.yaml").read_text(), re.MULTILINE)
 )
+FOR_A_PERSON = ("make ", "…", "event.json", "element ", "element(", "10.20.30.40", "aws sqs")
+"""The last: this version of the AWS CLI sends a queue's calls to AWS whatever endpoint it is given."""
 ANSWERS = "\n".join(
     [
         *[""] * (2 + PARAMETERS),  # stack name, region, and each parameter: as proposed
@@ -38,10 +40,10 @@ ANSWERS = "\n".join(
 
 
 def commands(document: str) -> list[str]:
-    """The shell commands of a document, without those of make."""
+    """The shell commands of a document, without those of make, and without those that name what only a person knows."""
     blocks = re.findall(r"```sh\n(.*?)```", document, re.DOTALL)
     lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
-    return [line.strip() for line in lines if line.strip() and not line.startswith("make ")]
+    return [line for line in lines if line.strip() and not any(word in line for word in FOR_A_PERSON)]
 
 
 def environment(endpoint: str) -> dict[str, str]:
@@ -69,22 +71,18 @@ def main(documents: list[str]) -> int:
             secret.write_text(json.dumps(cluster.registration()))
             before = cluster.cluster.current_key
             for document in documents:
-                for command in commands((ROOT / document).read_text()):
-                    print(f"$ {command}", flush=True)
-                    answers = ANSWERS if "--guided" in command else ""
-                    ran = subprocess.run(  # noqa: S602 - these are lines for a shell
-                        command,
-                        shell=True,
-                        cwd=ROOT,
-                        env=environment(engine.endpoint_url),
-                        input=answers,
-                        text=True,
-                        timeout=SECONDS,
-                        check=False,
-                    )
-                    if ran.returncode:
-                        print(f"{document}: this command failed with exit status {ran.returncode}: {command}")
-                        return 1
+                ran = subprocess.run(
+                    ["bash", "-euo", "pipefail", "-c", "\n".join(["set -x", *commands((ROOT / document).read_text())])],
+                    cwd=ROOT,
+                    env=environment(engine.endpoint_url),
+                    input=ANSWERS,  # only the guided deployment asks
+                    text=True,
+                    timeout=SECONDS,
+                    check=False,
+                )
+                if ran.returncode:
+                    print(f"{document}: the last command above failed with exit status {ran.returncode}.")
+                    return 1
             deadline = time.monotonic() + SECONDS
             while cluster.cluster.current_key == before:  # the execution was started, not waited for
                 if time.monotonic() > deadline:
@@ -98,4 +96,4 @@ def main(documents: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:] or ["README.md"]))
+    sys.exit(main(sys.argv[1:] or ["README.md", "docs/runbook.md"]))

@@ -34,7 +34,7 @@ RETRY_SECONDS = 30.0
 LIMIT = timedelta(seconds=min(map(function_timeout, (START, CHECK, PUBLISH))))
 
 
-@dataclass
+@dataclass(repr=False)
 class Played:
     """One execution, and where it stands."""
 
@@ -46,6 +46,10 @@ class Played:
     attempts: dict[str, int] = field(default_factory=dict)
     ended: str = ""  # the status it ended with
     interrupted: bool = False
+
+    def __repr__(self) -> str:
+        """Short, for the games that are shown when they are lost."""
+        return f"{self.arn.rpartition(':')[2]} in {self.function} {self.ended}"
 
     @property
     def arn(self) -> str:
