@@ -53,6 +53,14 @@ SCENARIOS = {
     "answer-lost": Scenario(
         spec={"faults": (Fault(fault="resetAfterProcessing", method="RekeySoftwareEncryptionAtRestMasterKey"),)}
     ),
+    "transient": Scenario(
+        spec={"faults": (Fault(fault="rpcError", method="GetAsyncResult", name="xDBVersionMismatch", times=2),)}
+    ),
+    "moved": Scenario(spec={"faults": (Fault(fault="masterMove", method="GetClusterInfo", connections=2, skip=1),)}),
+    "result-gone": Scenario(
+        spec={"rekey_seconds": 0.1, "faults": (Fault(fault="handleVanished", method="GetAsyncResult"),)}
+    ),
+    "competitor": Scenario(spec={"faults": (Fault(fault="competingRekey", method="ListClusterFaults"),)}),
     "fails-creating": failing("CreateNewMasterKey"),
     "fails-rewrapping": failing("RewrapDataEncryptionKeys"),
     "fails-decommissioning": failing("DecommissionOldMasterKey"),

@@ -19,6 +19,7 @@ from .errors import (
     KeyProviderUnusable,
     RekeyEndedWithError,
     RekeyFailed,
+    RekeyOutcomeUnknown,
     RequestInvalid,
     RotationNotProven,
     UpgradePending,
@@ -314,8 +315,8 @@ def _judge_by_state(
         return Ended(_change(following, key, now, None))
     if now < following.since + settling:
         return Waiting(unseen=True)
-    why = "The rekey's result is gone and the old key is still current."
-    return Refuse(RekeyFailed(why)) if following.own else Replan(why)
+    why = "The rekey's result is gone and the old key is still current: it failed, or goes on unseen."
+    return Refuse(RekeyOutcomeUnknown(why)) if following.own else Replan(why)
 
 
 def _judge_error(
