@@ -40,7 +40,14 @@ def run(options: argparse.Namespace) -> int:
     """Run the chosen command; the exit status."""
     try:
         return COMMANDS[options.command].run(options)
-    except (SimulatorError, EngineFailed, DeploymentFailed, NothingStarted, rotate.NothingPublished) as error:
+    except (
+        SimulatorError,
+        EngineFailed,
+        DeploymentFailed,
+        NothingStarted,
+        history.NoHistory,
+        rotate.NothingPublished,
+    ) as error:
         print(f"local: {error}", file=sys.stderr)
         return 1
     except Stopped as stopped:

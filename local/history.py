@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import boto3
 from boto3.dynamodb.types import TypeDeserializer
+from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console
 from rich.table import Table
 
@@ -14,6 +15,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 HELP = "past rotations of one cluster, or of the whole fleet in one month"
+
+
+WIDE = 240
+
+
+class NoHistory(Exception):
+    """The table could not be read; one sentence."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,14 +36,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print the rotations as a table; 1 if there are none."""
-    client = boto3.client("dynamodb", endpoint_url=options.endpoint_url)
-    records = list(rotations(client, options.table, options.cluster, options.month))
+    try:
+        client = boto3.client("dynamodb", endpoint_url=options.endpoint_url)
+        records = list(rotations(client, options.table, options.cluster, options.month))
+    except (BotoCoreError, ClientError) as error:
+        raise NoHistory(f"The table {options.table} could not be read: {error}") from error
     table = Table(box=None, padding=(0, 2))
     for title in ("began (UTC)", "cluster", "outcome", "trigger", "by, why", "old key", "new key"):
         table.add_column(title, overflow="fold")
     for record in records:
         table.add_row(*row(record))
-    Console().print(table if records else "No rotation is on record.")
+    console = Console()
+    if not console.is_terminal:  # whoever reads it from a pipe wants whole lines
+        console = Console(width=WIDE)
+    console.print(table if records else "No rotation is on record.")
     return 0 if records else 1
 
 
