@@ -36,20 +36,21 @@ QUICK_SIZES = (5, 20)
 DUE_SHARE = 0.1
 REKEY_SECONDS = 0.5
 WAIT_SCALE = 0.05
+LOOK_SECONDS = 0.1
 AT_A_TIME = 8
 KIB = 1024
 STATE_LIMIT = 256 * KIB
 ITEM_LIMIT = 400 * KIB
 LONGEST_NAME = 64
 REMARKS = (
-    f"""A tenth of the clusters is due, a rekey takes {REKEY_SECONDS} s, {AT_A_TIME} are worked on at a time; waits are
-    shortened to {WAIT_SCALE:.0%}.""",
-    """The script reads each cluster's key and rekeys the old ones, one after the other, on one kept-alive connection a
-    cluster: no lock, no intent, no verification, no history, no notification.""",
-    """Events: of the run's own execution, of 25,000 that one may have. Each cluster's part in the map run is an execution
-    of its own, with 17 events, and so is its rotation.""",
-    f"""State: the largest payload between two steps with names of {LONGEST_NAME} characters, of {STATE_LIMIT // KIB} KiB
-    that Step Functions takes. Record: the run's item in the ledger, of {ITEM_LIMIT // KIB} KiB.""",
+    f"""A tenth of the clusters is due, a rekey takes {REKEY_SECONDS} s, {AT_A_TIME} are worked on at a time; waits
+    are shortened to {WAIT_SCALE:.0%}.""",
+    """The script reads each cluster's key and rekeys the old ones, one after the other, on one kept-alive connection
+    a cluster: no lock, no intent, no verification, no history, no notification.""",
+    """Events: of the run's own execution, of 25,000 that one may have. Each cluster's part in the map run is an
+    execution of its own, with 17 events, and so is its rotation.""",
+    f"""State: the largest payload between two steps with names of {LONGEST_NAME} characters, of {STATE_LIMIT // KIB}
+    KiB that Step Functions takes. Record: the run's item in the ledger, of {ITEM_LIMIT // KIB} KiB.""",
 )
 
 
@@ -96,6 +97,8 @@ def fleet_run(clusters: int, due: int) -> Measured:
         for document in published(set_up.deployment, execution):
             most, summary = max(most, megabytes(set_up)), document
         seconds = time.monotonic() - began
+        while set_up.deployment.status(execution) == "RUNNING":  # told, and about to end
+            time.sleep(LOOK_SECONDS)
         events = len(list(set_up.deployment.history(execution)))
         rotated = sum(len(one.cluster.rekeys) for one in set_up.simulator)
     if not summary.get("succeeded") or summary.get("clusters") != clusters or rotated != due:
