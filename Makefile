@@ -1,7 +1,6 @@
 # Everything a person types. Each environment is made at first use, from its lock file, and reused until that changes.
 
 PYTHON ?= python3
-ARGS ?=
 # Tests run in this many processes.
 WORKERS ?= 2
 
@@ -17,7 +16,7 @@ export NODE_DISABLE_COMPILE_CACHE := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help rotate fleet up test lint lint-python lint-types lint-template lint-machines lint-words bench locks clean
+.PHONY: help rotate fleet up test torture lint lint-python lint-types lint-template lint-machines lint-words bench locks clean
 
 help:  ## List the targets
 	@sed -n 's/^\([a-z][a-z-]*\):.*  ## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
@@ -31,8 +30,19 @@ fleet: .venv/.ready  ## Rotate what is due in a whole fleet of simulated cluster
 up: .venv/.ready  ## Keep the application and simulated clusters running, to drive it yourself
 	@$(DEV)/python -m local up $(ARGS)
 
+# The proofs of tests/reliability run the same lines thousands of times: their coverage would say nothing more.
+PYTEST = $(DEV)/python -m pytest --numprocesses=$(WORKERS) --dist=loadgroup
+
 test: .venv/.ready .venv-sdk/.ready  ## All tests, with the coverage of layers/ and functions/; options: ARGS="-k name"
-	@$(DEV)/python -m pytest --numprocesses=$(WORKERS) --dist=loadgroup $(if $(ARGS),$(ARGS),--cov --cov-report=term)
+ifdef ARGS
+	@$(PYTEST) $(ARGS)
+else
+	@$(PYTEST) --cov --cov-report=term --ignore=tests/reliability
+	@$(PYTEST) tests/reliability
+endif
+
+torture: .venv/.ready  ## Misfortunes in any order, a hundred times as many as in the tests
+	@$(DEV)/python -m tests.reliability.torture $(ARGS)
 
 lint: lint-python lint-types lint-template lint-machines lint-words  ## Every gate that runs nothing
 

@@ -1,4 +1,4 @@
-"""Executions that end before their last step, at every place: stopped, timed out, broken, with a function that lives on."""
+"""Executions that end before their last step, at every place: stopped, timed out, broken, or with a zombie."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.reliability.crashes import (
 )
 from tests.reliability.light import LightStage, light
 from tests.reliability.sabotage import Effect, Moment, Point, Saboteur
-from tests.workflow.functions import PUBLISH, START, Killed
+from tests.workflow.functions import PUBLISH, Killed
 from tests.workflow.interpreter import FunctionFailed
 from tests.workflow.stage import SETTINGS
 
@@ -153,7 +153,7 @@ def _agree(first: Cell, second: str) -> bool:
 
 def _may_hold(first: Cell) -> set[float]:
     """When the lock may still be held: an ambiguous rekey settles, or a publisher that died is waited for."""
-    if first.outcome == "OutcomeUnknown" and first.effect.function == START:
+    if first.outcome == "OutcomeUnknown":
         return {AT_ONCE}
     claimed = first.effect == Effect(PUBLISH, "ledger.save") and first.point.moment is Moment.AFTER
     return {AT_ONCE, SETTLED} if claimed else set()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 from element_rekey.codec import encode
 from element_rekey.element_api import ElementApi
 from element_rekey.errors import ClusterNotRegistered
-from element_rekey.model import Lock, Registration
+from element_rekey.model import Lock, Registered, Registration
 from element_rekey.notifications import notification_of
 from element_rekey.ports import Ports
 from local.simulator import ClusterSpec, SimulatedCluster
@@ -58,6 +58,9 @@ class Directory:
         known = self.registrations
         return ElementApi(cluster, known[cluster], refresh=lambda: known[cluster], clock=self.clock)
 
+    def registered(self) -> tuple[Registered, ...]:
+        return tuple(Registered(name) for name in self.registrations)
+
 
 @dataclass
 class Board:
@@ -67,6 +70,9 @@ class Board:
 
     def publish(self, rotation: Rotation) -> None:
         self.accepted.append(encode(notification_of(rotation)))
+
+    def publish_summary(self, *_: object) -> None:
+        """Nothing: no fleets here."""
 
     def of(self, arn: str) -> list[dict[str, Any]]:
         """The notifications of one execution; a repeated delivery counts once."""

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 from element_rekey.model import ClusterMemory
 from local.simulator import FAULTS, ClusterSpec, Fault, FaultName
 from tests.reliability.light import DEMAND, EXTERNAL, NAME, REKEY, light
+from tests.workflow.stage import SETTINGS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 CLUSTER = ClusterSpec(rekey_seconds=6.0, seed="matrix")
 RESULT = "GetAsyncResult"
@@ -35,8 +36,6 @@ UNUSABLE = tuple(
     )
 )
 """Faults of the answer that leave nothing to read."""
-ALWAYS_APPLIED = frozenset({FaultName.RESET_AFTER, FaultName.DRIP, FaultName.TRUNCATED_BODY})
-NEVER_APPLIED = frozenset({FaultName.RESET_BEFORE, FaultName.HTML_404, FaultName.REDIRECT_307, FaultName.HTML_401})
 TRANSIENT = (
     *("xDBClosing", "xDBConnectionLoss", "xDBInvalidState", "xDBNoServerResponse", "xDBNoSuchPath"),
     *("xDBOperationTimeout", "xDBSessionExpired", "xDBSessionMoved", "xDBVersionMismatch", "xNotPrimary"),
@@ -66,7 +65,7 @@ class Case:
         """The fault with what makes it one of a kind; the row of the table."""
         fault = self.fault
         told = [str(fault.fault), fault.name or fault.code or fault.phase or ""]
-        told.append({True: "applied", False: ""}[fault.is_applied and fault.kind.fixed_applied is False])
+        told.append("applied" if fault.is_applied and not fault.kind.fixed_applied else "")
         told.append(f"{fault.seconds:+.0f} s" if fault.fault in _BY_SECONDS and fault.seconds else "")
         return " ".join([*filter(None, told), "always" if self.for_ever else "once"])
 
@@ -124,7 +123,7 @@ def _until(last: str, refusal: str) -> dict[str, tuple[str, str]]:
     return dict.fromkeys(LOOKS[: LOOKS.index(last) + 1], ("Failed", refusal))
 
 
-_STATE_RULES = {
+_STATE_RULES: dict[FaultName, Callable[[Case], tuple[str, str]]] = {
     FaultName.REFUSE_CONNECTIONS: lambda _: ROTATED,
     FaultName.MASTER_MOVE: lambda _: ROTATED,
     FaultName.CLOCK_SKEW: lambda _: ROTATED,
@@ -157,9 +156,9 @@ def own_rekeys(case: Case) -> set[int]:
         return {1}
     if case.fault.fault == FaultName.OTHER_CLUSTER and case.call == REKEY:
         return {1}  # begun on the stranger
-    return {"Failed": {0, 1} if case.fault.phase else {0}, "Followed": {int(case.call == REKEY)} | {0}}.get(
-        outcome, {0, 1}
-    )
+    if outcome == "Failed":
+        return {0, 1} if case.fault.phase else {0}
+    return {0, 1}
 
 
 # -- the cases ----------------------------------------------------------------------------------------------------
@@ -167,7 +166,8 @@ def own_rekeys(case: Case) -> set[int]:
 
 def variants(name: FaultName, call: str) -> Iterator[Fault]:
     """The ways in which a fault can hit a call."""
-    once = Fault(REQUIRED.get(name, {}).get("fault", name), **({"method": call} | REQUIRED.get(name, {})))
+    needed = REQUIRED.get(name, {})
+    once = Fault(name, call, name=needed.get("name"), code=needed.get("code"), phase=needed.get("phase"))
     applied = call == REKEY and "applied" in FAULTS[name].members
     if name is FaultName.RPC_ERROR:
         errors = (*TRANSIENT, "xPermissionDenied", OTHER_ERROR) if call == REKEY else _ERRORS_OF_A_LOOK
@@ -259,6 +259,7 @@ def broken(case: Case) -> list[str]:
     """Everything about a case that is not as it must be."""
     came = run(case)
     outcome, error = expected(case)
+    settling = SETTINGS.settling.total_seconds()
     longest = {"Overdue": 6.2 * 3600.0}.get(outcome, 3600.0)
     promised = {
         f"{came.outcome} {came.error}, not {outcome} {error}": (came.outcome, came.error) == (outcome, error),
@@ -266,7 +267,8 @@ def broken(case: Case) -> list[str]:
         f"{came.told} notifications in {came.deliveries} deliveries": came.told == came.deliveries == 1,
         f"ended as {came.status}": came.status == ("FAILED" if came.error else "SUCCEEDED"),
         f"took {came.took_seconds} s": came.took_seconds <= longest,
-        "the lock is held": came.lock_seconds == 0,
+        f"the lock is held for {came.lock_seconds} s": came.lock_seconds
+        <= (settling if came.outcome == UNKNOWN[0] else 0),
         "there are dead letters": came.dead_letters == 0,
         "the key told is not the key in use": came.key_is_as_told,
     }

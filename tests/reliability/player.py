@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from element_rekey.errors import ElementRekeyError
 from element_rekey.model import Execution, Failure, Request
 from element_rekey.rotation import Ending, Status, check_status, publish_outcome, start_rekey
-from tests.reliability.sabotage import Effect, Point, Watched
+from tests.reliability.sabotage import Effect, Moment, Point, Watched
 from tests.workflow.functions import CHECK, PUBLISH, START, Killed
 from tests.workflow.template import function_timeout, machine
 
@@ -78,14 +78,14 @@ class Invocation:
     def effect(self, _effect: Effect, do: Callable[[], Any]) -> Any:  # noqa: ANN401 - whatever the port gives
         """Have a side effect, if the function still lives."""
         self.effects += 1
-        self._live(replace(self.point, number=self.effects, moment="before") if self.point else None)
+        self._live(Point(self.effects, Moment.BEFORE))
         try:
             return do()
         finally:
-            self._live(replace(self.point, number=self.effects, moment="after") if self.point else None)
+            self._live(Point(self.effects, Moment.AFTER))
 
-    def _live(self, here: Point | None) -> None:
-        if here is not None and here == self.point:
+    def _live(self, here: Point) -> None:
+        if here == self.point:
             if not self.hang:
                 raise Killed(TimeoutError())
             self.hanging.set()

@@ -1,13 +1,15 @@
-"""Writes the tables of ``docs/reliability.md`` from what the runs really gave: ``python -m tests.reliability.report``."""
+"""Writes the tables of ``docs/reliability.md`` from the runs themselves: ``python -m tests.reliability.report``."""
 
 from __future__ import annotations
 
 import re
 from collections import defaultdict
+from functools import partial
 from typing import TYPE_CHECKING
 
-from local.simulator import FaultName
+from local.simulator import FAULTS, FaultGroup, FaultName
 from tests.reliability import abandoned, crashes, matrix
+from tests.reliability.light import REKEY
 from tests.workflow.template import ROOT
 
 if TYPE_CHECKING:
@@ -52,9 +54,7 @@ def abandoned_table(name: str) -> str:
                     story,
                     function.removesuffix("Function"),
                     str(len(mine)),
-                    ", ".join(sorted({f"{run.first.outcome}, then {run.second}" for run in mine})).replace(
-                        ", then", " →"
-                    ),
+                    ", ".join(sorted({f"{run.first.outcome} → {run.second}" for run in mine})),
                     crashes.span(run.first.all_rekeys for run in mine),
                     crashes.span(run.first.told for run in mine),
                     crashes.span(run.second_told for run in mine),
@@ -64,27 +64,30 @@ def abandoned_table(name: str) -> str:
     return f"{sum(int(row[2]) for row in rows)} runs.\n\n{table(head, rows)}"
 
 
-def matrix_table(names: Iterable[FaultName] = tuple(FaultName)) -> str:
-    """What came of every fault, by where it hit."""
+def matrix_table(names: Iterable[FaultName]) -> str:
+    """What came of these faults, by where they hit."""
     found: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
     count = 0
     for name in names:
         for case in matrix.cases(name):
             came = matrix.run(case)
-            where = {matrix.REKEY: "rekey", matrix.RESULT: "result"}.get(case.call, "look")
+            where = {REKEY: "rekey", matrix.RESULT: "result"}.get(case.call, "look")
             found[case.name][where].add(f"{came.outcome} ({came.error})" if came.error else came.outcome)
             count += 1
     rows = (
-        (fault, *(", ".join(sorted(by_place[where])) or "–" for where in ("look", "rekey", "result")))
+        (fault, *(", ".join(sorted(by_place[where])) or "-" for where in ("look", "rekey", "result")))
         for fault, by_place in found.items()
     )
     return f"{count} cells.\n\n" + table(("fault", "on a look before", "on the rekey", "on GetAsyncResult"), rows)
 
 
 SECTIONS = {
-    **{f"crashes-{name}": (lambda name=name: crash_table(name)) for name in crashes.SCENARIOS},
-    **{f"abandoned-{name}": (lambda name=name: abandoned_table(name)) for name in crashes.SCENARIOS},
-    "matrix": matrix_table,
+    **{f"crashes-{name}": partial(crash_table, name) for name in crashes.SCENARIOS},
+    **{f"abandoned-{name}": partial(abandoned_table, name) for name in crashes.SCENARIOS},
+    **{
+        f"matrix-{group}": partial(matrix_table, [one for one in FaultName if FAULTS[one].group is group])
+        for group in FaultGroup
+    },
 }
 
 

@@ -61,7 +61,7 @@ class Point:
 class Interference(Protocol):
     """What happens at the point. May raise Killed."""
 
-    def __call__(self, function: str) -> None: ...
+    def __call__(self, function: str, /) -> None: ...
 
 
 @dataclass

@@ -7,37 +7,19 @@ import pytest
 from tests.reliability.crashes import SCENARIOS, broken, cells_of, effects_of, may_be_delivered_twice
 from tests.reliability.report import DOCUMENT, crash_table, section
 
-STORIES = ("killed", "overtaken")
 
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_a_function_interrupted_anywhere_keeps_every_promise_and_the_document_says_so(name: str) -> None:
+    """One test for each scenario, so that no run is made twice."""
+    cells = [cell for story in ("killed", "overtaken") for cell in cells_of(name, story)]
+    assert [fault for cell in cells for fault in broken(name, cell)] == []
 
-def grouped(names: object = tuple(SCENARIOS)) -> list[object]:
-    """One group for each scenario, so that its runs are made in one process and its table is taken from them."""
-    return [pytest.param(name, marks=pytest.mark.xdist_group(f"crashes-{name}")) for name in names]  # type: ignore[attr-defined]
+    every_side_of_every_effect = [n + 1 for n in range(len(effects_of(name))) for _ in range(2)] * 2
+    assert [cell.point.number for cell in cells] == every_side_of_every_effect
+    assert {cell.effect for cell in cells} == set(effects_of(name))
 
-
-@pytest.mark.parametrize("name", grouped())
-@pytest.mark.parametrize("story", STORIES)
-def test_a_function_interrupted_anywhere_keeps_every_promise(name: str, story: str) -> None:
-    assert [fault for cell in cells_of(name, story) for fault in broken(name, cell)] == []
-
-
-@pytest.mark.parametrize("name", grouped())
-def test_every_side_effect_was_interrupted_on_both_sides(name: str) -> None:
-    for story in STORIES:
-        cells = cells_of(name, story)
-
-        assert [cell.point.number for cell in cells] == [n + 1 for n in range(len(effects_of(name))) for _ in range(2)]
-        assert {cell.effect for cell in cells} == set(effects_of(name))
-
-
-@pytest.mark.parametrize("name", grouped())
-def test_a_notification_is_delivered_twice_only_where_nobody_can_know_better(name: str) -> None:
-    twice = [cell for story in STORIES for cell in cells_of(name, story) if cell.deliveries > 1]
-
+    twice = [cell for cell in cells if cell.deliveries > 1]
     assert twice
     assert all(may_be_delivered_twice(cell) and cell.told == 1 for cell in twice)
 
-
-@pytest.mark.parametrize("name", grouped())
-def test_the_document_says_what_came_of_it(name: str) -> None:
     assert section(f"crashes-{name}", DOCUMENT.read_text(encoding="utf-8")) == crash_table(name)

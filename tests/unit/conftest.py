@@ -31,8 +31,6 @@ def no_account(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.fixture(autouse=True)
-def namespace(monkeypatch: pytest.MonkeyPatch) -> None:
+def service(monkeypatch: pytest.MonkeyPatch) -> None:
     """The one Metrics reads its environment when it is made, which may have been before any test."""
-    monkeypatch.setattr(telemetry.metrics.provider, "namespace", "ElementRekey")
     monkeypatch.setattr(telemetry.metrics.provider, "service", "element-rekey")
-    monkeypatch.setenv("POWERTOOLS_METRICS_NAMESPACE", "ElementRekey")  # for those made later

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
@@ -12,12 +13,16 @@ from element_rekey.errors import (
     LedgerConflict,
     RekeyEndedWithError,
     RekeyFailed,
+    RekeyOutcomeUnknown,
+    RequestInvalid,
     RotationNotProven,
     RotationOverdue,
 )
 from element_rekey.model import (
     ClusterMemory,
     ElementError,
+    Execution,
+    Failure,
     KeyManagementType,
     Lock,
     Outcome,
@@ -26,10 +31,12 @@ from element_rekey.model import (
 )
 from element_rekey.rotation import Status
 from tests.fakes import NOW, SETTINGS
-from tests.unit.samples import ARN, HOUR, OTHER_ARN, execution, external
+from tests.unit.samples import ARN, DAY, HOUR, OTHER_ARN, execution, external
 from tests.unit.world import World
 
 BROKEN = ElementError("xAssumed", "Out of entropy.")
+LATER = NOW + timedelta(seconds=40)
+PROVEN = ClusterMemory("uuid-of-prod-a", "key-1", key_made_after=NOW, key_seen_at=LATER)
 
 
 @pytest.fixture
@@ -65,7 +72,7 @@ def test_a_finished_rekey_is_proven_written_down_and_remembered(world: World) ->
     assert (record.change.old_key.key_id, record.change.new_key.key_id) == ("key-0", "key-1")
     assert record.detail == "Key key-0 was replaced by key-1."
     assert record.current_key == world.cluster.key
-    assert world.ledger.memory("prod-a") == ClusterMemory("uuid-of-prod-a", "key-1", NOW)
+    assert world.ledger.memory("prod-a") == PROVEN
 
 
 def test_a_repeated_check_after_the_end_does_not_look_again(world: World) -> None:
@@ -81,6 +88,19 @@ def test_a_check_of_nothing_that_was_begun_is_a_conflict(world: World) -> None:
     world.execution = execution(arn=OTHER_ARN)
     with pytest.raises(LedgerConflict):
         world.check()
+
+
+def test_an_earlier_execution_of_the_same_name_is_not_mistaken_for_ours(world: World) -> None:
+    world.execution = Execution(ARN, NOW + 91 * DAY)
+    before = world.record()
+    world.cluster.calls.clear()
+    with pytest.raises(
+        RequestInvalid, match="An execution of this name ran on 2026-11-23; choose another name"
+    ) as caught:
+        world.check()
+    assert caught.value.cluster == "prod-a"
+    assert world.cluster.calls == []
+    assert world.record() == before
 
 
 def test_a_record_without_a_request_is_a_conflict(world: World) -> None:
@@ -123,15 +143,89 @@ def test_our_rekey_that_failed_is_told_and_the_poll_is_counted(world: World) -> 
     assert world.record().polls == 1
 
 
-def test_a_rekey_that_failed_after_the_change_of_keys_keeps_the_change(world: World) -> None:
-    world.cluster.finish(BROKEN)
-    with pytest.raises(RekeyEndedWithError) as caught:
+def written(world: World) -> Failure:
+    failure = world.record().failure
+    assert failure
+    return failure
+
+
+def test_a_failure_is_written_down_before_it_is_raised(world: World) -> None:
+    """Whoever closes the rotation may know no more than that it broke."""
+    world.cluster.finish(BROKEN, replaced=False)
+    with pytest.raises(RekeyFailed) as caught:
         world.check()
-    assert caught.value.cluster == "prod-a"
+    assert written(world) == Failure("RekeyFailed", caught.value.what, RekeyFailed.next_step)
+    assert world.record().outcome is None, "whether it is the last word is not this step's to say"
+
+
+def test_a_failure_that_a_later_look_does_not_find_is_forgotten(world: World) -> None:
+    key = world.cluster.key
+    world.cluster.before = {"encryption": lambda: setattr(world.cluster, "key", None)}
+    with pytest.raises(RotationNotProven):
+        world.check()
+    assert written(world).error == "RotationNotProven"
+    world.cluster.key = key
+    world.check()
+    assert world.record().failure is None
+
+
+def test_a_failure_that_a_proof_follows_is_forgotten(world: World) -> None:
+    world.cluster.finish()
+    new = world.cluster.key
+    world.cluster.key = external("key-x")
+    with pytest.raises(RotationNotProven):
+        world.check()
+    assert written(world).error == "RotationNotProven"
+    world.cluster.key = new
+    assert world.check().rotation.outcome is Outcome.ROTATED
+    assert world.record().failure is None
+
+
+def test_a_rekey_that_failed_after_the_change_of_keys_ends_the_rotation_with_its_error_written_down(
+    world: World,
+) -> None:
+    world.cluster.finish(BROKEN)
+    step = world.check()
+    assert (step.status, step.rotation.outcome) == (Status.ENDED, Outcome.ROTATED_WITH_ERROR)
+    assert step.rotation == world.record()
     change = world.record().change
     assert change
-    assert change.job_error == BROKEN
-    assert world.ledger.memory("prod-a") == ClusterMemory("uuid-of-prod-a", "key-1", NOW)
+    assert (change.own, change.job_error) == (True, BROKEN)
+    assert written(world).error == "RekeyEndedWithError"
+    assert written(world).next_step == RekeyEndedWithError.next_step
+    assert "Key key-1 is current" in written(world).cause
+    assert "xAssumed: Out of entropy." in written(world).cause
+    assert world.ledger.memory("prod-a") == replace(PROVEN, told_error_of=7)
+
+
+def test_a_repeated_check_after_an_end_with_an_error_does_not_look_again(world: World) -> None:
+    world.cluster.finish(BROKEN)
+    first = world.check()
+    world.cluster.calls.clear()
+    for again in (world.check(), world.start()):
+        assert (again.status, again.rotation) == (Status.ENDED, first.rotation)
+    assert world.cluster.calls == []
+
+
+def test_an_end_with_an_error_is_not_lost_where_the_memory_cannot_be_written(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.cluster.finish(BROKEN)
+
+    def broken(*_: object) -> None:
+        raise AwsCallFailed("DynamoDB did not answer.")
+
+    monkeypatch.setattr(world.ledger, "remember", broken)
+    with pytest.raises(AwsCallFailed):
+        world.check()
+    assert world.check().rotation.outcome is Outcome.ROTATED_WITH_ERROR
+
+
+def test_an_error_whose_result_was_read_away_since_names_no_rekey_that_was_told_of(world: World) -> None:
+    world.cluster.finish(BROKEN)
+    world.cluster.handle = None
+    assert world.check().rotation.outcome is Outcome.ROTATED_WITH_ERROR
+    assert world.ledger.memory("prod-a") == PROVEN
 
 
 def test_a_rekey_of_another_kind_than_asked_for_is_not_proven() -> None:
@@ -223,23 +317,77 @@ def test_a_result_that_was_read_away_is_proven_by_the_state(world: World) -> Non
     assert not step.rotation.change.job_result_read
 
 
-def test_a_result_that_is_gone_with_the_old_key_still_current_is_a_failure(world: World) -> None:
+def test_a_result_that_is_gone_with_the_old_key_still_current_proves_nothing(world: World) -> None:
     world.cluster.jobs.clear()
     world.cluster.handle = None
     assert world.check().status is Status.RUNNING
     world.clock.pass_seconds(SETTINGS.settling.total_seconds())
-    with pytest.raises(RekeyFailed, match="result is gone"):
+    with pytest.raises(RekeyOutcomeUnknown, match="result is gone"):
         world.check()
+    assert written(world).error == "RekeyOutcomeUnknown"
 
 
-def test_a_rekey_that_was_superseded_is_planned_anew(world: World) -> None:
+def superseded(world: World) -> None:
+    """Our rekey completes, and another one after it."""
     world.cluster.finish()
     world.cluster.begin()
     world.cluster.finish()
+
+
+def test_a_rekey_that_was_superseded_is_planned_anew_and_what_it_did_is_kept(world: World) -> None:
+    superseded(world)
     step = world.check()
     assert step.status is Status.REPLAN
     assert (step.rotation.intent, step.rotation.following) == (None, None)
     assert step.rotation.detail == "Another rekey came after the one that was followed."
+    assert step.rotation == world.record()
+    change = step.rotation.change
+    assert change
+    assert (change.own, change.old_key.key_id, change.new_key.key_id) == (True, "key-0", "key-1")
+
+
+def test_a_superseded_rekey_of_ours_is_told_as_rotated(world: World) -> None:
+    superseded(world)
+    world.check()
+    step = world.start()
+    assert (step.status, step.rotation.outcome) == (Status.ENDED, Outcome.ROTATED)
+    assert step.rotation.detail == (
+        "Key key-0 was replaced by key-1. "
+        "Another rekey came after it and made the current key at 2026-11-23 03:00:40 UTC."
+    )
+    assert step.rotation.change
+    assert step.rotation.change.new_key.key_id == "key-1"
+    assert step.rotation.current_key == world.cluster.key
+    assert world.cluster.rekeys == 2, "ours and the other one"
+
+
+def test_what_our_rekey_did_is_kept_through_following_the_ones_that_came_after(world: World) -> None:
+    superseded(world)
+    world.cluster.begin()
+    world.check()
+    following = world.start().rotation.following
+    assert following
+    assert (following.async_handle, following.own) == (9, False)
+    world.clock.pass_seconds(40)
+    world.cluster.finish()
+    step = world.check()
+    assert step.status is Status.REPLAN
+    assert step.rotation.change
+    assert (step.rotation.change.own, step.rotation.change.new_key.key_id) == (True, "key-1")
+    assert world.start().rotation.outcome is Outcome.ROTATED
+    assert "key-0 was replaced by key-1. Another rekey came after it" in world.record().detail
+
+
+def test_a_superseded_rekey_of_ours_and_an_error_of_the_other_one_are_told_together(world: World) -> None:
+    world.cluster.finish()
+    world.cluster.begin()
+    world.cluster.finish(BROKEN)
+    world.check()
+    step = world.start()
+    assert (step.status, step.rotation.outcome) == (Status.ENDED, Outcome.ROTATED_WITH_ERROR)
+    assert "Key key-2 is current" in written(world).cause
+    assert step.rotation.change
+    assert step.rotation.change.new_key.key_id == "key-1"
 
 
 def test_somebody_elses_rekey_that_ended_is_planned_anew() -> None:
@@ -252,14 +400,15 @@ def test_somebody_elses_rekey_that_ended_is_planned_anew() -> None:
     assert step.status is Status.REPLAN
     assert step.rotation.change
     assert step.rotation.detail == "Somebody else's rekey made key key-1."
-    assert world.ledger.memory("prod-a") == ClusterMemory("uuid-of-prod-a"), "we did not see when it was begun"
+    assert not step.rotation.change.own
+    assert world.ledger.memory("prod-a") == ClusterMemory("uuid-of-prod-a", "key-0"), "nobody saw when it was begun"
 
 
 def test_a_record_that_follows_our_rekey_without_its_intent_still_ends_well(world: World) -> None:
     world.change_record(intent=None)
     world.cluster.finish()
     assert world.check().rotation.outcome is Outcome.ROTATED
-    assert world.ledger.memory("prod-a") == ClusterMemory("uuid-of-prod-a")
+    assert world.ledger.memory("prod-a") == PROVEN
 
 
 @pytest.mark.parametrize("method", ["identity", "rekey_job", "encryption"])
@@ -289,7 +438,7 @@ def test_a_check_that_breaks_at_the_ledger_can_be_repeated(
     with pytest.raises(AwsCallFailed):
         world.check()
     assert world.check().rotation.outcome is Outcome.ROTATED
-    assert world.ledger.memory("prod-a") == ClusterMemory("uuid-of-prod-a", "key-1", NOW)
+    assert world.ledger.memory("prod-a") == PROVEN
 
 
 def test_a_verdict_that_nobody_thought_of_ends_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

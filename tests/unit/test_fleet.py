@@ -312,6 +312,22 @@ def test_a_schedule_stops_at_the_first_failure_and_nobody_else_does(request_: Fl
     assert ordered(request_, *registered("a"))["policy"]["toleratedFailures"] == tolerated
 
 
+@pytest.mark.parametrize(
+    ("request_", "tolerated"),
+    [
+        (SCHEDULED, 3),
+        (FleetRequest(trigger=Trigger.ALARM), ANY_NUMBER),
+        (FleetRequest(), ANY_NUMBER),
+        (replace(SCHEDULED, tolerated_failures=0), 0),
+    ],
+)
+def test_how_many_failures_a_schedule_tolerates_is_the_operators_unless_the_request_says(
+    request_: FleetRequest, tolerated: int
+) -> None:
+    settings = replace(FLEET, tolerated_failures=3)
+    assert ordered(request_, *registered("a"), settings=settings)["policy"]["toleratedFailures"] == tolerated
+
+
 def test_how_many_at_a_time_is_the_operators_unless_the_request_says() -> None:
     settings = replace(FLEET, max_concurrency=5)
     assert ordered(FleetRequest(), *registered("a"), settings=settings)["policy"]["maxConcurrency"] == 5

@@ -116,6 +116,15 @@ def test_a_fleet_is_selected_and_summarized(fleet: Fleet) -> None:
     assert fleet.told() == [answered["outcome"]]
 
 
+def test_how_many_failures_a_scheduled_run_tolerates_is_the_operators(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet.register("prod-a")
+    monkeypatch.setenv("TOLERATED_FAILURES", "4")
+    ordered = call(function_of("select_clusters"), {**STATE, "input": {"trigger": "schedule"}})
+    assert ordered["policy"]["toleratedFailures"] == 4
+
+
 def test_a_repeated_selection_gives_the_same_orders(fleet: Fleet) -> None:
     fleet.register("prod-a")
     state = {**STATE, "input": {"trigger": "schedule"}}
@@ -181,6 +190,7 @@ def test_an_alarm_asks_by_the_prefix_of_the_template(fleet: Fleet) -> None:
 def test_the_settings_are_those_of_the_template(fleet: Fleet) -> None:
     assert fleet_settings_from_environment() == FleetSettings(90 * 24 * HOUR, HOUR, 30 * MINUTE, 1, MACHINE)
     assert fleet.select.SETTINGS == fleet.summarize.SETTINGS == fleet_settings_from_environment()
+    assert fleet_settings_from_environment().tolerated_failures == 0
     settings = ports_from_environment().settings
     assert (settings.deadline, settings.settling, settings.lease) == (6 * HOUR, 2 * MINUTE, 15 * MINUTE)
 

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from element_rekey.errors import RequestInvalid
-from element_rekey.fleet import FleetEnding
+from element_rekey.errors import ExecutionAborted, RequestInvalid
+from element_rekey.fleet import ANY_NUMBER, FleetEnding
 from element_rekey.model import Execution, Failure, FleetRequest, KeyManagementType, Trigger
 from element_rekey.triggers import fleet_ending_of, fleet_request_of
 from tests.fakes import NOW
@@ -84,7 +84,9 @@ def test_an_empty_input_means_every_cluster() -> None:
         ({"maxConcurrency": 0}, "maxConcurrency: expected a number from 1 to 1000."),
         ({"maxConcurrency": 1001}, "maxConcurrency: expected a number from 1 to 1000."),
         ({"maxConcurrency": 1.5}, "maxConcurrency: expected a whole number"),
-        ({"toleratedFailures": -1}, "toleratedFailures: expected a number from 0 up."),
+        ({"clusters": None}, "clusters: expected a list, not null."),
+        ({"toleratedFailures": -1}, "toleratedFailures: expected a number from 0 to 1000000."),
+        ({"toleratedFailures": 1_000_001}, "toleratedFailures: expected a number from 0 to 1000000."),
         ({"trigger": "siem"}, "trigger: expected one of manual, schedule, alarm, not a string."),
         (
             {"trigger": "schedule", "keyCreatedAfter": "2026-11-23T03:00:00Z"},
@@ -102,6 +104,17 @@ def test_an_empty_input_means_every_cluster() -> None:
 )
 def test_a_wrong_input_is_refused_by_the_name_of_the_member(given: object, told: str) -> None:
     assert refused(given).startswith(told)
+
+
+@pytest.mark.parametrize("tolerated", [0, 1, ANY_NUMBER])
+def test_any_number_of_failures_there_can_be_may_be_tolerated(tolerated: int) -> None:
+    assert parsed({"toleratedFailures": tolerated}).tolerated_failures == tolerated
+
+
+def test_a_report_that_names_no_clusters_but_null_does_not_mean_all_of_them() -> None:
+    event = golden("compromise-reported")
+    event["detail"]["clusters"] = None
+    assert refused(event) == "detail.clusters: expected a list, not null."
 
 
 # -- alarms -----------------------------------------------------------------------------------------------------------
@@ -324,7 +337,7 @@ def test_a_run_that_was_stopped() -> None:
     assert ending.failure == Failure(
         "ExecutionAborted",
         "Stopped by jane.doe for CHG-1001.",
-        "Start again: the next run looks at the cluster first and follows what it finds.",
+        ExecutionAborted.next_step,
     )
 
 

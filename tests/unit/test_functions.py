@@ -50,9 +50,9 @@ ENVIRONMENT = {
     "COOL_DOWN_MINUTES": "60",
     "SPREAD_MINUTES": "30",
     "MAX_CONCURRENCY": "5",
+    "TOLERATED_FAILURES": "3",
     "ROTATE_MASTER_KEY_ARN": "arn:aws:states:eu-central-1:123456789012:stateMachine:RotateMasterKey",
     "COMPROMISE_ALARM_PREFIX": "element-key-compromise-",
-    "POWERTOOLS_METRICS_NAMESPACE": "ElementRekey",
     "POWERTOOLS_SERVICE_NAME": "element-rekey",
 }
 STATE: dict[str, Any] = {
@@ -256,6 +256,7 @@ def test_the_environment_names_the_policy_of_fleets() -> None:
         spread=timedelta(minutes=30),
         max_concurrency=5,
         rotate_master_key_arn=ENVIRONMENT["ROTATE_MASTER_KEY_ARN"],
+        tolerated_failures=3,
     )
 
 

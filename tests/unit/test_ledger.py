@@ -145,9 +145,9 @@ def test_a_cluster_never_seen_is_not_remembered(ledger: Ledger) -> None:
     assert ledger.memory("a") is None
 
 
-@pytest.mark.parametrize("memory", [ClusterMemory(UUID), ClusterMemory(UUID, "key-1", NOW)])
+@pytest.mark.parametrize("memory", [ClusterMemory(UUID), ClusterMemory(UUID, "key-1", NOW, NOW + HOUR, 7)])
 def test_what_is_remembered_is_replaced_as_a_whole(ledger: Ledger, memory: ClusterMemory) -> None:
-    ledger.remember("a", ClusterMemory("old", "key-0", NOW - DAY))
+    ledger.remember("a", ClusterMemory("old", "key-0", NOW - DAY, NOW - HOUR, 3))
     ledger.remember("a", memory)
     assert ledger.memory("a") == memory
     assert ledger.memory("b") is None
@@ -409,6 +409,33 @@ def test_whoever_wrote_first_is_a_conflict(stubbed: Stubbed, call: str, code: st
     stubber.add_client_error(operation, code, "Written meanwhile.")
     with pytest.raises(LedgerConflict):
         use(ledger)
+
+
+FREEING = ["release_lock", "keep the lock"]
+
+
+@pytest.mark.parametrize("call", FREEING)
+def test_freeing_what_is_not_ours_is_done_with(stubbed: Stubbed, call: str) -> None:
+    ledger, stubber = stubbed
+    operation, use = CALLS[call]
+    stubber.add_client_error(operation, "ConditionalCheckFailedException", "Not yours.")
+    use(ledger)
+
+
+@pytest.mark.parametrize("call", FREEING)
+@pytest.mark.parametrize("code", ["TransactionConflictException", "TransactionCanceledException"])
+def test_a_transaction_in_the_way_does_not_say_that_a_lock_is_not_ours(stubbed: Stubbed, call: str, code: str) -> None:
+    """It may be the intent of a function of our own; the lock would stay until its lease ran out."""
+    ledger, stubber = stubbed
+    operation, use = CALLS[call]
+    stubber.add_client_error(operation, code, "Transaction is ongoing for the item.")
+    with pytest.raises(AwsCallFailed, match="DynamoDB did not free the lock"):
+        use(ledger)
+
+
+def test_a_memory_of_an_earlier_version_is_understood(dynamo: DynamoDBClient) -> None:
+    dynamo.put_item(TableName=TABLE, Item={"pk": {"S": "CLUSTER#a"}, "uuid": {"S": UUID}, "keyID": {"S": "key-1"}})
+    assert DynamoLedger(dynamo, TABLE).memory("a") == ClusterMemory(UUID, "key-1")
 
 
 def test_a_lock_that_was_freed_while_we_looked_at_it_is_a_conflict(stubbed: Stubbed) -> None:

@@ -12,8 +12,27 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator, ValidationError
 
 from element_rekey.codec import encode, json_name
-from element_rekey.model import ElementError, KeyManagementType, MasterKey, Outcome, Request, Rotation, Trigger
+from element_rekey.errors import (
+    ElementRekeyError,
+    ExecutionAborted,
+    ExecutionBroken,
+    ExecutionTimedOut,
+    RekeyOutcomeUnknown,
+    RotationOverdue,
+)
+from element_rekey.model import (
+    CLUSTER_NAME,
+    ElementError,
+    KeyManagementType,
+    MasterKey,
+    Outcome,
+    Request,
+    Rotation,
+    Trigger,
+)
 from element_rekey.notifications import SCHEMA, Notification, notification_of, one_line, plain_words, subject_of
+from element_rekey.planning import demand_of
+from element_rekey.triggers import request_of
 from tests.fakes import NOW
 from tests.unit.samples import (
     ARN,
@@ -118,6 +137,7 @@ def test_the_schema_and_the_notification_have_the_same_members() -> None:
     assert set(DOCUMENT["properties"]) == members(Notification)
     assert set(DOCUMENT["$defs"]["masterKey"]["properties"]) == members(MasterKey)
     assert set(DOCUMENT["properties"]["jobError"]["properties"]) == members(ElementError)
+    assert set(DOCUMENT["properties"]["startAgainWith"]["properties"]) == members(Request)
     # A member that is None is left out, so what may be None cannot be required.
     optional = {json_name(field.name) for field in fields(Notification) if "None" in str(field.type)}
     assert set(DOCUMENT["required"]) == members(Notification) - optional
@@ -127,6 +147,9 @@ def test_the_schema_and_the_model_have_the_same_words() -> None:
     assert DOCUMENT["properties"]["outcome"]["enum"] == list(Outcome)
     assert DOCUMENT["properties"]["trigger"]["enum"] == list(Trigger)
     assert DOCUMENT["$defs"]["masterKey"]["properties"]["keyManagementType"]["enum"] == list(KeyManagementType)
+    asked = DOCUMENT["properties"]["startAgainWith"]["properties"]
+    assert asked["trigger"]["enum"] == list(Trigger)
+    assert asked["keyManagementType"]["enum"] == list(KeyManagementType)
 
 
 def test_every_member_of_the_schema_is_described_and_every_object_may_grow() -> None:
@@ -138,11 +161,22 @@ def test_every_member_of_the_schema_is_described_and_every_object_may_grow() -> 
                 yield from objects(member)
 
     found = list(objects(DOCUMENT))
-    assert len(found) == 3
+    assert len(found) == 4
     for one in found:
         assert one["additionalProperties"] is True
         for name, member in cast("dict[str, dict[str, Any]]", one["properties"]).items():
             assert member.get("description", "").endswith("."), name
+
+
+def test_the_schema_notices_an_input_to_start_again_with_that_protects_nobody() -> None:
+    told = encode(notification_of(UNSETTLED))
+    VALIDATOR.validate(told)
+    for member in ("cluster", "keyCreatedAfter"):
+        without = {name: value for name, value in told["startAgainWith"].items() if name != member}
+        with pytest.raises(ValidationError):
+            VALIDATOR.validate(told | {"startAgainWith": without})
+    with pytest.raises(ValidationError):
+        VALIDATOR.validate(encode(notification_of(rotated())) | {"startAgainWith": told["startAgainWith"]})
 
 
 def test_a_later_version_may_add_a_member() -> None:
@@ -184,6 +218,90 @@ def test_cause_and_next_step_of_a_failure_are_told() -> None:
 def test_a_record_that_is_not_closed_has_no_end_and_claims_nothing() -> None:
     told = notification_of(rotation())
     assert (told.ended_at, told.duration_seconds, told.outcome) == (None, 0, Outcome.OUTCOME_UNKNOWN)
+
+
+# --- what to start again with ---
+
+UNSETTLED = failed("RekeyOutcomeUnknown", Outcome.OUTCOME_UNKNOWN)
+OVERDUE = failed("RotationOverdue", Outcome.OVERDUE)
+ASKED = Request(
+    "prod-a",
+    reason='alarm "element-key-compromise-prod-a"',
+    requested_by="j.doe",
+    trigger=Trigger.ALARM,
+    key_management_type=KeyManagementType.EXTERNAL,
+    key_provider_id=0,
+    key_created_after=NOW - MINUTE,
+    cool_down_seconds=3600,
+    force=True,
+    ignore_faults=("nodeOffline",),
+    accept_cluster_uuid=UUID,
+)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_an_input_to_start_again_with_is_given_exactly_where_a_rekey_may_still_go_through(name: str) -> None:
+    told = notification_of(ALL[name])
+    unsettled = told.outcome in {Outcome.OUTCOME_UNKNOWN, Outcome.OVERDUE}
+    assert (told.start_again_with is not None) is unsettled
+    assert ("startAgainWith" in encode(told)) is unsettled
+    assert ("Start again:" in plain_words(told)) is unsettled
+
+
+@pytest.mark.parametrize("record", [UNSETTLED, OVERDUE], ids=["OutcomeUnknown", "Overdue"])
+def test_started_again_a_key_made_since_the_execution_began_is_enough(record: Rotation) -> None:
+    assert notification_of(record).start_again_with == Request("prod-a", key_created_after=NOW)
+
+
+def test_started_again_the_moment_that_was_asked_for_stays() -> None:
+    assert notification_of(replace(UNSETTLED, request=ASKED)).start_again_with == ASKED
+
+
+def test_a_wrong_input_is_not_to_be_started_again_with() -> None:
+    assert notification_of(replace(UNSETTLED, request=None)).start_again_with is None
+
+
+def by_mail(record: Rotation) -> Any:  # noqa: ANN401 - JSON
+    (line,) = [line for line in words(record).splitlines() if line.startswith("Start again:   ")]
+    return json.loads(line.removeprefix("Start again:   "))
+
+
+@pytest.mark.parametrize("request_", [Request("prod-a"), ASKED], ids=["plain", "everything asked for"])
+def test_mail_and_document_give_an_input_that_is_accepted_and_asks_for_the_same(request_: Request) -> None:
+    record = replace(UNSETTLED, request=request_)
+    expected = replace(request_, key_created_after=request_.key_created_after or NOW)
+    assert request_of(json.loads(json.dumps(encode(notification_of(record))))["startAgainWith"]) == expected
+    assert request_of(by_mail(record)) == expected
+    assert demand_of(expected, NOW).made_after == expected.key_created_after
+
+
+def test_the_mail_leaves_out_what_says_nothing() -> None:
+    assert by_mail(UNSETTLED) == {
+        "cluster": "prod-a",
+        "trigger": "manual",
+        "keyCreatedAfter": "2026-11-23T03:00:00.000Z",
+        "coolDownSeconds": 0,
+    }
+
+
+@given(
+    st.builds(
+        Request,
+        st.from_regex(CLUSTER_NAME, fullmatch=True),
+        reason=st.text(max_size=512),
+        requested_by=st.text(max_size=512),
+        trigger=st.sampled_from(Trigger),
+        key_created_after=st.none() | st.timedeltas(timedelta(), timedelta(days=9)).map(lambda ago: NOW - ago),
+        cool_down_seconds=st.integers(0, 2**31 - 1),
+        ignore_faults=st.lists(st.sampled_from(["upgrade", "nodeOffline"])).map(tuple),
+        accept_cluster_uuid=st.text(),
+    )
+)
+def test_whatever_was_asked_the_mail_holds_an_input_on_one_line_that_is_accepted(request_: Request) -> None:
+    again = request_of(by_mail(replace(UNSETTLED, request=request_)))
+    assert again.key_created_after
+    assert replace(again, key_created_after=None) == replace(request_, key_created_after=None)
+    assert again == request_of(encode(notification_of(replace(UNSETTLED, request=request_)).start_again_with))
 
 
 # --- the contract with people ---
@@ -234,7 +352,7 @@ def test_the_mail_of_a_rotation() -> None:
 
 def test_the_mail_of_a_failure() -> None:
     assert words(replace(failed(), detail="RewrapDataEncryptionKeys")) == (
-        "Cluster prod-a: rotation FAILED, the old master key is still current.\n"
+        "Cluster prod-a: rotation FAILED, this run changed nothing.\n"
         "\n"
         "What happened: RekeyFailed. The rekey ended with xAssumed: out of entropy\n"
         "What to do:    Mend it, then start again.\n"
@@ -247,6 +365,33 @@ def test_the_mail_of_a_failure() -> None:
         f"Cluster uuid:         {UUID} (production)\n"
         f"Execution:            {ARN}\n"
     )
+
+
+def test_the_mail_of_an_unknown_outcome() -> None:
+    request = Request("prod-a", reason="quarterly rotation", requested_by="j.doe@example.com")
+    assert words(replace(UNSETTLED, request=request, detail="Replacing key key-0.")) == (
+        "Cluster prod-a: rotation outcome UNKNOWN, the cluster must be looked at.\n"
+        "\n"
+        "What happened: RekeyOutcomeUnknown. The rekey ended with xAssumed: out of entropy\n"
+        "What to do:    Mend it, then start again.\n"
+        'Start again:   {"cluster": "prod-a", "reason": "quarterly rotation", "requestedBy": "j.doe@example.com", '
+        '"trigger": "manual", "keyCreatedAfter": "2026-11-23T03:00:00.000Z", "coolDownSeconds": 0}\n'
+        "Last seen:     Replacing key key-0.\n"
+        "\n"
+        "Current key:          key-0 (Internal, made 2025-10-19 03:00:00 UTC)\n"
+        "Asked by:             manual (j.doe@example.com and quarterly rotation)\n"
+        "Began:                2026-11-23 03:00:00 UTC\n"
+        "Took:                 240 s, 3 polls\n"
+        f"Cluster uuid:         {UUID} (production)\n"
+        f"Execution:            {ARN}\n"
+    )
+
+
+@pytest.mark.parametrize(
+    "error", [RekeyOutcomeUnknown, RotationOverdue, ExecutionAborted, ExecutionTimedOut, ExecutionBroken]
+)
+def test_what_to_do_after_an_error_that_leaves_a_rekey_open_names_the_input(error: type[ElementRekeyError]) -> None:
+    assert "(startAgainWith)" in error.next_step
 
 
 def test_the_mail_of_a_failure_without_a_last_sight() -> None:

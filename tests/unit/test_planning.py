@@ -16,6 +16,8 @@ from element_rekey.errors import (
     KeyAgeUnknown,
     KeyProviderUnusable,
     RekeyFailed,
+    RekeyOutcomeUnknown,
+    RequestInvalid,
     RotationNotProven,
     UpgradePending,
 )
@@ -42,6 +44,7 @@ from element_rekey.planning import (
     CoolingDown,
     Demand,
     Ended,
+    Flawed,
     Follow,
     Refuse,
     Replan,
@@ -55,6 +58,7 @@ from element_rekey.planning import (
     made_at,
     next_wait,
     plan,
+    recall,
     settle,
 )
 from tests.fakes import NOW
@@ -129,6 +133,20 @@ def test_the_rest_of_a_request_reaches_the_demand() -> None:
     assert (asked.key_management_type, asked.key_provider_id) == (KeyManagementType.EXTERNAL, 15)
     assert asked.ignore_faults == {"nodeOffline"}
     assert asked.accept_cluster_uuid == "new"
+
+
+@pytest.mark.parametrize("trigger", list(Trigger))
+def test_a_key_from_the_future_cannot_be_demanded(trigger: Trigger) -> None:
+    request = Request("prod-a", trigger=trigger, key_created_after=NOW + CLOCK_TOLERANCE + timedelta(milliseconds=1))
+    with pytest.raises(RequestInvalid, match="keyCreatedAfter: expected a time that is not in the future") as caught:
+        demand_of(request, NOW)
+    assert caught.value.cluster == "prod-a"
+
+
+def test_a_key_made_when_another_clock_is_a_little_ahead_can_be_demanded() -> None:
+    assert CLOCK_TOLERANCE == 5 * MINUTE
+    request = Request("prod-a", key_created_after=NOW + CLOCK_TOLERANCE)
+    assert demand_of(request, NOW).made_after == NOW + CLOCK_TOLERANCE
 
 
 @pytest.mark.parametrize(
@@ -240,6 +258,61 @@ def test_a_handle_that_never_shows_its_job_can_be_disregarded_but_no_other() -> 
     assert isinstance(plan(demand(), seen(OLD, handle=8), 7), Follow)
 
 
+# --- a key whose rekey ended with an error ---
+
+FAILED_JOB = done(None, None, error=BROKEN)  # begun a minute before NOW
+FLAWED = key("key-1", NOW - MINUTE)
+
+
+def test_the_error_of_the_rekey_that_made_the_key_is_told_with_a_demand_that_is_met() -> None:
+    decision = plan(demand(), seen(FLAWED, handle=7, job=FAILED_JOB))
+    assert isinstance(decision, Flawed)
+    assert decision.error.what == (
+        "Key key-1 is current, but the rekey that made it ended with xAssumed: Out of entropy."
+    )
+
+
+@pytest.mark.parametrize(
+    ("state", "flawed"),
+    [
+        (seen(FLAWED, handle=7, job=FAILED_JOB, memory=ClusterMemory(UUID)), True),
+        (seen(FLAWED, handle=7, job=FAILED_JOB, memory=ClusterMemory(UUID, "key-1", told_error_of=6)), True),
+        (seen(FLAWED, handle=7, job=FAILED_JOB, memory=ClusterMemory(UUID, "key-1", told_error_of=7)), False),
+        (seen(FLAWED, handle=7, job=done(FLAWED, OLD)), False),
+        (seen(key("key-1", NOW - MINUTE - SECOND), handle=7, job=FAILED_JOB), False),
+        (seen(key("key-1", NOW - SECOND), handle=7, job=FAILED_JOB), True),
+        (seen(FLAWED, handle=7, job=replace(FAILED_JOB, create_time=None)), False),
+        (
+            seen(key("key-1", None), handle=7, job=FAILED_JOB, memory=ClusterMemory(UUID, "key-1", NOW - MINUTE)),
+            False,
+        ),
+        (seen(FLAWED), False),
+    ],
+    ids=[
+        "nobody was told",
+        "told of an earlier one",
+        "told of this one",
+        "no error",
+        "the job failed before it made a key",
+        "the key was made in its course",
+        "a job without a time",
+        "a key without a time",
+        "no job",
+    ],
+)
+def test_an_error_is_told_once_and_only_of_the_rekey_that_made_the_key(state: Observation, *, flawed: bool) -> None:
+    assert isinstance(plan(demand(), state), Flawed if flawed else Satisfied)
+
+
+def test_what_was_told_of_a_cluster_that_was_replaced_since_says_nothing_of_the_new_one() -> None:
+    state = seen(FLAWED, handle=7, job=FAILED_JOB, memory=ClusterMemory("another", told_error_of=7))
+    assert isinstance(plan(demand(accept_cluster_uuid=UUID), state), Flawed)
+
+
+def test_a_key_that_does_not_meet_the_demand_is_replaced_whatever_its_rekey_ended_with() -> None:
+    assert isinstance(plan(demand(made_after=NOW), seen(FLAWED, handle=7, job=FAILED_JOB)), Start)
+
+
 # --- faults ---
 
 
@@ -308,6 +381,11 @@ WITNESSED = ClusterMemory(UUID, "key-1", NOW - HOUR)
         (key("key-1", NOW - MINUTE), WITNESSED, None, NOW - MINUTE),
         (key("key-1", NOW + DAY), WITNESSED, None, NOW - HOUR),
         (key("key-2", NOW - DAY), WITNESSED, None, NOW - DAY),
+        (key("key-2", NOW - DAY), replace(WITNESSED, key_seen_at=NOW - MINUTE), None, NOW - MINUTE),
+        (key("key-2", NOW - SECOND), replace(WITNESSED, key_seen_at=NOW - MINUTE), None, NOW - SECOND),
+        (key("key-2", None), replace(WITNESSED, key_seen_at=NOW - MINUTE), None, NOW - MINUTE),
+        (key("key-1", NOW - DAY), replace(WITNESSED, key_seen_at=NOW - MINUTE), None, NOW - HOUR),
+        (key("key-1", NOW - DAY), replace(WITNESSED, uuid="another", key_seen_at=NOW - MINUTE), None, NOW - DAY),
         (key("key-1", None), ClusterMemory(UUID, "key-1"), None, None),
         (key("key-1", None), None, done(key("key-1"), OLD), NOW - MINUTE),
         (key("key-1", None), None, done(key("key-2"), OLD), None),
@@ -319,6 +397,40 @@ def test_when_a_key_was_made_is_told_by_the_best_witness_there_is(
     current: MasterKey, memory: ClusterMemory | None, job: RekeyJob | None, expected: datetime | None
 ) -> None:
     assert made_at(current, seen(current, memory=memory, job=job)) == expected
+
+
+# --- what is remembered ---
+
+REMEMBERED = ClusterMemory(UUID, "key-0", NOW - DAY, NOW - HOUR, told_error_of=3)
+
+
+@pytest.mark.parametrize(
+    ("memory", "key_id", "now", "expected"),
+    [
+        (None, "key-0", NOW, ClusterMemory(UUID, "key-0", None, NOW)),
+        (None, "key-0", None, ClusterMemory(UUID, "key-0")),
+        (replace(REMEMBERED, uuid="another"), "key-0", NOW, ClusterMemory(UUID, "key-0", None, NOW)),
+        (REMEMBERED, "key-0", NOW, replace(REMEMBERED, key_seen_at=NOW)),
+        (REMEMBERED, "key-0", None, REMEMBERED),
+        (REMEMBERED, "key-1", NOW, ClusterMemory(UUID, "key-1", NOW - HOUR, NOW, told_error_of=3)),
+        (REMEMBERED, "key-1", None, ClusterMemory(UUID, "key-1", NOW - HOUR, NOW - HOUR, told_error_of=3)),
+        (ClusterMemory(UUID), "key-1", NOW, ClusterMemory(UUID, "key-1", None, NOW)),
+    ],
+    ids=[
+        "never seen",
+        "never seen, and a rekey runs",
+        "a replaced cluster",
+        "the same key",
+        "the same key, and a rekey runs",
+        "a new key",
+        "a new key, and a rekey runs",
+        "remembered by an earlier version",
+    ],
+)
+def test_what_a_look_leaves_in_memory(
+    memory: ClusterMemory | None, key_id: str, now: datetime | None, expected: ClusterMemory
+) -> None:
+    assert recall(memory, UUID, key(key_id), now) == expected
 
 
 # --- settling a rekey whose answer was lost ---
@@ -434,8 +546,29 @@ def test_a_completed_job_that_the_state_contradicts_proves_nothing(
     assert said in refusal.what
 
 
-def test_a_contradiction_is_explained_by_a_rekey_that_came_after() -> None:
-    assert isinstance(judged(done(NEW, OLD), key("key-2"), listed=8), Replan)
+def test_a_contradiction_is_explained_by_a_rekey_that_came_after_and_what_ours_did_is_kept() -> None:
+    verdict = judged(done(NEW, OLD), key("key-2"), listed=8)
+    assert isinstance(verdict, Replan)
+    assert verdict.change
+    assert (verdict.change.old_key, verdict.change.new_key, verdict.change.own) == (OLD, NEW, True)
+    assert verdict.change.key_to_decommission == OLD
+    assert verdict.change.job_result_read
+
+
+@pytest.mark.parametrize(
+    ("job", "own"),
+    [
+        (done(NEW, OLD), False),
+        (done(None, OLD), True),
+        (done(NEW, None), True),
+        (done(NEW, key("key-x")), True),
+    ],
+    ids=["somebody else's", "without the new key", "without the old key", "of another key"],
+)
+def test_only_a_rekey_that_certainly_was_ours_counts_once_another_came_after(job: RekeyJob, *, own: bool) -> None:
+    verdict = judged(job, key("key-2"), listed=8, own=own)
+    assert isinstance(verdict, Replan)
+    assert verdict.change is None
 
 
 def test_a_foreign_job_followed_from_its_middle_may_have_its_new_key_current_already() -> None:
@@ -485,7 +618,7 @@ def test_a_failure_followed_by_another_rekey_is_looked_at_anew() -> None:
         (NEW, None, {"async_handle": None}, "ended"),
         (OLD, None, {}, Waiting(unseen=True)),
         (OLD, None, {"since": NOW - SETTLING + SECOND}, Waiting(unseen=True)),
-        (OLD, None, {"since": NOW - SETTLING}, "failed"),
+        (OLD, None, {"since": NOW - SETTLING}, "unknown"),
         (OLD, None, {"since": NOW - SETTLING, "own": False}, "replan"),
     ],
 )
@@ -499,8 +632,8 @@ def test_without_a_readable_job_the_state_decides(
             assert not verdict.change.job_result_read
             assert verdict.change.finished_at == NOW
             assert verdict.change.job_seconds == 60
-        case "failed":
-            assert isinstance(refused(verdict), RekeyFailed)
+        case "unknown":
+            assert isinstance(refused(verdict), RekeyOutcomeUnknown)
         case "replan":
             assert isinstance(verdict, Replan)
         case _:
@@ -511,12 +644,10 @@ def test_a_change_that_ended_well_has_no_error() -> None:
     assert ended_with_error(change()) is None
 
 
-def test_a_change_that_ended_badly_names_both_keys_and_the_clusters_own_error() -> None:
+def test_a_change_that_ended_badly_names_the_key_and_the_clusters_own_error() -> None:
     error = ended_with_error(change(job_error=BROKEN))
     assert error
-    assert error.what == (
-        "Key key-1 is current, but the job that made it ended with xAssumed: Out of entropy. The old key is key-0."
-    )
+    assert error.what == "Key key-1 is current, but the rekey that made it ended with xAssumed: Out of entropy."
 
 
 # --- waiting ---
@@ -557,7 +688,14 @@ jobs = st.builds(
     key_to_decommission=st.none() | keys,
     error=st.none() | st.just(BROKEN),
 )
-memories = st.none() | st.builds(ClusterMemory, st.sampled_from([UUID, "another"]), ids, st.none() | moments)
+memories = st.none() | st.builds(
+    ClusterMemory,
+    st.sampled_from([UUID, "another"]),
+    ids,
+    st.none() | moments,
+    st.none() | moments,
+    st.none() | st.sampled_from([6, 7]),
+)
 states = st.builds(
     lambda current, enabled, handle, job, memory, pending, codes: replace(
         seen(enabled=enabled, handle=handle, job=job if handle else None, memory=memory, pending=pending),
@@ -625,6 +763,45 @@ def test_what_satisfies_is_of_the_kind_and_age_demanded(asked: Demand, state: Ob
         assert decision.made > asked.made_after
         assert state.encryption.master_key
         assert asked.of_kind(state.encryption.master_key)
+
+
+@given(demands, states)
+def test_a_flawed_key_meets_the_demand_and_its_error_was_not_told(asked: Demand, state: Observation) -> None:
+    decision = plan(asked, state)
+    if isinstance(decision, Flawed):
+        current = state.encryption.master_key
+        assert current
+        made = made_at(current, state)
+        assert made
+        assert made > asked.made_after
+        assert asked.of_kind(current)
+        assert state.job
+        assert state.job.error
+        told = recall(state.memory, UUID, current, NOW).told_error_of
+        assert told != state.job.async_handle
+        later = replace(recall(state.memory, UUID, current, NOW), told_error_of=state.job.async_handle)
+        assert isinstance(plan(asked, replace(state, memory=later)), Satisfied)
+
+
+looks = st.lists(st.tuples(ids, st.timedeltas(timedelta(), DAY), st.booleans()), min_size=1, max_size=8)
+
+
+@given(looks)
+def test_what_is_remembered_never_says_that_a_key_was_made_later_than_it_was(
+    seen_one_after_another: list[tuple[str, timedelta, bool]],
+) -> None:
+    """Each sight of another key: it was made since the last sight before, or since the begin of a rekey seen then."""
+    memory, now, current, calm = None, NOW, "", None
+    earliest: datetime | None = None
+    for key_id, passed, running_ in seen_one_after_another:
+        now += passed
+        if key_id != current:
+            current, earliest = key_id, calm
+        calm = calm if running_ else now
+        memory = recall(memory, UUID, key(key_id), None if running_ else now)
+        assert memory.key_id == current
+        assert memory.key_made_after == earliest
+        assert memory.key_seen_at == calm
 
 
 @given(intents, states)

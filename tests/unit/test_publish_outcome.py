@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,12 +11,15 @@ from element_rekey.errors import (
     ElementRekeyError,
     ExecutionAborted,
     LedgerConflict,
+    RekeyFailed,
     RekeyOutcomeUnknown,
+    RequestInvalid,
+    RotationNotProven,
 )
-from element_rekey.model import Failure, Following, Lock, Outcome, Rotation
+from element_rekey.model import ElementError, Execution, Failure, Following, Lock, Outcome, Rotation
 from element_rekey.rotation import Ending, conclude, publish_outcome
 from tests.fakes import NOW, SETTINGS
-from tests.unit.samples import HOUR, OTHER_ARN, following, intent, key, rotated, rotation
+from tests.unit.samples import ARN, DAY, HOUR, OTHER_ARN, change, following, intent, key, rotated, rotation
 from tests.unit.world import World
 
 if TYPE_CHECKING:
@@ -111,23 +115,83 @@ def test_the_second_publisher_does_not_shorten_or_free_a_lock_that_is_kept(world
     assert world.ledger.lock("prod-a") == Lock(world.execution.id, NOW + SETTINGS.settling)
 
 
-def test_while_one_publishes_a_second_one_waits(world: World) -> None:
+def test_while_one_publishes_a_second_one_waits(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.start()
+    real, waited = world.topic.publish, []
+
+    def meanwhile(record: Rotation) -> None:
+        with pytest.raises(LedgerConflict, match="Another invocation is publishing") as caught:
+            world.publish(ABORTED)
+        waited.append(caught.value.cluster)
+        real(record)
+
+    monkeypatch.setattr(world.topic, "publish", meanwhile)
+    assert world.publish(ABORTED).told_now
+    assert waited == ["prod-a"]
+    assert len(world.topic.published) == 1
+
+
+def test_a_publisher_that_lives_and_failed_does_not_make_the_next_one_wait(world: World) -> None:
+    world.start()
+    world.topic.failures = 2
+    for _ in range(2):
+        with pytest.raises(AwsCallFailed, match="SNS did not publish"):
+            world.publish(ABORTED)
+        assert world.record().publishing_until is None
+        assert world.record().notified_at is None
+    ended_at = world.record().ended_at
+    world.clock.pass_seconds(1)
+    closed = world.publish(Failure("Other", "Other.", "Other."))
+    assert closed.told_now
+    assert (closed.rotation.ended_at, closed.rotation.failure) == (ended_at, ABORTED), "the first word counts"
+    assert len(world.topic.published) == 1
+
+
+def test_a_publisher_that_failed_at_both_topic_and_ledger_is_succeeded_after_the_settling_time(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     world.start()
     world.topic.failures = 1
+    real = world.ledger.save
+
+    def broken(record: Rotation) -> Rotation:
+        if record.publishing_until is None:
+            raise AwsCallFailed("DynamoDB did not answer.")
+        return real(record)
+
+    monkeypatch.setattr(world.ledger, "save", broken)
     with pytest.raises(AwsCallFailed):
         world.publish(ABORTED)
+    monkeypatch.setattr(world.ledger, "save", real)
+    with pytest.raises(LedgerConflict):
+        world.publish(ABORTED)
+    world.clock.pass_seconds(SETTINGS.settling.total_seconds())
+    assert world.publish(ABORTED).told_now
+    assert len(world.topic.published) == 1
+
+
+class Died(Exception):
+    """Nobody catches it: the function is gone."""
+
+
+def test_a_publisher_that_died_is_succeeded_after_the_settling_time(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.start()
+    real = world.topic.publish
+
+    def dying(_: Rotation) -> None:
+        raise Died
+
+    monkeypatch.setattr(world.topic, "publish", dying)
+    with pytest.raises(Died):
+        world.publish(ABORTED)
+    monkeypatch.setattr(world.topic, "publish", real)
+    world.clock.pass_seconds(SETTINGS.settling.total_seconds() - 1)
     with pytest.raises(LedgerConflict, match="Another invocation is publishing"):
         world.publish(ABORTED)
-    assert world.topic.published == []
-
-
-def test_a_publisher_that_died_is_succeeded_after_the_settling_time(world: World) -> None:
-    world.start()
-    world.topic.failures = 1
-    with pytest.raises(AwsCallFailed):
-        world.publish(ABORTED)
     ended_at = world.record().ended_at
-    world.clock.pass_seconds(SETTINGS.settling.total_seconds())
+    world.clock.pass_seconds(1)
     closed = world.publish(Failure("Other", "Other.", "Other."))
     assert closed.told_now
     assert closed.rotation.ended_at == ended_at
@@ -182,7 +246,7 @@ def test_a_publication_that_breaks_at_the_ledger_can_be_repeated(
     world.publish(ABORTED)
     assert len(world.topic.published) == 1
     assert world.record().notified_at
-    assert world.ledger.lock("prod-a") is None
+    assert world.ledger.lock("prod-a") == Lock(world.execution.id, NOW + SETTINGS.settling), "which is over"
 
 
 def test_an_answer_lost_between_the_topic_and_the_ledger_is_told_again_under_the_same_id(
@@ -228,15 +292,20 @@ FOREIGN = following(own=False)
         (rotation(intent=intent(), following=following()), "RotationNotProven", Outcome.OUTCOME_UNKNOWN),
         (rotation(intent=intent(), following=following()), "ClusterIdentityChanged", Outcome.OUTCOME_UNKNOWN),
         (rotation(intent=intent(), following=following()), "RekeyFailed", Outcome.FAILED),
-        (rotation(intent=intent(), following=following()), "RekeyEndedWithError", Outcome.ROTATED_WITH_ERROR),
         (rotation(intent=intent(), following=following()), "RotationOverdue", Outcome.OVERDUE),
         (rotation(following=FOREIGN), "RotationOverdue", Outcome.OVERDUE),
-        (rotation(intent=intent(), following=FOREIGN), "ClusterUnavailable", Outcome.FAILED),
+        (rotation(following=FOREIGN), "ClusterUnavailable", Outcome.OUTCOME_UNKNOWN),
+        (rotation(following=FOREIGN), "ExecutionAborted", Outcome.OUTCOME_UNKNOWN),
+        (rotation(intent=intent(), following=FOREIGN), "ClusterUnavailable", Outcome.OUTCOME_UNKNOWN),
+        (rotation(change=change(own=False)), "ClusterUnavailable", Outcome.FAILED),
+        (rotation(change=change()), "ClusterUnavailable", Outcome.OUTCOME_UNKNOWN),
+        (rotation(change=change()), "RekeyFailed", Outcome.OUTCOME_UNKNOWN),
+        (rotation(change=change()), "RotationOverdue", Outcome.OVERDUE),
         (rotation(intent=intent()), "RekeyOutcomeUnknown", Outcome.OUTCOME_UNKNOWN),
         (rotation(intent=intent(), following=following()), "ExecutionAborted", Outcome.OUTCOME_UNKNOWN),
     ],
 )
-def test_an_error_means_unknown_wherever_a_rekey_of_ours_may_be_running(
+def test_an_error_means_unknown_wherever_a_rekey_may_be_running_or_ours_has_made_a_key(
     record: Rotation, error: str, outcome: Outcome
 ) -> None:
     assert conclude(record, failure(error)) == (outcome, failure(error))
@@ -267,10 +336,43 @@ def test_every_outcome_that_needs_a_person_carries_a_named_failure(outcome: Outc
         Outcome.OUTCOME_UNKNOWN: "RekeyOutcomeUnknown",
     }
     assert (outcome in by_error) is not outcome.succeeded
-    if outcome in by_error:
+    if outcome is Outcome.ROTATED_WITH_ERROR:  # the step that finds it writes both down
+        recorded = rotation(outcome=outcome, failure=failure(by_error[outcome]))
+        assert conclude(recorded, failure("ExecutionAborted")) == (outcome, recorded.failure)
+    elif outcome in by_error:
         concluded, told = conclude(rotation(intent=intent()), failure(by_error[outcome]))
         assert concluded is outcome
         assert told
+
+
+@pytest.mark.parametrize("broken", ["ExecutionBroken", "ExecutionTimedOut", "AwsCallFailed", None])
+def test_what_a_step_wrote_down_counts_more_than_what_whoever_closes_it_knows(broken: str | None) -> None:
+    """The step raised it, and its answer got lost on the way."""
+    record = rotation(intent=intent(), following=following(), failure=failure("RekeyFailed"))
+    assert conclude(record, failure(broken) if broken else None) == (Outcome.FAILED, record.failure)
+    record = replace(record, failure=failure("RotationNotProven"))
+    assert conclude(record, failure(broken) if broken else None) == (Outcome.OUTCOME_UNKNOWN, record.failure)
+
+
+def test_a_rekey_that_failed_is_told_as_that_by_an_event_that_knows_only_that_it_broke(world: World) -> None:
+    world.start()
+    world.cluster.finish(ElementError("xAssumed", "Out of entropy."), replaced=False)
+    with pytest.raises(RekeyFailed) as caught:
+        world.check()
+    closed = world.publish(failure("ExecutionBroken")).rotation
+    assert closed.outcome is Outcome.FAILED
+    assert closed.failure == Failure("RekeyFailed", caught.value.what, RekeyFailed.next_step)
+
+
+def test_a_doubt_that_a_good_look_cleared_is_not_told(world: World) -> None:
+    world.start()
+    kept = world.cluster.key
+    world.cluster.before = {"encryption": lambda: setattr(world.cluster, "key", None)}
+    with pytest.raises(RotationNotProven):
+        world.check()
+    world.cluster.key = kept
+    world.check()
+    assert world.publish(ABORTED).rotation.failure == ABORTED
 
 
 def locked_until(world: World, record: Rotation) -> datetime | None:
@@ -284,14 +386,63 @@ def locked_until(world: World, record: Rotation) -> datetime | None:
 
 @pytest.mark.parametrize(
     ("following_", "sent", "kept"),
-    [(None, True, True), (Following(7, own=True, since=NOW, baseline_key=key()), True, False), (None, False, False)],
-    ids=["sent and unseen", "seen", "not sent"],
+    [
+        (None, True, True),
+        (Following(7, own=True, since=NOW, baseline_key=key()), True, True),
+        (Following(3, own=False, since=NOW, baseline_key=key()), False, False),
+        (None, False, False),
+    ],
+    ids=["sent", "sent and answered", "somebody else's", "not sent"],
 )
-def test_the_lock_outlives_the_execution_only_where_a_rekey_may_be_on_its_way_unseen(
+def test_the_lock_outlives_the_execution_only_where_a_rekey_of_ours_may_be_on_its_way_unseen(
     world: World, following_: Following | None, *, sent: bool, kept: bool
 ) -> None:
     record = rotation(following=following_, intent=intent(sent_at=NOW) if sent else None)
     assert locked_until(world, record) == (NOW + SETTINGS.settling if kept else None)
+
+
+def test_the_lock_is_not_kept_where_the_outcome_is_known(world: World) -> None:
+    assert locked_until(world, rotation(intent=intent(sent_at=NOW), outcome=Outcome.ROTATED)) is None
+
+
+def test_a_handle_the_cluster_does_not_list_yet_is_waited_for_by_the_next_execution(world: World) -> None:
+    """Stopped right after its rekey was answered: without the lock the next one would see nothing and send another."""
+    world.start()
+    world.publish(ABORTED)
+    handle, world.cluster.handle = world.cluster.handle, None
+    second = world.another(OTHER_ARN)
+    world.clock.now = NOW + SETTINGS.settling - timedelta(seconds=1)
+    assert second.start().rotation.detail == f"Waiting for execution {world.execution.id}."
+    world.cluster.handle = handle
+    world.clock.now = NOW + SETTINGS.settling
+    step = second.start()
+    assert step.rotation.following
+    assert step.rotation.following.async_handle == 7
+    assert world.cluster.rekeys == 1
+
+
+# --- a name that was used before ---
+
+
+@pytest.mark.parametrize("told", [False, True])
+def test_the_end_of_an_execution_that_reuses_a_name_is_not_told_as_the_end_of_the_earlier_one(
+    world: World, *, told: bool
+) -> None:
+    world.start()
+    if told:
+        world.publish(ABORTED)
+    before, published = dict(world.ledger.items), len(world.topic.published)
+    reused = Ending(Execution(ARN, NOW + 91 * DAY), "prod-a", world.request, None)
+    with pytest.raises(RequestInvalid, match="An execution of this name ran on 2026-11-23; choose another name"):
+        publish_outcome(world.ports, reused)
+    assert world.ledger.items == before
+    assert len(world.topic.published) == published
+
+
+def test_an_event_may_tell_the_start_in_another_way_than_the_state_machine(world: World) -> None:
+    world.start()
+    event = Execution(ARN, NOW + timedelta(milliseconds=1))
+    assert publish_outcome(world.ports, Ending(event, "prod-a", world.request, ABORTED)).told_now
 
 
 def test_an_error_of_ours_is_found_by_its_name() -> None:

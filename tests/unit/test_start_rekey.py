@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -18,15 +19,16 @@ from element_rekey.errors import (
     KeyProviderUnusable,
     LedgerConflict,
     PermissionDenied,
-    RekeyEndedWithError,
     RekeyOutcomeUnknown,
     RekeyRefused,
+    RequestInvalid,
     UpgradePending,
 )
 from element_rekey.model import (
     ClusterFault,
     ClusterMemory,
     ElementError,
+    Execution,
     KeyManagementType,
     KeyProvider,
     Lock,
@@ -35,11 +37,12 @@ from element_rekey.model import (
 )
 from element_rekey.rotation import Status
 from tests.fakes import NOW, SETTINGS
-from tests.unit.samples import DAY, HOUR, MINUTE, OTHER_ARN, change, external, key
+from tests.unit.samples import ARN, DAY, HOUR, MINUTE, OTHER_ARN, change, external, key
 from tests.unit.world import World
 
 SECOND = timedelta(seconds=1)
 BROKEN = ElementError("xAssumed", "Out of entropy.")
+SEEN = ClusterMemory("uuid-of-prod-a", "key-0", key_seen_at=NOW)
 
 
 @pytest.fixture
@@ -61,7 +64,7 @@ def test_an_old_key_is_replaced_once_and_what_was_begun_is_written_down(world: W
     assert record.detail == "Replacing key key-0."
     assert (record.cluster_uuid, record.cluster_name) == ("uuid-of-prod-a", "production")
     assert world.ledger.lock("prod-a") == Lock(world.execution.id, NOW + SETTINGS.lease)
-    assert world.ledger.memory("prod-a") == ClusterMemory("uuid-of-prod-a")
+    assert world.ledger.memory("prod-a") == SEEN
 
 
 def test_the_lock_is_taken_before_the_cluster_is_looked_at_and_the_intent_written_before_the_rekey(
@@ -176,14 +179,97 @@ def test_a_stranger_at_the_address_is_refused_until_a_person_accepts_it(world: W
     world.request = Request("prod-a", accept_cluster_uuid="uuid-of-prod-a")
     world.start()
     assert world.cluster.rekeys == 1
-    assert world.ledger.memory("prod-a") == ClusterMemory("uuid-of-prod-a")
+    assert world.ledger.memory("prod-a") == SEEN
 
 
 def test_what_is_remembered_of_the_same_cluster_is_kept(world: World) -> None:
-    remembered = ClusterMemory("uuid-of-prod-a", "key-0", NOW - 500 * DAY)
+    remembered = ClusterMemory("uuid-of-prod-a", "key-0", NOW - 500 * DAY, NOW - DAY, told_error_of=3)
     world.ledger.remember("prod-a", remembered)
     world.start()
+    assert world.ledger.memory("prod-a") == replace(remembered, key_seen_at=NOW)
+
+
+# --- what is remembered of each look ---
+
+
+def test_a_look_that_finds_another_key_remembers_the_last_sight_of_the_one_before(world: World) -> None:
+    world.ledger.remember("prod-a", ClusterMemory("uuid-of-prod-a", "key-x", None, NOW - HOUR))
+    world.request = Request("prod-a", key_created_after=NOW - 500 * DAY)
+    world.start()
+    assert world.ledger.memory("prod-a") == replace(SEEN, key_made_after=NOW - HOUR)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"key_created_after": NOW - 500 * DAY}, {"cool_down_seconds": 500 * 86400}, {}], ids=str
+)
+def test_whatever_is_decided_after_a_look_the_key_was_seen(world: World, changes: dict[str, Any]) -> None:
+    world.request = replace(world.request, **changes)
+    world.start()
+    assert world.ledger.memory("prod-a") == SEEN
+
+
+def test_a_dry_run_remembers_nothing(world: World) -> None:
+    remembered = ClusterMemory("uuid-of-prod-a", "key-x", None, NOW - HOUR)
+    world.ledger.remember("prod-a", remembered)
+    world.request = Request("prod-a", dry_run=True)
+    world.start()
     assert world.ledger.memory("prod-a") == remembered
+
+
+def test_the_key_is_remembered_before_the_rekey_that_replaces_it_is_sent(world: World) -> None:
+    remembered: list[ClusterMemory | None] = []
+    world.cluster.before = {"rekey": lambda: remembered.append(world.ledger.memory("prod-a"))}
+    world.start()
+    assert remembered == [SEEN]
+
+
+def test_a_look_during_a_running_rekey_is_no_witness_of_when_its_key_was_made(world: World) -> None:
+    world.ledger.remember("prod-a", replace(SEEN, key_seen_at=NOW - HOUR))
+    world.cluster.begin()
+    world.clock.pass_seconds(30)
+    world.start()
+    assert world.ledger.memory("prod-a") == replace(SEEN, key_seen_at=NOW - HOUR)
+
+
+# --- what is refused before anything is done ---
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_a_key_made_in_the_future_is_refused_before_the_lock_is_taken(world: World, *, dry_run: bool) -> None:
+    world.request = Request("prod-a", key_created_after=NOW + 5 * MINUTE + SECOND, dry_run=dry_run)
+    with pytest.raises(RequestInvalid, match="keyCreatedAfter: expected a time that is not in the future") as caught:
+        world.start()
+    assert caught.value.cluster == "prod-a"
+    assert world.ledger.items == {}
+    assert world.cluster.calls == []
+
+
+@pytest.mark.parametrize("outcome", [None, Outcome.ROTATED], ids=["broken off", "ended"])
+@pytest.mark.parametrize("apart", [-91 * DAY, -2 * SECOND, 2 * SECOND, 91 * DAY], ids=str)
+def test_an_execution_that_reuses_the_name_of_an_earlier_one_does_nothing_and_says_so(
+    world: World, outcome: Outcome | None, apart: timedelta
+) -> None:
+    world.start()
+    world.change_record(outcome=outcome)
+    before = dict(world.ledger.items)
+    world.cluster.calls.clear()
+    world.clock.now += 91 * DAY
+    world.execution = Execution(ARN, NOW + apart)
+    with pytest.raises(
+        RequestInvalid, match="An execution of this name ran on 2026-11-23; choose another name"
+    ) as caught:
+        world.start()
+    assert caught.value.cluster == "prod-a"
+    assert world.ledger.items == before
+    assert world.cluster.calls == []
+
+
+@pytest.mark.parametrize("apart", [-SECOND, timedelta(milliseconds=-1), timedelta(milliseconds=1), SECOND], ids=str)
+def test_a_start_that_is_told_in_two_ways_is_the_same_execution(world: World, apart: timedelta) -> None:
+    world.start()
+    world.execution = Execution(ARN, NOW + apart)
+    assert world.start().status is Status.RUNNING
+    assert world.cluster.rekeys == 1
 
 
 # --- nothing to do ---
@@ -310,6 +396,17 @@ def test_a_lost_answer_is_settled_by_the_handle_the_cluster_shows(world: World) 
     assert step.rotation.following
     assert (step.rotation.following.async_handle, step.rotation.following.own) == (7, True)
     assert step.rotation.detail == "Replacing key key-0."
+    assert world.cluster.rekeys == 1
+
+
+def test_a_lost_answer_is_settled_by_its_handle_also_where_the_cluster_names_no_key_for_a_while(world: World) -> None:
+    world.cluster.lose_answer = True
+    with pytest.raises(RekeyOutcomeUnknown):
+        world.start()
+    world.cluster.key = None
+    world.clock.pass_seconds(10)
+    assert world.start().status is Status.RUNNING
+    assert world.ledger.memory("prod-a") == SEEN, "there was no key to see"
     assert world.cluster.rekeys == 1
 
 
@@ -478,14 +575,68 @@ def test_a_followed_job_that_did_not_meet_the_demand_is_followed_by_our_own(worl
 
 
 def test_a_followed_job_that_met_the_demand_with_an_error_is_told_with_it(world: World) -> None:
+    """Also where the cluster shows the job no more; only the record still has its error."""
     world.request = Request("prod-a", key_created_after=NOW - HOUR)
     world.start()
     world.cluster.finish()
     world.change_record(
         following=None, intent=None, change=change(own=False, new_key=key("key-1", NOW), job_error=BROKEN)
     )
-    with pytest.raises(RekeyEndedWithError):
-        world.start()
+    step = world.start()
+    assert (step.status, step.rotation.outcome) == (Status.ENDED, Outcome.ROTATED_WITH_ERROR)
+    assert step.rotation == world.record()
+    assert step.rotation.failure
+    assert step.rotation.failure.error == "RekeyEndedWithError"
+
+
+def test_somebody_elses_rekey_that_ended_with_an_error_while_it_was_followed_is_told_with_it(world: World) -> None:
+    world.request = Request("prod-a", key_created_after=NOW - HOUR)
+    world.cluster.begin()
+    world.start()
+    world.clock.pass_seconds(40)
+    world.cluster.finish(BROKEN)
+    assert world.check().status is Status.REPLAN
+    step = world.start()
+    assert (step.status, step.rotation.outcome) == (Status.ENDED, Outcome.ROTATED_WITH_ERROR)
+    assert step.rotation.change
+    assert (step.rotation.change.own, step.rotation.change.job_error) == (False, BROKEN)
+    memory = world.ledger.memory("prod-a")
+    assert memory
+    assert (memory.key_id, memory.told_error_of) == ("key-1", 7)
+
+
+def left_with_an_error(world: World) -> World:
+    """A rekey nobody follows made the current key and ended with an error."""
+    world.request = Request("prod-a", key_created_after=NOW - HOUR)
+    world.cluster.begin()
+    world.clock.pass_seconds(40)
+    world.cluster.finish(BROKEN)
+    return world
+
+
+def test_the_error_of_a_rekey_that_nobody_followed_is_told_once(world: World) -> None:
+    first = left_with_an_error(world).start()
+    assert (first.status, first.rotation.outcome) == (Status.ENDED, Outcome.ROTATED_WITH_ERROR)
+    assert first.rotation == world.record()
+    assert first.rotation.failure
+    assert first.rotation.failure.error == "RekeyEndedWithError"
+    assert "xAssumed: Out of entropy." in first.rotation.failure.cause
+    assert world.ledger.memory("prod-a") == replace(SEEN, key_id="key-1", key_seen_at=world.clock.now, told_error_of=7)
+    assert world.start() == replace(first, wait_seconds=0), "repeated"
+    world.publish()
+    world.clock.pass_seconds(60)
+    second = world.another(OTHER_ARN)
+    assert second.start().rotation.outcome is Outcome.NOT_DUE
+    assert world.cluster.rekeys == 1
+
+
+def test_a_dry_run_names_the_error_and_leaves_telling_it_to_a_real_one(world: World) -> None:
+    left_with_an_error(world)
+    dry_run = world.another(OTHER_ARN, dry_run=True).start().rotation
+    assert dry_run.outcome is Outcome.NOT_DUE
+    assert dry_run.detail.startswith("The current key is recent enough, but: Key key-1 is current, but the rekey that")
+    assert world.ledger.memory("prod-a") is None
+    assert world.start().rotation.outcome is Outcome.ROTATED_WITH_ERROR
 
 
 def test_a_key_that_was_made_after_the_followed_job_is_not_told_as_its_work(world: World) -> None:

@@ -84,6 +84,20 @@ def test_a_rotation_is_counted_by_outcome_and_its_rekey_measured(capsys: pytest.
     assert values(age) == {"KeyAgeDays": 0.0}
 
 
+def test_the_namespace_is_the_codes_own_and_none_the_environment_names(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("POWERTOOLS_METRICS_NAMESPACE", "SomebodyElse")
+    telemetry.measure_outcome(rotated(), ENDED)
+    telemetry.measure_fleet(RUN, AFTER, NOW)
+    monkeypatch.delenv("POWERTOOLS_METRICS_NAMESPACE")
+    telemetry.measure_outcome(rotated(), ENDED)
+    telemetry.measure_fleet(RUN, AFTER, NOW)
+    measured = [group for line in lines(capsys) if "_aws" in line for group in line["_aws"]["CloudWatchMetrics"]]
+    assert len(measured) == 6
+    assert {group["Namespace"] for group in measured} == {telemetry.NAMESPACE} == {"ElementRekey"}
+
+
 def test_a_key_has_its_age_in_days(capsys: pytest.CaptureFixture[str]) -> None:
     telemetry.measure_outcome(rotated(current_key=key(made=NOW - 10 * DAY), change=None), NOW)
     age, _ = sorted(lines(capsys), key=lambda line: "Rotations" in line)

@@ -13,9 +13,9 @@ import boto3
 import pytest
 
 from element_rekey import errors
-from element_rekey.fleet import Standing
+from element_rekey.fleet import ANY_NUMBER, Standing
 from element_rekey.model import Execution, FleetRequest, FleetRun, Outcome, Selected, Trigger
-from element_rekey.telemetry import measure_fleet, measure_outcome, metrics
+from element_rekey.telemetry import NAMESPACE, measure_fleet, measure_outcome, metrics
 from element_rekey.triggers import fleet_request_of
 from tests.fakes import NOW
 from tests.unit.samples import rotated
@@ -392,6 +392,46 @@ def test_the_schedule_is_retried_and_then_kept_and_asks_what_the_code_understand
     assert fleet_request_of(given, "x").trigger is Trigger.SCHEDULE
 
 
+def test_a_record_is_kept_for_ever_or_longer_than_the_name_of_its_execution_could_be_used_again() -> None:
+    """Step Functions forgets a name after 90 days; a slip of the keyboard must not delete the audit history."""
+    parameter = PARAMETERS["HistoryDays"]
+    assert parameter["Default"] == 0
+    assert min(set(parameter["AllowedValues"]) - {0}) >= 365
+    assert not parameter.keys() & {"MinValue", "MaxValue"}
+
+
+def test_a_scheduled_run_tolerates_no_failure_unless_the_operator_says_otherwise() -> None:
+    assert default("ToleratedFailures") == 0
+    assert 0 < PARAMETERS["ToleratedFailures"]["MaxValue"] <= ANY_NUMBER
+    for name in ("SelectClustersFunction", "SummarizeFleetFunction"):
+        given = properties(name)["Environment"]["Variables"]
+        assert given["TOLERATED_FAILURES"] == {"!Ref": "ToleratedFailures"}
+
+
+FLEET_MACHINE = json.loads((ROOT / "statemachines" / "rotate_fleet.asl.json").read_text())
+NESTED = {
+    name: state
+    for one in walk(FLEET_MACHINE)
+    if isinstance(one, dict)
+    for name, state in one.items()
+    if isinstance(state, dict) and "startExecution" in str(state.get("Resource"))
+}
+
+
+def test_a_canary_that_was_begun_already_ends_the_run() -> None:
+    """How it went is not known; the clusters after it must not be begun on the strength of that."""
+    assert NESTED["RotateCanary"]["Catch"] == [
+        {"ErrorEquals": ["States.ALL"], "ResultPath": None, "Next": "SummarizeFleet"}
+    ]
+
+
+@pytest.mark.parametrize("name", NESTED)
+def test_a_rotation_that_could_not_be_begun_for_want_of_capacity_is_tried_again(name: str) -> None:
+    retried = {error for retrier in NESTED[name]["Retry"] for error in retrier["ErrorEquals"]}
+    assert {"StepFunctions.ThrottlingException", "StepFunctions.ExecutionLimitExceededException"} <= retried
+    assert not any("AlreadyExists" in error for error in retried)
+
+
 # -- telling people ---------------------------------------------------------------------------------------------------
 
 
@@ -458,7 +498,7 @@ def emitted(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch)
     for line in capsys.readouterr().out.splitlines():
         document = json.loads(line)
         for directive in document.get("_aws", {}).get("CloudWatchMetrics", []):
-            assert directive["Namespace"] == "ElementRekey"
+            assert directive["Namespace"] == NAMESPACE == "ElementRekey"
             (dimensions,) = directive["Dimensions"]
             for metric in directive["Metrics"]:
                 assert found.setdefault(metric["Name"], set(dimensions)) == set(dimensions)
@@ -481,9 +521,12 @@ def test_an_alarm_looks_at_what_is_really_emitted(name: str, emitted: dict[str, 
             assert references(dimensions) <= set(RESOURCES)
 
 
-def test_the_service_dimension_is_the_name_of_the_stack() -> None:
+def test_the_service_dimension_is_the_name_of_the_stack_and_the_namespace_the_codes_own() -> None:
     given = TEMPLATE["Globals"]["Function"]["Environment"]["Variables"]
     assert given["POWERTOOLS_SERVICE_NAME"] == {"!Ref": "AWS::StackName"}
+    assert "POWERTOOLS_METRICS_NAMESPACE" not in {inner for inner in walk(TEMPLATE) if isinstance(inner, str)}
+    names = (name for one in walk(TEMPLATE) if isinstance(one, dict) for name in one)
+    assert "POWERTOOLS_METRICS_NAMESPACE" not in set(names)
 
 
 def test_every_machine_function_and_outcome_that_needs_a_person_is_watched() -> None:

@@ -43,6 +43,8 @@ class World:
     execution: Execution = field(default_factory=execution)
     request: Request = field(default_factory=lambda: Request("prod-a"))
     finish_with: ElementError | None = None
+    finish_with_new_key: bool = False
+    """Whether a rekey that ends with an error has changed the keys before."""
 
     def __post_init__(self) -> None:
         self.cluster = FakeCluster(self.clock)
@@ -111,5 +113,6 @@ class World:
             running_since = (job.create_time or self.clock.now) - self.cluster.skew
             if job.async_handle == self.cluster.handle and not job.complete:
                 if self.clock.now >= running_since + REKEY_TAKES:
-                    self.cluster.finish(self.finish_with, replaced=self.finish_with is None)
+                    replaced = self.finish_with is None or self.finish_with_new_key
+                    self.cluster.finish(self.finish_with, replaced=replaced)
                 return

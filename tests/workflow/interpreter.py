@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from unittest.mock import patch
 
 from botocore.exceptions import ClientError
+from jsonpath_ng.ext.parser import parse
 from moto.awslambda_simple.models import LambdaSimpleBackend
 from moto.stepfunctions.parser import models
 from moto.stepfunctions.parser.asl.component.common.retry import retrier_decl
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 CONFIG: Any = {"stepfunctions": {"execute_state_machine": True}, "lambda": {"use_docker": False}}
 
 _parse = lru_cache(maxsize=8)(AmazonStateLanguageParser.parse)  # a parsed definition holds no state
-_path = lru_cache(json_path.parse)
+_path = lru_cache(parse)
 _client = lru_cache(maxsize=8)(boto_client_for)
 
 

@@ -15,6 +15,7 @@ from tests.fakes import FakeTopic
 from tests.workflow.clock import BEGIN
 from tests.workflow.functions import CHECK, PUBLISH, START
 from tests.workflow.interpreter import FunctionFailed, lambda_error, task_timeout
+from tests.workflow.stage import SETTINGS
 from tests.workflow.world import world
 
 if TYPE_CHECKING:
@@ -289,6 +290,7 @@ def test_an_execution_that_is_cut_off_is_told_and_its_rekey_adopted(
     told = here.told_once()
     assert here.execution(arn).status == status
     assert (told["outcome"], told["error"]) == (outcome, error)
+    here.time.pass_by(SETTINGS.settling.total_seconds())  # a function may live on that long
     assert here.lock() is None
 
     adopted = here.rotate({"cluster": "prod-a", "keyCreatedAfter": BEGIN.isoformat()})

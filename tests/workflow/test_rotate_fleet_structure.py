@@ -171,7 +171,16 @@ def test_a_rotation_that_failed_is_not_begun_again(name: str) -> None:
 @pytest.mark.parametrize("name", NESTED)
 def test_a_rotation_has_a_name_of_its_own_so_that_a_repeated_step_starts_none_twice(name: str) -> None:
     assert NESTED[name]["Parameters"]["Name.$"].endswith(".name")
-    assert any("ExecutionAlreadyExists" in error for error in NESTED[name]["Catch"][0]["ErrorEquals"])
+
+
+def test_a_rotation_begun_before_is_left_to_the_ledger_and_not_taken_for_a_failure() -> None:
+    first, *_ = NESTED["RotateOne"]["Catch"]
+    assert any("ExecutionAlreadyExists" in error for error in first["ErrorEquals"])
+    assert first["Next"] == "AlreadyBegun"
+
+
+def test_a_canary_begun_before_does_not_send_the_fleet_off_unproven() -> None:
+    assert [catch["Next"] for catch in NESTED["RotateCanary"]["Catch"]] == ["SummarizeFleet"]
 
 
 def test_nobody_waits_less_long_than_what_is_waited_for_may_take() -> None:

@@ -223,8 +223,8 @@ def _flawed(seen: Observation, key: MasterKey) -> RekeyEndedWithError | None:
 
     Key and job are stamped by one clock: a key no older than the latest job was made by it.
     """
-    job = seen.job
-    if job is None or job.error is None or (seen.memory and seen.memory.told_error_of == job.async_handle):
+    job, memory = seen.job, recall(seen.memory, seen.identity.uuid, key, seen.at)
+    if job is None or job.error is None or memory.told_error_of == job.async_handle:
         return None
     if not (key.key_created_time and job.create_time and key.key_created_time >= job.create_time):
         return None
@@ -341,13 +341,17 @@ def _with_error(key: MasterKey, error: ElementError) -> RekeyEndedWithError:
     return RekeyEndedWithError(what)
 
 
-def recall(memory: ClusterMemory | None, uuid: str, key: MasterKey, now: datetime) -> ClusterMemory:
-    """What is remembered of a cluster after seeing ``key`` on it."""
+def recall(memory: ClusterMemory | None, uuid: str, key: MasterKey, now: datetime | None) -> ClusterMemory:
+    """What is remembered of a cluster after seeing ``key`` on it.
+
+    ``now`` is None while a rekey runs: the next key may have been made already, so this sight says nothing of its age.
+    """
     if memory is None or memory.uuid != uuid:
         return ClusterMemory(uuid, key.key_id, key_seen_at=now)
+    seen_at = now or memory.key_seen_at
     if memory.key_id == key.key_id:
-        return replace(memory, key_seen_at=now)
-    return replace(memory, key_id=key.key_id, key_made_after=memory.key_seen_at, key_seen_at=now)
+        return replace(memory, key_seen_at=seen_at)
+    return replace(memory, key_id=key.key_id, key_made_after=memory.key_seen_at, key_seen_at=seen_at)
 
 
 def next_wait(age: timedelta, left: timedelta) -> int:

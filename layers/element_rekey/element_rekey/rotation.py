@@ -216,18 +216,11 @@ def conclude(rotation: Rotation, failure: Failure | None) -> tuple[Outcome, Fail
         return rotation.outcome, rotation.failure
     what = "The execution ended without an outcome."
     failure = rotation.failure or failure or Failure(ExecutionBroken.__name__, what, ExecutionBroken.next_step)
-    verdict = _VERDICTS.get(failure.error)
-    if verdict:
-        return verdict, failure
-    maybe_running = rotation.following or rotation.intent
-    return Outcome.OUTCOME_UNKNOWN if maybe_running else Outcome.FAILED, failure
-
-
-_VERDICTS = {
-    RekeyFailed.__name__: Outcome.FAILED,
-    RotationOverdue.__name__: Outcome.OVERDUE,
-}
-"""Errors that say by themselves how the rekey ended; with any other one, what was begun may still be running."""
+    if failure.error == RotationOverdue.__name__:
+        return Outcome.OVERDUE, failure
+    changed = rotation.change and rotation.change.own  # before another rekey came after it
+    maybe_running = (rotation.following or rotation.intent) and failure.error != RekeyFailed.__name__
+    return Outcome.OUTCOME_UNKNOWN if changed or maybe_running else Outcome.FAILED, failure
 
 
 def _record(ports: Ports, execution: Execution) -> Rotation | None:
@@ -286,7 +279,7 @@ def _act(ports: Ports, cluster: ElementCluster, rotation: Rotation, seen: Observ
         raise RekeyOutcomeUnknown(what, cluster=rotation.cluster)
     if isinstance(decision, Flawed):
         return _end_with_error(ports, rotation, decision.error, seen.encryption)
-    _remember(ports, rotation, seen.encryption)
+    _remember(ports, rotation, seen.encryption, None if isinstance(decision, Follow) else ports.clock())
     match decision:
         case Start():
             return _begin(ports, cluster, rotation, seen, decision)
@@ -302,11 +295,13 @@ def _act(ports: Ports, cluster: ElementCluster, rotation: Rotation, seen: Observ
             assert_never(decision)
 
 
-def _remember(ports: Ports, rotation: Rotation, seen: EncryptionState, told_error_of: int | None = None) -> None:
-    """Remember the key seen on a cluster, and the rekey whose error is told of now."""
+def _remember(
+    ports: Ports, rotation: Rotation, seen: EncryptionState, now: datetime | None, told_error_of: int | None = None
+) -> None:
+    """Remember the key seen on a cluster, ``now`` None where a rekey runs, and the rekey whose error is told of now."""
     if seen.master_key:
         known = ports.ledger.memory(rotation.cluster)
-        memory = recall(known, rotation.cluster_uuid, seen.master_key, ports.clock())
+        memory = recall(known, rotation.cluster_uuid, seen.master_key, now)
         told = memory.told_error_of if told_error_of is None else told_error_of
         ports.ledger.remember(rotation.cluster, replace(memory, told_error_of=told))
 
@@ -411,7 +406,7 @@ def _change_seen(ports: Ports, rotation: Rotation, seen: EncryptionState, change
     error = ended_with_error(change)
     if error:
         return _end_with_error(ports, rotation, error, seen)
-    _remember(ports, rotation, seen)
+    _remember(ports, rotation, seen, ports.clock())
     proof = "" if change.job_result_read else " Its result was read away; the cluster's own state shows the change."
     return _end(ports, rotation, Outcome.ROTATED, f"{_replaced(change)}{proof}")
 
@@ -424,7 +419,7 @@ def _end_with_error(ports: Ports, rotation: Rotation, error: ElementRekeyError, 
     """Record that the rekey that made the current key ended with an error; told of once, then never again."""
     failure = _failure(_named(error, rotation))
     rotation = ports.ledger.save(replace(rotation, outcome=Outcome.ROTATED_WITH_ERROR, failure=failure))
-    _remember(ports, rotation, seen, seen.rekey_async_result_id)
+    _remember(ports, rotation, seen, ports.clock(), seen.rekey_async_result_id)
     return Step(Status.ENDED, rotation)
 
 

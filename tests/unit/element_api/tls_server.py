@@ -25,6 +25,7 @@ class Seen:
     path: str
     headers: dict[str, str]
     body: dict[str, Any]
+    verb: str
 
 
 class Exchange:
@@ -150,7 +151,7 @@ class TlsServer:
                         pass
 
     def _exchange(self, connection: ssl.SSLSocket, reader: Any, number: int) -> bool:  # noqa: ANN401 - a file
-        _, _, rest = reader.readline().decode().partition(" ")
+        verb, _, rest = reader.readline().decode().partition(" ")
         if not rest:
             return False
         headers: dict[str, str] = {}
@@ -158,7 +159,7 @@ class TlsServer:
             name, _, value = line.partition(": ")
             headers[name.lower()] = value
         body = json.loads(reader.read(int(headers["content-length"])))
-        seen = Seen(number, rest.partition(" ")[0], headers, body)
+        seen = Seen(number, rest.partition(" ")[0], headers, body, verb)
         self.seen.append(seen)
         exchange = Exchange(self, connection, seen)
         behaviour = self.script.pop(0) if self.script else self.otherwise
