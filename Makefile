@@ -42,7 +42,7 @@ else
 endif
 
 torture: .venv/.ready  ## Misfortunes in any order, a hundred times as many as in the tests
-	@$(DEV)/python -m tests.reliability.torture $(ARGS)
+	@PYTHONPATH=layers/element_rekey $(DEV)/python -m tests.reliability.torture $(ARGS)
 
 lint: lint-python lint-types lint-template lint-machines lint-words  ## Every gate that runs nothing
 
