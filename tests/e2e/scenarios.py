@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from local.simulator import ClusterSpec, Fault
@@ -25,6 +26,7 @@ DEADLINE_SECONDS = 60
 AT_A_TIME = 5
 LOOK_SECONDS = 0.1
 WRONG_PASSWORD = "not-the-password-of-any-cluster"
+A_MINUTE_AGO = (datetime.now(UTC) - timedelta(minutes=1)).isoformat()
 FINGERPRINT_OF_NOBODY = ":".join(["00"] * 32)
 
 
@@ -60,7 +62,10 @@ SCENARIOS = {
     "result-gone": Scenario(
         spec={"rekey_seconds": 0.1, "faults": (Fault(fault="handleVanished", method="GetAsyncResult"),)}
     ),
-    "competitor": Scenario(spec={"faults": (Fault(fault="competingRekey", method="ListClusterFaults"),)}),
+    "competitor": Scenario(
+        spec={"faults": (Fault(fault="competingRekey", method="ListClusterFaults"),)},
+        request={"keyCreatedAfter": A_MINUTE_AGO},  # a key's time has no fractions, the start of an execution has
+    ),
     "fails-creating": failing("CreateNewMasterKey"),
     "fails-rewrapping": failing("RewrapDataEncryptionKeys"),
     "fails-decommissioning": failing("DecommissionOldMasterKey"),

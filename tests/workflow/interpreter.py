@@ -10,13 +10,15 @@ import json
 from contextlib import ExitStack, contextmanager
 from datetime import timezone
 from functools import lru_cache
+from io import BytesIO
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Protocol
 from unittest.mock import patch
 
 from botocore.exceptions import ClientError
 from jsonpath_ng.ext.parser import parse
-from moto.awslambda_simple.models import LambdaSimpleBackend
+from moto import mock_aws
+from moto.core import models as core_models
 from moto.stepfunctions.parser import models
 from moto.stepfunctions.parser.asl.component.common.retry import retrier_decl
 from moto.stepfunctions.parser.asl.component.common.timeouts.timeout import EvalTimeoutError
@@ -26,7 +28,6 @@ from moto.stepfunctions.parser.asl.eval.evaluation_details import ExecutionDetai
 from moto.stepfunctions.parser.asl.eval.event.event_manager import EventManager
 from moto.stepfunctions.parser.asl.parse.asl_parser import AmazonStateLanguageParser
 from moto.stepfunctions.parser.asl.utils import json_path
-from moto.stepfunctions.parser.asl.utils.boto_client import boto_client_for
 from moto.stepfunctions.parser.backend.execution import BaseExecutionWorkerCommunication, Execution
 from moto.stepfunctions.parser.backend.execution_worker import ExecutionWorker
 
@@ -36,11 +37,10 @@ if TYPE_CHECKING:
 
     from tests.workflow.clock import VirtualTime
 
-CONFIG: Any = {"stepfunctions": {"execute_state_machine": True}, "lambda": {"use_docker": False}}
+CONFIG: Any = {"stepfunctions": {"execute_state_machine": True}}
 
 _parse = lru_cache(maxsize=8)(AmazonStateLanguageParser.parse)  # a parsed definition holds no state
 _path = lru_cache(parse)
-_client = lru_cache(maxsize=8)(boto_client_for)
 
 
 class FunctionFailed(Exception):
@@ -76,6 +76,13 @@ def task_timeout() -> TimeoutError:
     return error
 
 
+@contextmanager
+def aws_in_memory() -> Iterator[None]:
+    """Moto, answering boto3 only: to listen to ``requests`` as well takes it longer than a whole rotation takes us."""
+    with patch.object(core_models, "RESPONSES_METHODS", ()), mock_aws(config=CONFIG):
+        yield
+
+
 def parsing_once() -> AbstractContextManager[object]:
     """Have a definition parsed once, however many state machines are made of it."""
     return patch.object(AmazonStateLanguageParser, "parse", staticmethod(_parse))
@@ -85,14 +92,14 @@ def parsing_once() -> AbstractContextManager[object]:
 def virtual_interpreter(time: VirtualTime, functions: Functions) -> Iterator[None]:
     """Have moto's state machines run under ``time``, in ``time.run()``, and call ``functions``."""
 
-    def invoke(*given: Any) -> bytes:  # noqa: ANN401 - of moto
-        _backend, name, _qualifier, body, _headers, response_headers = given
+    def invoke(**given: Any) -> dict[str, Any]:  # noqa: ANN401 - of moto
+        said: dict[str, Any] = {"StatusCode": 200, "ExecutedVersion": "$LATEST"}
         try:
-            answer = functions.invoke(name, json.loads(body))
+            answer = functions.invoke(given["FunctionName"], json.loads(given["Payload"]))
         except FunctionFailed as failure:
-            response_headers["x-amz-function-error"] = "Unhandled"
+            said["FunctionError"] = "Unhandled"
             answer = failure.answer
-        return json.dumps(answer).encode()
+        return said | {"Payload": BytesIO(json.dumps(answer).encode())}
 
     def details(execution: Execution) -> ExecutionDetails:
         known = plain_details(execution)
@@ -115,9 +122,8 @@ def virtual_interpreter(time: VirtualTime, functions: Functions) -> Iterator[Non
             (Execution, "get_start_execution_details", details),
             (BaseExecutionWorkerCommunication, "terminated", terminated),
             (ExecutionWorker, "start", lambda worker: time.begin(worker._execution_logic)),  # noqa: SLF001
-            (lambda_eval_utils, "boto_client_for", lambda **wanted: _client(wanted["region"], wanted["service"])),
+            (lambda_eval_utils, "boto_client_for", lambda **_wanted: SimpleNamespace(invoke=invoke)),
             (json_path, "parse", _path),
-            (LambdaSimpleBackend, "invoke", invoke),
         ):
             patches.enter_context(patch.object(target, name, replacement))
         yield

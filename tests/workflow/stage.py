@@ -14,12 +14,11 @@ from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
 import boto3
-from moto import mock_aws
 
 from element_rekey.edge import LEASE
 from element_rekey.ports import Settings
 from tests.workflow.functions import ENVIRONMENT, PUBLISH, call
-from tests.workflow.interpreter import CONFIG, FunctionFailed, abort, parsing_once, time_out, virtual_interpreter
+from tests.workflow.interpreter import FunctionFailed, abort, aws_in_memory, parsing_once, time_out, virtual_interpreter
 from tests.workflow.template import ACCOUNT, REGION, default, definition, properties
 
 if TYPE_CHECKING:
@@ -205,7 +204,7 @@ def staged(time: VirtualTime, make: Callable[[], Stage]) -> Iterator[Stage]:
     """AWS in this process, and what ``make`` makes in it."""
     with ExitStack() as held:
         held.enter_context(patch.dict("os.environ", ENVIRONMENT | {"MOTO_ACCOUNT_ID": ACCOUNT}))
-        held.enter_context(mock_aws(config=CONFIG))
+        held.enter_context(aws_in_memory())
         held.enter_context(parsing_once())
         made = make()
         held.enter_context(virtual_interpreter(time, made))

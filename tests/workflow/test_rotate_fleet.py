@@ -20,7 +20,6 @@ from unittest.mock import patch
 
 import boto3
 import pytest
-from moto import mock_aws
 from moto.sns.models import sns_backends
 
 from element_rekey.errors import AwsCallFailed
@@ -28,7 +27,7 @@ from element_rekey.model import Execution, Failure, KeyManagementType, MasterKey
 from element_rekey.triggers import request_of
 from tests.workflow.clock import VirtualTime
 from tests.workflow.functions import ENVIRONMENT
-from tests.workflow.interpreter import CONFIG, FunctionFailed, abort, parsing_once, virtual_interpreter
+from tests.workflow.interpreter import FunctionFailed, abort, aws_in_memory, parsing_once, virtual_interpreter
 from tests.workflow.template import ACCOUNT, REGION, ROOT, TEMPLATE, default, function_arn, properties
 
 if TYPE_CHECKING:
@@ -184,7 +183,7 @@ def fleet_world() -> Iterator[Fleet]:
     time = VirtualTime()
     with ExitStack() as held:
         held.enter_context(patch.dict("os.environ", ENVIRONMENT | {"MOTO_ACCOUNT_ID": ACCOUNT}))
-        held.enter_context(mock_aws(config=CONFIG))
+        held.enter_context(aws_in_memory())
         held.enter_context(parsing_once())
         made = Fleet(time)
         held.enter_context(virtual_interpreter(time, made))
