@@ -127,12 +127,6 @@ def may_be_delivered_twice(cell: Cell) -> bool:
     return cell.effect.function == PUBLISH and (cell.effect.what, cell.point.moment) in known
 
 
-def may_leave_the_lock(cell: Cell) -> bool:
-    """A function that was overtaken just before it takes the lock takes it although its execution has ended since."""
-    before = {("ledger.rotation", Moment.AFTER), ("ledger.take_lock", Moment.BEFORE)}
-    return cell.story != "killed" and (cell.effect.what, cell.point.moment) in before
-
-
 def may_come_too_late(cell: Cell) -> bool:
     """A function that took its time to die finds the rekey of somebody else over, and its key recent enough."""
     return cell.effect.function == START and cell.point.moment is Moment.BEFORE
@@ -148,7 +142,7 @@ def broken(name: str, cell: Cell) -> list[str]:
         f"{cell.all_rekeys} rekeys": cell.all_rekeys == 1,
         f"{cell.told} notifications": cell.told == 1,
         f"{cell.deliveries} deliveries": cell.deliveries == 1 or may_be_delivered_twice(cell),
-        "the lock is held": cell.lock_seconds == 0 or may_leave_the_lock(cell),
+        "the lock is held": cell.lock_seconds == 0,
         "the lock is held for long": cell.lock_seconds <= (LEASE + LONGEST_WAIT).total_seconds(),
         "there are dead letters": cell.dead_letters == 0,
     }

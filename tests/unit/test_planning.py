@@ -279,7 +279,8 @@ def test_the_error_of_the_rekey_that_made_the_key_is_told_with_a_demand_that_is_
         (seen(FLAWED, handle=7, job=FAILED_JOB, memory=ClusterMemory(UUID, "key-1", told_error_of=6)), True),
         (seen(FLAWED, handle=7, job=FAILED_JOB, memory=ClusterMemory(UUID, "key-1", told_error_of=7)), False),
         (seen(FLAWED, handle=7, job=done(FLAWED, OLD)), False),
-        (seen(key("key-1", NOW - MINUTE - SECOND), handle=7, job=FAILED_JOB), False),
+        (seen(key("key-1", NOW - MINUTE - 3 * SECOND), handle=7, job=FAILED_JOB), False),
+        (seen(key("key-1", NOW - MINUTE - 2 * SECOND), handle=7, job=FAILED_JOB), True),
         (seen(key("key-1", NOW - SECOND), handle=7, job=FAILED_JOB), True),
         (seen(FLAWED, handle=7, job=replace(FAILED_JOB, create_time=None)), False),
         (
@@ -294,6 +295,7 @@ def test_the_error_of_the_rekey_that_made_the_key_is_told_with_a_demand_that_is_
         "told of this one",
         "no error",
         "the job failed before it made a key",
+        "the key was made as the job began, by times in whole seconds",
         "the key was made in its course",
         "a job without a time",
         "a key without a time",
@@ -307,6 +309,13 @@ def test_an_error_is_told_once_and_only_of_the_rekey_that_made_the_key(state: Ob
 def test_what_was_told_of_a_cluster_that_was_replaced_since_says_nothing_of_the_new_one() -> None:
     state = seen(FLAWED, handle=7, job=FAILED_JOB, memory=ClusterMemory("another", told_error_of=7))
     assert isinstance(plan(demand(accept_cluster_uuid=UUID), state), Flawed)
+
+
+def test_an_error_is_told_rather_than_that_the_key_cools_down() -> None:
+    state = seen(FLAWED, handle=7, job=FAILED_JOB)
+    assert isinstance(plan(demand(made_after=NOW, cool_down=timedelta(days=1)), state), Flawed)
+    told = replace(state, memory=ClusterMemory(UUID, "key-1", told_error_of=7))
+    assert isinstance(plan(demand(made_after=NOW, cool_down=timedelta(days=1)), told), CoolingDown)
 
 
 def test_a_key_that_does_not_meet_the_demand_is_replaced_whatever_its_rekey_ended_with() -> None:
@@ -556,19 +565,35 @@ def test_a_contradiction_is_explained_by_a_rekey_that_came_after_and_what_ours_d
 
 
 @pytest.mark.parametrize(
-    ("job", "own"),
-    [
-        (done(NEW, OLD), False),
-        (done(None, OLD), True),
-        (done(NEW, None), True),
-        (done(NEW, key("key-x")), True),
-    ],
-    ids=["somebody else's", "without the new key", "without the old key", "of another key"],
+    "job",
+    [done(None, OLD), done(NEW, None), done(NEW, key("key-x"))],
+    ids=["without the new key", "without the old key", "of another key"],
 )
-def test_only_a_rekey_that_certainly_was_ours_counts_once_another_came_after(job: RekeyJob, *, own: bool) -> None:
-    verdict = judged(job, key("key-2"), listed=8, own=own)
+def test_a_rekey_that_may_not_have_been_ours_proves_nothing_once_another_came_after(job: RekeyJob) -> None:
+    assert isinstance(refused(judged(job, key("key-2"), listed=8)), RotationNotProven)
+
+
+def test_somebody_elses_rekey_is_nobodys_once_another_came_after() -> None:
+    verdict = judged(done(NEW, OLD), key("key-2"), listed=8, own=False)
     assert isinstance(verdict, Replan)
     assert verdict.change is None
+
+
+@pytest.mark.parametrize("job", [None, done(NEW, OLD), done(NEW, OLD, error=BROKEN), done(key("key-x"), OLD)])
+def test_a_rekey_taken_for_ours_is_not_judged_while_ours_may_still_come(job: RekeyJob | None) -> None:
+    listed = None if job is None else 7
+    early, late = NOW - SETTLING + SECOND, NOW - SETTLING
+    assert judged(job, NEW, listed=listed, assumed=True, since=early) == Waiting()
+    assert judged(job, NEW, listed=listed, assumed=True, since=late) != Waiting()
+    assert judged(job, NEW, listed=listed, since=early) != Waiting()
+
+
+def test_a_lost_rekey_is_only_taken_for_ours() -> None:
+    by_handle, by_key = seen(NEW, handle=7), seen(NEW)
+    for state in (by_handle, by_key):
+        found = settle(intent(), state, SETTLING)
+        assert isinstance(found, Follow)
+        assert found.following.assumed
 
 
 def test_a_foreign_job_followed_from_its_middle_may_have_its_new_key_current_already() -> None:
@@ -605,8 +630,15 @@ def test_somebody_elses_failure_is_no_failure_of_ours() -> None:
     assert "xAssumed" in verdict.why
 
 
-def test_a_failure_followed_by_another_rekey_is_looked_at_anew() -> None:
-    assert isinstance(judged(done(None, None, error=BROKEN), NEW, listed=8), Replan)
+def test_a_failure_of_somebody_elses_followed_by_another_rekey_is_looked_at_anew() -> None:
+    assert isinstance(judged(done(None, None, error=BROKEN), NEW, listed=8, own=False), Replan)
+
+
+def test_what_a_failure_of_ours_left_is_unknown_once_another_rekey_came_after() -> None:
+    error = refused(judged(done(None, None, error=BROKEN), NEW, listed=8))
+    assert isinstance(error, RekeyOutcomeUnknown)
+    assert BROKEN.name in error.what
+    assert "another rekey came after it" in error.what
 
 
 @pytest.mark.parametrize(

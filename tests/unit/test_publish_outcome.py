@@ -23,6 +23,7 @@ from tests.unit.samples import ARN, DAY, HOUR, OTHER_ARN, change, following, int
 from tests.unit.world import World
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from datetime import datetime
 
 ABORTED = Failure("ExecutionAborted", "Stopped.", ExecutionAborted.next_step)
@@ -197,6 +198,37 @@ def test_a_publisher_that_died_is_succeeded_after_the_settling_time(
     assert closed.rotation.ended_at == ended_at
     assert closed.rotation.failure == ABORTED, "the first word counts"
     assert len(world.topic.published) == 1
+
+
+@pytest.mark.parametrize(("settling", "claim"), [(60, 60), (120, 120), (3600, 120)])
+def test_a_publisher_is_waited_for_no_longer_than_others_are_retried(world: World, settling: int, claim: int) -> None:
+    world.ports = replace(world.ports, settings=replace(SETTINGS, settling=timedelta(seconds=settling)))
+    world.publish(ABORTED)
+    assert world.record().publishing_until == world.clock.now + timedelta(seconds=claim)
+
+
+@pytest.mark.parametrize("step", [World.start, World.check])
+@pytest.mark.parametrize(("failure", "kept"), [(ABORTED, True), (replace(ABORTED, error="RekeyFailed"), False)])
+def test_a_function_overtaken_by_the_end_of_its_execution_gives_the_lock_back(
+    world: World,
+    step: Callable[[World], object],
+    failure: Failure,
+    *,
+    kept: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world.start()
+    take = world.ledger.take_lock
+
+    def late(cluster: str, lock: Lock, now: datetime) -> Lock:
+        world.publish(failure)
+        return take(cluster, lock, now)
+
+    monkeypatch.setattr(world.ledger, "take_lock", late)
+    world.cluster.calls.clear()
+    step(world)
+    assert world.ledger.lock("prod-a") == (Lock(ARN, NOW + SETTINGS.settling) if kept else None)
+    assert world.cluster.calls == []
 
 
 def test_of_two_publishers_at_once_only_one_publishes(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -420,9 +420,13 @@ def test_a_lost_answer_is_settled_by_the_key_where_the_result_is_gone(world: Wor
     assert step.rotation.following
     assert step.rotation.following.async_handle is None
     assert world.cluster.rekeys == 1
+    waiting = world.check()
+    assert (waiting.status, waiting.rotation.outcome) == (Status.RUNNING, None)
+    world.clock.now += SETTINGS.settling
     assert world.check().rotation.outcome is Outcome.ROTATED
     assert world.record().change
     assert "read away" in world.record().detail
+    assert "taken for it" in world.record().detail
 
 
 def test_a_lost_rekey_is_sent_again_only_after_settling_and_only_once(world: World) -> None:

@@ -233,6 +233,7 @@ class Following:
     since: datetime
     baseline_key: MasterKey  # the current key when following began
     unseen_since: datetime | None = None  # the handle has been unknown to the cluster from then on
+    assumed: bool = False  # the answer to ours was lost, and this one is taken for it
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,7 +40,7 @@ from .model import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 ATTEMPTS = 2  # how often one execution may send a rekey, and the second time only onto an unchanged cluster
 
@@ -49,6 +49,9 @@ LONGEST_WAIT = timedelta(seconds=300)
 
 CLOCK_TOLERANCE = timedelta(minutes=5)
 """A key from further in our future than this has no usable time."""
+
+STAMP_TOLERANCE = timedelta(seconds=2)
+"""How far two times of one cluster may be off: each is in whole seconds, and set right by its own answer's ``Date``."""
 
 FAULTS_BLOCKING_ALWAYS = frozenset({"duplicateClusterMasterCandidates", "ensembleDegraded", "upgrade"})
 """Cluster faults under which no rekey is begun: the cluster's own database is not safe to write to."""
@@ -118,7 +121,7 @@ class Satisfied:
 
 @dataclass(frozen=True, slots=True)
 class Flawed:
-    """The current key meets the demand, but the rekey that made it ended with an error that nobody was told of."""
+    """The current key need not be replaced, but the rekey that made it ended with an error that nobody was told of."""
 
     error: RekeyEndedWithError
 
@@ -212,10 +215,13 @@ def _weigh_age(demand: Demand, seen: Observation, key: MasterKey) -> Satisfied |
     made = made_at(key, seen)
     if made is None:
         return Refuse(KeyAgeUnknown(f"Key {key.key_id} has no usable creation time.")) if demand.needs_age else None
-    if made > demand.made_after:
-        flawed = _flawed(seen, key)
-        return Flawed(flawed) if flawed else Satisfied(made)
-    return CoolingDown(made + demand.cool_down) if seen.at < made + demand.cool_down else None
+    satisfied = made > demand.made_after
+    if not satisfied and seen.at >= made + demand.cool_down:
+        return None
+    flawed = _flawed(seen, key)
+    if flawed:
+        return Flawed(flawed)
+    return Satisfied(made) if satisfied else CoolingDown(made + demand.cool_down)
 
 
 def _flawed(seen: Observation, key: MasterKey) -> RekeyEndedWithError | None:
@@ -226,7 +232,7 @@ def _flawed(seen: Observation, key: MasterKey) -> RekeyEndedWithError | None:
     job, memory = seen.job, recall(seen.memory, seen.identity.uuid, key, seen.at)
     if job is None or job.error is None or memory.told_error_of == job.async_handle:
         return None
-    if not (key.key_created_time and job.create_time and key.key_created_time >= job.create_time):
+    if not (key.key_created_time and job.create_time and key.key_created_time >= job.create_time - STAMP_TOLERANCE):
         return None
     return _with_error(key, job.error)
 
@@ -266,13 +272,17 @@ def settle(intent: Intent, seen: Observation, settling: timedelta) -> Follow | U
         return Refuse(stranger)
     handle = seen.encryption.rekey_async_result_id
     if handle not in (None, intent.baseline_async_result_id):
-        return Follow(Following(handle, own=True, since=intent.sent_at, baseline_key=intent.baseline_key))
+        return Follow(_assumed(intent, handle))
     key = seen.encryption.master_key
     if key is not None and key.key_id != intent.baseline_key.key_id:
-        return Follow(Following(None, own=True, since=intent.sent_at, baseline_key=intent.baseline_key))
+        return Follow(_assumed(intent, None))
     if seen.at < intent.sent_at + settling or intent.attempts >= ATTEMPTS:
         return Unsettled()
     return None
+
+
+def _assumed(intent: Intent, handle: int | None) -> Following:
+    return Following(handle, own=True, since=intent.sent_at, baseline_key=intent.baseline_key, assumed=True)
 
 
 def judge(
@@ -285,11 +295,14 @@ def judge(
 ) -> Waiting | Ended | Replan | Refuse:
     """Decide how a followed rekey stands. The cluster's state decides; the handle alone never does.
 
-    ``job`` is what ``GetAsyncResult`` says, None where it does not know the handle.
+    ``job`` is what ``GetAsyncResult`` says, None where it does not know the handle. A rekey that is only taken for ours
+    is not judged before ``settling`` after ours was sent: until then ours may still come after it.
     """
     key = encryption.master_key
     if key is None:
         return Refuse(RotationNotProven("The cluster no longer names a master key."))
+    if following.assumed and now < following.since + settling:
+        return Waiting()
     if job is None:
         return _judge_by_state(following, key, encryption.rekey_async_result_id, now, settling)
     if not job.complete:
@@ -300,8 +313,16 @@ def judge(
     contradictions = list(_contradictions(following, job, key, demand))
     if not contradictions:
         return Ended(_change(following, key, now, job))
-    if superseded:
-        return Replan("Another rekey came after the one that was followed.", _superseded_change(following, now, job))
+    return _judge_contradicted(following, now, job, contradictions, superseded=superseded)
+
+
+def _judge_contradicted(
+    following: Following, now: datetime, job: RekeyJob, contradictions: Sequence[str], *, superseded: bool
+) -> Replan | Refuse:
+    """The job says it completed, and the state shows something else: another rekey's work, or nobody can tell whose."""
+    change = _superseded_change(following, now, job)
+    if superseded and (change or not following.own):
+        return Replan("Another rekey came after the one that was followed.", change)
     return Refuse(RotationNotProven(f"The rekey completed, but {'; '.join(contradictions)}."))
 
 
@@ -325,7 +346,8 @@ def _judge_error(
     """The job ended with an error; the state tells on which side of the change of keys."""
     why = f"The rekey ended with {error.name}: {error.message}"
     if superseded:
-        return Replan(why)
+        unknown = RekeyOutcomeUnknown(f"{why}, and another rekey came after it.")
+        return Refuse(unknown) if following.own else Replan(why)
     if key.key_id != following.baseline_key.key_id:
         return Ended(_change(following, key, now, job))
     return Refuse(RekeyFailed(why)) if following.own else Replan(why)

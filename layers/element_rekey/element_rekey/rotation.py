@@ -84,6 +84,9 @@ class Closed:
     told_now: bool
 
 
+PUBLISHING = timedelta(seconds=120)
+"""How long a publisher is waited for: it is dead by then, and those who wait are retried for 180 seconds at least."""
+
 Planned: TypeAlias = Start | Follow | Satisfied | Flawed | CoolingDown | Refuse
 Decision: TypeAlias = Planned | Unsettled
 
@@ -118,7 +121,9 @@ def start_rekey(ports: Ports, execution: Execution, request: Request) -> Step:
     if rotation.outcome:
         return Step(Status.ENDED, rotation)
     if not request.dry_run:
-        holder = ports.ledger.take_lock(request.cluster, Lock(execution.id, now + ports.settings.lease), now)
+        holder, rotation = _take_lock(ports, rotation, now, timedelta())
+        if rotation.outcome:
+            return Step(Status.ENDED, rotation)
         if holder.owner != execution.id:
             return _wait_for_turn(ports, rotation, holder, now)
     if rotation.following:  # recorded, and the answer to it got lost
@@ -147,15 +152,16 @@ def check_status(ports: Ports, execution: Execution) -> Step:
     rotation = _record(ports, execution)
     if rotation is None or rotation.request is None:
         raise LedgerConflict("There is no record of what this execution follows.")
+    demand = demand_of(rotation.request, execution.started_at)
+    if rotation.following and not rotation.outcome:
+        # Whoever took the lock over looks at the cluster first, so a lease that was lost is no reason to stop looking.
+        wait = timedelta(seconds=_wait(ports, rotation, now - rotation.following.since))
+        _, rotation = _take_lock(ports, rotation, now, wait)
     if rotation.outcome:
         return Step(Status.ENDED, rotation)
     following = rotation.following
     if following is None:  # recorded, and the answer to it got lost
         return Step(Status.REPLAN, rotation)
-    demand = demand_of(rotation.request, execution.started_at)
-    # Whoever took the lock over looks at the cluster first, so a lease that was lost is no reason to stop looking.
-    wait = timedelta(seconds=_wait(ports, rotation, now - following.since))
-    ports.ledger.take_lock(rotation.cluster, Lock(execution.id, now + wait + ports.settings.lease), now)
     cluster = ports.clusters.connect(rotation.cluster)
     job = cluster.rekey_job(following.async_handle) if following.async_handle is not None else None
     encryption = cluster.encryption()
@@ -171,7 +177,7 @@ def check_status(ports: Ports, execution: Execution) -> Step:
             phase = job.phase if job else ""
             return _keep_waiting(ports, rotation, following, phase, now, unseen=verdict.unseen)
         case Ended():
-            return _change_seen(ports, rotation, encryption, verdict.change)
+            return _change_seen(ports, rotation, following, encryption, verdict.change)
         case Replan():
             return _replan(ports, replace(rotation, change=verdict.change or rotation.change), verdict.why)
         case Refuse():  # written down first: whoever closes the rotation may know no more than that it broke
@@ -197,7 +203,7 @@ def publish_outcome(ports: Ports, ending: Ending) -> Closed:
         if rotation.ended_at is None:
             outcome, failure = conclude(rotation, ending.failure)
             rotation = replace(rotation, outcome=outcome, failure=failure, ended_at=now)
-        rotation = ports.ledger.save(replace(rotation, publishing_until=now + ports.settings.settling))
+        rotation = ports.ledger.save(replace(rotation, publishing_until=now + min(ports.settings.settling, PUBLISHING)))
     if rotation.cluster:
         ports.ledger.release_lock(rotation.cluster, execution.id, _keep_until(ports, rotation))
     if rotation.notified_at:
@@ -235,7 +241,22 @@ def _record(ports: Ports, execution: Execution) -> Rotation | None:
 _SAME_START = timedelta(seconds=1)  # the state machine and its status-change events tell the start in two ways
 
 
+def _take_lock(ports: Ports, rotation: Rotation, now: datetime, wait: timedelta) -> tuple[Lock, Rotation]:
+    """Take or renew the lock until a lease after the next look; who holds it then, and the record as it is then.
+
+    Whoever closes an execution frees its lock. A function that is overtaken by that before it takes the lock finds the
+    record closed after it, and gives the lock back.
+    """
+    execution = rotation.execution
+    holder = ports.ledger.take_lock(rotation.cluster, Lock(execution.id, now + wait + ports.settings.lease), now)
+    rotation = _record(ports, execution) or rotation
+    if rotation.ended_at:
+        ports.ledger.release_lock(rotation.cluster, execution.id, _keep_until(ports, rotation))
+    return holder, rotation
+
+
 def _observe(ports: Ports, cluster: ElementCluster, request: Request) -> Observation:
+    at = ports.clock()  # before every look: what is seen is at least as recent
     cluster.check_api_version()
     version = cluster.version()
     faults = cluster.faults()
@@ -248,7 +269,7 @@ def _observe(ports: Ports, cluster: ElementCluster, request: Request) -> Observa
     provider = _provider(cluster, request, encryption.master_key)
     identity = cluster.identity()  # last: what was read before it came from no other cluster
     return Observation(
-        at=ports.clock(),
+        at=at,
         identity=identity,
         memory=ports.ledger.memory(request.cluster),
         version=version,
@@ -278,15 +299,15 @@ def _act(ports: Ports, cluster: ElementCluster, rotation: Rotation, seen: Observ
         what = "A rekey was sent, its answer was lost, and the cluster does not show yet what became of it."
         raise RekeyOutcomeUnknown(what, cluster=rotation.cluster)
     if isinstance(decision, Flawed):
-        return _end_with_error(ports, rotation, decision.error, seen.encryption)
-    _remember(ports, rotation, seen.encryption, None if isinstance(decision, Follow) else ports.clock())
+        return _end_with_error(ports, rotation, decision.error, seen.encryption, seen.at)
+    _remember(ports, rotation, seen.encryption, None if isinstance(decision, Follow) else seen.at)
     match decision:
         case Start():
             return _begin(ports, cluster, rotation, seen, decision)
         case Follow():
             return _follow(ports, rotation, decision.following)
         case Satisfied():
-            return _satisfied(ports, rotation, seen.encryption, decision)
+            return _satisfied(ports, rotation, seen, decision)
         case CoolingDown():
             until = _clock(decision.until)
             detail = f"The key is too new: cooling down until {until}. Override with force and a reason."
@@ -325,7 +346,7 @@ def _begin(ports: Ports, cluster: ElementCluster, rotation: Rotation, seen: Obse
     except RekeyRefused:
         found = settle(intent, replace(seen, at=now, encryption=cluster.encryption()), ports.settings.settling)
         if isinstance(found, Follow):  # somebody else's rekey came in between, and ours was refused for it
-            return _follow(ports, rotation, replace(found.following, own=False))
+            return _follow(ports, rotation, replace(found.following, own=False, assumed=False))
         ports.ledger.save(replace(rotation, intent=previous))
         raise
     except ElementRekeyError:  # every other class: certainly not applied
@@ -345,15 +366,15 @@ def _keep_following(ports: Ports, rotation: Rotation, following: Following, now:
     return Step(Status.RUNNING, rotation, _wait(ports, rotation, now - following.since))
 
 
-def _satisfied(ports: Ports, rotation: Rotation, seen: EncryptionState, decision: Satisfied) -> Step:
-    made, change, key = _clock(decision.made), rotation.change, seen.master_key
+def _satisfied(ports: Ports, rotation: Rotation, seen: Observation, decision: Satisfied) -> Step:
+    made, change, key = _clock(decision.made), rotation.change, seen.encryption.master_key
     if change and change.own:
         detail = f"{_replaced(change)} Another rekey came after it and made the current key at {made}."
         return _end(ports, rotation, Outcome.ROTATED, detail)
     if change and key and change.new_key.key_id == key.key_id:
         error = ended_with_error(change)
         if error:
-            return _end_with_error(ports, rotation, error, seen)
+            return _end_with_error(ports, rotation, error, seen.encryption, seen.at)
         return _end(ports, rotation, Outcome.FOLLOWED, f"Somebody else's rekey made the current key at {made}.")
     detail = f"The current key was made at {made}, which is recent enough."
     return _end(ports, replace(rotation, change=None), Outcome.NOT_DUE, detail)
@@ -391,12 +412,15 @@ def _keep_waiting(
     detail = phase or rotation.detail
     rotation = ports.ledger.save(replace(rotation, following=replace(following, unseen_since=since), detail=detail))
     if now >= rotation.execution.started_at + ports.settings.deadline:
-        what = f"Rekey {following.async_handle} still runs after {now - following.since}."
+        still = "is still listed and not shown" if unseen else "still runs"
+        what = f"Rekey {following.async_handle} {still} after {now - following.since}."
         raise RotationOverdue(what, cluster=rotation.cluster)
     return _keep_following(ports, rotation, following, now)
 
 
-def _change_seen(ports: Ports, rotation: Rotation, seen: EncryptionState, change: KeyChange) -> Step:
+def _change_seen(
+    ports: Ports, rotation: Rotation, following: Following, seen: EncryptionState, change: KeyChange
+) -> Step:
     if not change.own:
         kept = rotation.change if rotation.change and rotation.change.own else change
         return _replan(
@@ -405,21 +429,24 @@ def _change_seen(ports: Ports, rotation: Rotation, seen: EncryptionState, change
     rotation = replace(rotation, change=change)
     error = ended_with_error(change)
     if error:
-        return _end_with_error(ports, rotation, error, seen)
-    _remember(ports, rotation, seen, ports.clock())
+        return _end_with_error(ports, rotation, error, seen, change.detected_at)
+    _remember(ports, rotation, seen, change.detected_at)
+    assumed = " The answer to our rekey was lost; this one is taken for it." if following.assumed else ""
     proof = "" if change.job_result_read else " Its result was read away; the cluster's own state shows the change."
-    return _end(ports, rotation, Outcome.ROTATED, f"{_replaced(change)}{proof}")
+    return _end(ports, rotation, Outcome.ROTATED, f"{_replaced(change)}{assumed}{proof}")
 
 
 def _replaced(change: KeyChange) -> str:
     return f"Key {change.old_key.key_id} was replaced by {change.new_key.key_id}."
 
 
-def _end_with_error(ports: Ports, rotation: Rotation, error: ElementRekeyError, seen: EncryptionState) -> Step:
+def _end_with_error(
+    ports: Ports, rotation: Rotation, error: ElementRekeyError, seen: EncryptionState, at: datetime
+) -> Step:
     """Record that the rekey that made the current key ended with an error; told of once, then never again."""
     failure = _failure(_named(error, rotation))
     rotation = ports.ledger.save(replace(rotation, outcome=Outcome.ROTATED_WITH_ERROR, failure=failure))
-    _remember(ports, rotation, seen, ports.clock(), seen.rekey_async_result_id)
+    _remember(ports, rotation, seen, at, seen.rekey_async_result_id)
     return Step(Status.ENDED, rotation)
 
 
