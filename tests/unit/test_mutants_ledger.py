@@ -8,13 +8,13 @@ import boto3
 import pytest
 from botocore.stub import Stubber
 
-from element_rekey.errors import LedgerConflict
+from element_rekey.errors import AwsCallFailed, LedgerConflict
 from element_rekey.ledger import DynamoLedger
 from tests.fakes import NOW
 from tests.unit.samples import ARN, rotation
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from mypy_boto3_dynamodb import DynamoDBClient
 
@@ -60,9 +60,28 @@ def test_keeping_a_lock_sends_the_moment_until_which(client: DynamoDBClient, stu
     DynamoLedger(client, TABLE).release_lock("prod-a", ARN, NOW)
 
 
+@pytest.mark.parametrize(
+    ("operation", "use", "words"),
+    [
+        ("put_item", lambda ledger: ledger.save(rotation()), "write"),
+        ("get_item", lambda ledger: ledger.rotation(ARN), "read"),
+        ("batch_get_item", lambda ledger: ledger.rotations([ARN]), "read"),
+        ("transact_write_items", lambda ledger: ledger.save_intent(rotation(), NOW), "write the intent"),
+        ("delete_item", lambda ledger: ledger.release_lock("prod-a", ARN), "free the lock"),
+    ],
+)
+def test_what_failed_is_told_in_words(
+    client: DynamoDBClient, stubber: Stubber, operation: str, use: Callable[[DynamoLedger], object], words: str
+) -> None:
+    stubber.add_client_error(operation, "InternalServerError", "Not now.")
+    with pytest.raises(AwsCallFailed, match=f"DynamoDB did not {words}: An error"):
+        use(DynamoLedger(client, TABLE))
+
+
 def test_a_lost_lock_names_the_cluster_whose_rekey_was_not_sent(client: DynamoDBClient, stubber: Stubber) -> None:
     stubber.add_client_error("transact_write_items", "TransactionCanceledException")
-    with pytest.raises(LedgerConflict, match="before the rekey was sent") as caught:
+    what = r": The lock or the record changed hands before the rekey was sent\."
+    with pytest.raises(LedgerConflict, match=what) as caught:
         DynamoLedger(client, TABLE).save_intent(rotation(), NOW)
     assert caught.value.cluster == rotation().cluster
     assert caught.value.cluster

@@ -138,8 +138,8 @@ class _Socket(ssl.SSLSocket):
 class _Connection(HTTPSConnection):
     """A connection that names its own failures, because urllib3 and requests blur when something failed."""
 
-    def __init__(self, *args: Any, transport: Transport, **kwargs: Any) -> None:  # noqa: ANN401 - urllib3's own
-        super().__init__(*args, **kwargs)
+    def __init__(self, *, transport: Transport, **kwargs: Any) -> None:  # noqa: ANN401 - urllib3's own
+        super().__init__(**kwargs)
         self._transport = transport
 
     def connect(self) -> None:
@@ -212,8 +212,7 @@ class Transport:
         authority = f"[{self._host}]" if ":" in self._host else self._host
         self._url = f"https://{authority}:{self._port}"
         self._session = requests.Session()
-        self._session.trust_env = False  # no .netrc
-        # As bytes, because requests would encode text as Latin-1.
+        # As bytes, because requests would encode text as Latin-1; with credentials set, no .netrc is looked into.
         self._session.auth = HTTPBasicAuth(registration.username.encode(), registration.password.encode())
         self._session.headers.clear()
         self._session.headers.update(

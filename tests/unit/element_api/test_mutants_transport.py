@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import ssl
 import time
 from dataclasses import replace
 from datetime import timedelta
@@ -14,7 +15,7 @@ import pytest
 from element_rekey import errors
 from element_rekey.element_api import ElementApi
 from element_rekey.model import Registration
-from element_rekey.transport import Timeouts
+from element_rekey.transport import Timeouts, Transport, parse_mvip
 from tests.unit.element_api.conftest import now, tls_of
 
 if TYPE_CHECKING:
@@ -55,6 +56,24 @@ def test_calls_are_posted(server: TlsServer, connect: Connect) -> None:
     server.otherwise = info
     connect(server).rekey(None, None)
     assert [seen.verb for seen in server.seen] == ["POST"]
+
+
+# --- trust
+
+
+@pytest.mark.parametrize("changes", [{}, {"certificate_fingerprint": "00" * 32}], ids=["public CAs", "a pin"])
+def test_what_python_makes_openssl_check_stays(changes: dict[str, str]) -> None:
+    usual = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).verify_flags
+    registration = Registration(mvip="10.0.0.1", username="u", password="p", **changes)
+    flags = Transport("prod-a", registration, Timeouts(), now)._tls.verify_flags  # noqa: SLF001 - no call tells them
+    assert usual
+    assert flags & usual == usual
+
+
+def test_an_address_of_no_cluster_yet_names_none() -> None:
+    with pytest.raises(errors.RegistrationInvalid) as caught:
+        parse_mvip("https://10.0.0.1")
+    assert caught.value.cluster == ""
 
 
 # --- limits, to the last unit
