@@ -6,8 +6,15 @@ from dataclasses import replace
 
 import pytest
 
-from element_rekey.errors import ElementRekeyError, LedgerConflict, RekeyOutcomeUnknown, RekeyRefused, RotationOverdue
-from element_rekey.model import ClusterFault, Failure, Intent, Outcome, Request, Trigger
+from element_rekey.errors import (
+    ElementRekeyError,
+    KeyProviderUnusable,
+    LedgerConflict,
+    RekeyOutcomeUnknown,
+    RekeyRefused,
+    RotationOverdue,
+)
+from element_rekey.model import ClusterFault, Failure, Intent, KeyManagementType, Outcome, Request, Trigger
 from element_rekey.rotation import Status, conclude
 from tests.fakes import NOW, SETTINGS
 from tests.unit.samples import ARN, DAY, HOUR, MINUTE, OTHER_ARN, done, execution, key, rotation
@@ -31,6 +38,48 @@ def lost(world: World) -> Intent:
     intent = world.record().intent
     assert intent
     return intent
+
+
+# --- what is looked at, and what is said of it
+
+
+def test_no_result_is_asked_for_where_none_is_listed(world: World) -> None:
+    world.start()
+    assert "rekey_job" not in world.cluster.calls
+
+
+def test_a_provider_that_is_not_there_is_named(world: World) -> None:
+    world.request = Request("prod-a", key_management_type=KeyManagementType.EXTERNAL, key_provider_id=15)
+    with pytest.raises(KeyProviderUnusable, match=r"with keyProviderID 15\."):
+        world.start()
+
+
+def test_a_rekey_whose_answer_was_lost_says_so_as_long_as_nothing_shows(world: World) -> None:
+    lost(world)
+    what = "A rekey was sent, its answer was lost, and the cluster does not show yet what became of it."
+    with pytest.raises(RekeyOutcomeUnknown) as caught:
+        world.start()
+    assert (caught.value.what, caught.value.cluster) == (what, "prod-a")
+
+
+def test_a_rekey_taken_for_the_lost_one_says_so(world: World) -> None:
+    world.cluster.lose_answer = True
+    with pytest.raises(RekeyOutcomeUnknown):
+        world.start()
+    world.cluster.finish()
+    world.clock.pass_seconds(SETTLED)
+    world.start()
+    proof = "Key key-0 was replaced by key-1. The answer to our rekey was lost; this one is taken for it."
+    assert world.check().rotation.detail == proof
+
+
+def test_a_rekey_that_is_listed_and_never_shown_is_told_as_that_at_the_deadline(world: World) -> None:
+    world.start()
+    world.cluster.jobs.clear()
+    world.clock.now = NOW + SETTINGS.deadline
+    with pytest.raises(RotationOverdue) as caught:
+        world.check()
+    assert caught.value.what == "Rekey 7 is still listed and not shown after 6:00:00."
 
 
 # --- an old result on the cluster, and a second attempt

@@ -17,7 +17,7 @@ from element_rekey.errors import (
     RotationNotProven,
 )
 from element_rekey.model import ElementError, Execution, Failure, Following, Lock, Outcome, Rotation
-from element_rekey.rotation import Ending, conclude, publish_outcome
+from element_rekey.rotation import Ending, Status, Step, conclude, publish_outcome
 from tests.fakes import NOW, SETTINGS
 from tests.unit.samples import ARN, DAY, HOUR, OTHER_ARN, change, following, intent, key, rotated, rotation
 from tests.unit.world import World
@@ -211,7 +211,7 @@ def test_a_publisher_is_waited_for_no_longer_than_others_are_retried(world: Worl
 @pytest.mark.parametrize(("failure", "kept"), [(ABORTED, True), (replace(ABORTED, error="RekeyFailed"), False)])
 def test_a_function_overtaken_by_the_end_of_its_execution_gives_the_lock_back(
     world: World,
-    step: Callable[[World], object],
+    step: Callable[[World], Step],
     failure: Failure,
     *,
     kept: bool,
@@ -226,7 +226,7 @@ def test_a_function_overtaken_by_the_end_of_its_execution_gives_the_lock_back(
 
     monkeypatch.setattr(world.ledger, "take_lock", late)
     world.cluster.calls.clear()
-    step(world)
+    assert step(world) == Step(Status.ENDED, world.record())
     assert world.ledger.lock("prod-a") == (Lock(ARN, NOW + SETTINGS.settling) if kept else None)
     assert world.cluster.calls == []
 

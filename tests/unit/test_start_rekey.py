@@ -493,6 +493,7 @@ def test_a_rekey_refused_because_somebody_else_was_quicker_follows_theirs(world:
     assert step.status is Status.RUNNING
     assert step.rotation.following
     assert (step.rotation.following.async_handle, step.rotation.following.own) == (7, False)
+    assert step.rotation.following.assumed is False
     assert world.cluster.rekeys == 1
 
 

@@ -344,7 +344,7 @@ def _begin(ports: Ports, cluster: ElementCluster, rotation: Rotation, seen: Obse
     except RekeyOutcomeUnknown:
         raise
     except RekeyRefused:
-        found = settle(intent, replace(seen, at=now, encryption=cluster.encryption()), ports.settings.settling)
+        found = settle(intent, replace(seen, encryption=cluster.encryption()), ports.settings.settling)
         if isinstance(found, Follow):  # somebody else's rekey came in between, and ours was refused for it
             return _follow(ports, rotation, replace(found.following, own=False, assumed=False))
         ports.ledger.save(replace(rotation, intent=previous))
