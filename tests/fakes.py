@@ -85,6 +85,9 @@ class FakeLedger:
         return None if item is None else decode(ClusterMemory, item)
 
     def remember(self, cluster: str, memory: ClusterMemory) -> None:
+        known = self.items.get(f"CLUSTER#{cluster}", {})
+        if known.get("uuid") == memory.uuid and known.get("keySeenAt", "") > encode(memory).get("keySeenAt", ""):
+            raise LedgerConflict(f"Item CLUSTER#{cluster} was written by another invocation.")
         self.items[f"CLUSTER#{cluster}"] = encode(memory)
 
     def rotation(self, execution_id: str) -> Rotation | None:

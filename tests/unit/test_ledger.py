@@ -153,6 +153,19 @@ def test_what_is_remembered_is_replaced_as_a_whole(ledger: Ledger, memory: Clust
     assert ledger.memory("b") is None
 
 
+@pytest.mark.parametrize("older", [None, NOW - timedelta(seconds=1)])
+def test_an_older_sight_does_not_replace_a_newer_one(ledger: Ledger, older: datetime | None) -> None:
+    newer = ClusterMemory(UUID, "key-1", None, NOW)
+    ledger.remember("a", ClusterMemory(UUID))
+    ledger.remember("a", newer)
+    ledger.remember("a", newer)
+    with pytest.raises(LedgerConflict):
+        ledger.remember("a", ClusterMemory(UUID, "key-0", None, older))
+    assert ledger.memory("a") == newer
+    ledger.remember("a", ClusterMemory("another", "key-0", None, older))
+    assert ledger.memory("a") != newer
+
+
 # --- the record of a rotation ---
 
 

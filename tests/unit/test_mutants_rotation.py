@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
@@ -80,6 +81,20 @@ def test_a_rekey_that_is_listed_and_never_shown_is_told_as_that_at_the_deadline(
     with pytest.raises(RotationOverdue) as caught:
         world.check()
     assert caught.value.what == "Rekey 7 is still listed and not shown after 6:00:00."
+
+
+def test_a_rekey_taken_for_the_lost_one_is_not_overdue_before_it_may_be_judged(world: World) -> None:
+    sent = NOW + SETTINGS.deadline - timedelta(seconds=35)
+    world.clock.now = sent
+    world.cluster.lose_answer = True
+    with pytest.raises(RekeyOutcomeUnknown):
+        world.start()
+    world.cluster.finish()
+    world.start()
+    world.clock.now = sent + SETTINGS.settling - timedelta(seconds=20)
+    assert (world.check().status, world.check().wait_seconds) == (Status.RUNNING, 20)
+    world.clock.pass_seconds(20)
+    assert world.check().rotation.outcome is Outcome.ROTATED
 
 
 # --- an old result on the cluster, and a second attempt

@@ -311,11 +311,9 @@ def test_what_was_told_of_a_cluster_that_was_replaced_since_says_nothing_of_the_
     assert isinstance(plan(demand(accept_cluster_uuid=UUID), state), Flawed)
 
 
-def test_an_error_is_told_rather_than_that_the_key_cools_down() -> None:
+def test_a_key_that_cools_down_is_told_as_that_and_not_as_made_for_the_demand() -> None:
     state = seen(FLAWED, handle=7, job=FAILED_JOB)
-    assert isinstance(plan(demand(made_after=NOW, cool_down=timedelta(days=1)), state), Flawed)
-    told = replace(state, memory=ClusterMemory(UUID, "key-1", told_error_of=7))
-    assert isinstance(plan(demand(made_after=NOW, cool_down=timedelta(days=1)), told), CoolingDown)
+    assert isinstance(plan(demand(made_after=NOW, cool_down=timedelta(days=1)), state), CoolingDown)
 
 
 def test_a_key_that_does_not_meet_the_demand_is_replaced_whatever_its_rekey_ended_with() -> None:
@@ -586,6 +584,38 @@ def test_a_rekey_taken_for_ours_is_not_judged_while_ours_may_still_come(job: Rek
     assert judged(job, NEW, listed=listed, assumed=True, since=early) == Waiting()
     assert judged(job, NEW, listed=listed, assumed=True, since=late) != Waiting()
     assert judged(job, NEW, listed=listed, since=early) != Waiting()
+
+
+@pytest.mark.parametrize("job", [None, running(), done(NEW, OLD), done(NEW, OLD, error=BROKEN)])
+@pytest.mark.parametrize("handle", [7, None])
+def test_what_came_after_a_rekey_taken_for_ours_may_be_ours(job: RekeyJob | None, handle: int | None) -> None:
+    since = NOW - SETTLING
+    verdict = judged(job, NEW, listed=8, assumed=True, since=since, async_handle=handle)
+    assert isinstance(refused(verdict), RekeyOutcomeUnknown)
+    assert "another rekey came after the one that was taken for ours" in refused(verdict).what.lower()
+
+
+@pytest.mark.parametrize(("seconds", "known"), [(3, False), (2, True), (0, True)])
+def test_a_key_older_than_the_rekey_that_failed_is_not_its_work(*, seconds: int, known: bool) -> None:
+    job = done(None, None, error=BROKEN)
+    assert job.create_time
+    verdict = judged(job, key("key-1", job.create_time - seconds * SECOND))
+    if known:
+        assert isinstance(verdict, Ended)
+    else:
+        assert isinstance(refused(verdict), RekeyOutcomeUnknown)
+        assert "the current key key-1 was made before it" in refused(verdict).what
+    for untimed in (replace(job, create_time=None), job):
+        assert isinstance(judged(untimed, key("key-1", None)), Ended)
+    assert isinstance(judged(job, key("key-1", job.create_time - seconds * SECOND), own=False), Ended)
+
+
+def test_a_failed_rekey_that_is_taken_for_ours_is_called_so() -> None:
+    job = done(None, None, error=BROKEN)
+    assert refused(judged(job, OLD, assumed=True, since=NOW - SETTLING)).what.startswith(
+        "The rekey taken for ours ended with xAssumed"
+    )
+    assert refused(judged(job, OLD)).what.startswith("The rekey ended with xAssumed")
 
 
 def test_a_lost_rekey_is_only_taken_for_ours() -> None:

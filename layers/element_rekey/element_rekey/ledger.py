@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from .model import Execution
 
 _BATCH = 100  # what BatchGetItem takes
+# A function that was thought dead must not turn the memory of a cluster back: its key would look younger than it is.
+_OTHER_OR_OLDER = "attribute_not_exists(pk) OR #uuid <> :uuid OR attribute_not_exists(keySeenAt) OR keySeenAt <= :at"
 _CONFLICTS = frozenset(
     {"ConditionalCheckFailedException", "TransactionCanceledException", "TransactionConflictException"}
 )
@@ -79,8 +81,10 @@ class DynamoLedger:
         return None if item is None else decode(ClusterMemory, item, strict=False)
 
     def remember(self, cluster: str, memory: ClusterMemory) -> None:
-        """Replace what is remembered of a cluster (``PutItem``)."""
-        self._put({"pk": f"CLUSTER#{cluster}", **encode(memory)})
+        """Replace what is remembered of a cluster, unless by something older (``PutItem``). Raises LedgerConflict."""
+        item = {"pk": f"CLUSTER#{cluster}", **encode(memory)}
+        seen_at = item.get("keySeenAt", "")
+        self._put(item, _OTHER_OR_OLDER, {":uuid": memory.uuid, ":at": seen_at}, {"#uuid": "uuid"})
 
     def rotation(self, execution_id: str) -> Rotation | None:
         """The record of an execution (``GetItem``)."""

@@ -40,7 +40,7 @@ from .model import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
 ATTEMPTS = 2  # how often one execution may send a rekey, and the second time only onto an unchanged cluster
 
@@ -121,7 +121,7 @@ class Satisfied:
 
 @dataclass(frozen=True, slots=True)
 class Flawed:
-    """The current key need not be replaced, but the rekey that made it ended with an error that nobody was told of."""
+    """The current key meets the demand, but the rekey that made it ended with an error that nobody was told of."""
 
     error: RekeyEndedWithError
 
@@ -215,13 +215,10 @@ def _weigh_age(demand: Demand, seen: Observation, key: MasterKey) -> Satisfied |
     made = made_at(key, seen)
     if made is None:
         return Refuse(KeyAgeUnknown(f"Key {key.key_id} has no usable creation time.")) if demand.needs_age else None
-    satisfied = made > demand.made_after
-    if not satisfied and seen.at >= made + demand.cool_down:
-        return None
-    flawed = _flawed(seen, key)
-    if flawed:
-        return Flawed(flawed)
-    return Satisfied(made) if satisfied else CoolingDown(made + demand.cool_down)
+    if made > demand.made_after:
+        flawed = _flawed(seen, key)
+        return Flawed(flawed) if flawed else Satisfied(made)
+    return CoolingDown(made + demand.cool_down) if seen.at < made + demand.cool_down else None
 
 
 def _flawed(seen: Observation, key: MasterKey) -> RekeyEndedWithError | None:
@@ -303,23 +300,25 @@ def judge(
         return Refuse(RotationNotProven("The cluster no longer names a master key."))
     if following.assumed and now < following.since + settling:
         return Waiting()
+    superseded = encryption.rekey_async_result_id not in (None, following.async_handle)
+    if following.assumed and superseded:
+        return Refuse(RekeyOutcomeUnknown("Another rekey came after the one that was taken for ours."))
     if job is None:
         return _judge_by_state(following, key, encryption.rekey_async_result_id, now, settling)
     if not job.complete:
         return Waiting()
-    superseded = encryption.rekey_async_result_id not in (None, following.async_handle)
     if job.error:
         return _judge_error(following, key, now, job, job.error, superseded=superseded)
+    return _judge_completed(following, key, now, job, demand, superseded=superseded)
+
+
+def _judge_completed(
+    following: Following, key: MasterKey, now: datetime, job: RekeyJob, demand: Demand, *, superseded: bool
+) -> Ended | Replan | Refuse:
+    """The job says it completed; where the state shows something else, another rekey came, or nobody can tell."""
     contradictions = list(_contradictions(following, job, key, demand))
     if not contradictions:
         return Ended(_change(following, key, now, job))
-    return _judge_contradicted(following, now, job, contradictions, superseded=superseded)
-
-
-def _judge_contradicted(
-    following: Following, now: datetime, job: RekeyJob, contradictions: Sequence[str], *, superseded: bool
-) -> Replan | Refuse:
-    """The job says it completed, and the state shows something else: another rekey's work, or nobody can tell whose."""
     change = _superseded_change(following, now, job)
     if superseded and (change or not following.own):
         return Replan("Another rekey came after the one that was followed.", change)
@@ -344,13 +343,20 @@ def _judge_error(
     following: Following, key: MasterKey, now: datetime, job: RekeyJob, error: ElementError, *, superseded: bool
 ) -> Ended | Replan | Refuse:
     """The job ended with an error; the state tells on which side of the change of keys."""
-    why = f"The rekey ended with {error.name}: {error.message}"
+    why = f"The rekey{' taken for ours' if following.assumed else ''} ended with {error.name}: {error.message}"
     if superseded:
         unknown = RekeyOutcomeUnknown(f"{why}, and another rekey came after it.")
         return Refuse(unknown) if following.own else Replan(why)
-    if key.key_id != following.baseline_key.key_id:
-        return Ended(_change(following, key, now, job))
-    return Refuse(RekeyFailed(why)) if following.own else Replan(why)
+    if key.key_id == following.baseline_key.key_id:
+        return Refuse(RekeyFailed(why)) if following.own else Replan(why)
+    if following.own and _older(key, job):
+        return Refuse(RekeyOutcomeUnknown(f"{why}, and the current key {key.key_id} was made before it."))
+    return Ended(_change(following, key, now, job))
+
+
+def _older(key: MasterKey, job: RekeyJob) -> bool:
+    """Whether the key replaced the baseline before the job began: not the job's own work."""
+    return bool(key.key_created_time and job.create_time and key.key_created_time < job.create_time - STAMP_TOLERANCE)
 
 
 def ended_with_error(change: KeyChange) -> RekeyEndedWithError | None:

@@ -102,7 +102,7 @@ class Ledger(Protocol):
         ...
 
     def remember(self, cluster: str, memory: ClusterMemory) -> None:
-        """Replace what is remembered of a cluster."""
+        """Replace what is remembered of a cluster. Raises LedgerConflict if its key was seen later by somebody else."""
         ...
 
     def rotation(self, execution_id: str) -> Rotation | None:

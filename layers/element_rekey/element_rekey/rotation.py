@@ -203,7 +203,7 @@ def publish_outcome(ports: Ports, ending: Ending) -> Closed:
         if rotation.ended_at is None:
             outcome, failure = conclude(rotation, ending.failure)
             rotation = replace(rotation, outcome=outcome, failure=failure, ended_at=now)
-        rotation = ports.ledger.save(replace(rotation, publishing_until=now + min(ports.settings.settling, PUBLISHING)))
+        rotation = ports.ledger.save(replace(rotation, publishing_until=now + PUBLISHING))
     if rotation.cluster:
         ports.ledger.release_lock(rotation.cluster, execution.id, _keep_until(ports, rotation))
     if rotation.notified_at:
@@ -247,11 +247,11 @@ def _take_lock(ports: Ports, rotation: Rotation, now: datetime, wait: timedelta)
     Whoever closes an execution frees its lock. A function that is overtaken by that before it takes the lock finds the
     record closed after it, and gives the lock back.
     """
-    execution = rotation.execution
-    holder = ports.ledger.take_lock(rotation.cluster, Lock(execution.id, now + wait + ports.settings.lease), now)
+    execution, cluster = rotation.execution, rotation.cluster
+    holder = ports.ledger.take_lock(cluster, Lock(execution.id, now + wait + ports.settings.lease), now)
     rotation = _record(ports, execution) or rotation
     if rotation.ended_at:
-        ports.ledger.release_lock(rotation.cluster, execution.id, _keep_until(ports, rotation))
+        ports.ledger.release_lock(cluster, execution.id, _keep_until(ports, rotation))
     return holder, rotation
 
 
@@ -411,7 +411,7 @@ def _keep_waiting(
         return _replan(ports, replace(rotation, disregarded_handle=following.async_handle), why)
     detail = phase or rotation.detail
     rotation = ports.ledger.save(replace(rotation, following=replace(following, unseen_since=since), detail=detail))
-    if now >= rotation.execution.started_at + ports.settings.deadline:
+    if now >= _deadline(ports, rotation):
         still = "is still listed and not shown" if unseen else "still runs"
         what = f"Rekey {following.async_handle} {still} after {now - following.since}."
         raise RotationOverdue(what, cluster=rotation.cluster)
@@ -426,14 +426,14 @@ def _change_seen(
         return _replan(
             ports, replace(rotation, change=kept), f"Somebody else's rekey made key {change.new_key.key_id}."
         )
-    rotation = replace(rotation, change=change)
-    error = ended_with_error(change)
-    if error:
-        return _end_with_error(ports, rotation, error, seen, change.detected_at)
-    _remember(ports, rotation, seen, change.detected_at)
     assumed = " The answer to our rekey was lost; this one is taken for it." if following.assumed else ""
     proof = "" if change.job_result_read else " Its result was read away; the cluster's own state shows the change."
-    return _end(ports, rotation, Outcome.ROTATED, f"{_replaced(change)}{assumed}{proof}")
+    detail = f"{_replaced(change)}{assumed}{proof}"
+    error = ended_with_error(change)
+    if error:
+        return _end_with_error(ports, replace(rotation, change=change, detail=detail), error, seen, change.detected_at)
+    _remember(ports, rotation, seen, change.detected_at)
+    return _end(ports, replace(rotation, change=change), Outcome.ROTATED, detail)
 
 
 def _replaced(change: KeyChange) -> str:
@@ -474,8 +474,13 @@ def _wait_for_turn(ports: Ports, rotation: Rotation, holder: Lock, now: datetime
 
 
 def _wait(ports: Ports, rotation: Rotation, age: timedelta) -> int:
-    left = rotation.execution.started_at + ports.settings.deadline - ports.clock()
-    return next_wait(age, left)
+    return next_wait(age, _deadline(ports, rotation) - ports.clock())
+
+
+def _deadline(ports: Ports, rotation: Rotation) -> datetime:
+    """Until when to look; a rekey that is taken for ours at least until it may be judged."""
+    deadline, following = rotation.execution.started_at + ports.settings.deadline, rotation.following
+    return max(deadline, following.since + ports.settings.settling) if following and following.assumed else deadline
 
 
 def _keep_until(ports: Ports, rotation: Rotation) -> datetime | None:
