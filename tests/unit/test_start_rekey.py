@@ -607,7 +607,7 @@ def test_somebody_elses_rekey_that_ended_with_an_error_while_it_was_followed_is_
     assert (step.rotation.change.own, step.rotation.change.job_error) == (False, BROKEN)
     memory = world.ledger.memory("prod-a")
     assert memory
-    assert (memory.key_id, memory.told_error_of) == ("key-1", 7)
+    assert (memory.key_id, memory.key_seen_at, memory.told_error_of) == ("key-1", world.clock.now, 7)
 
 
 def left_with_an_error(world: World) -> World:
