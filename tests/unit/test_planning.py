@@ -592,7 +592,7 @@ def test_what_came_after_a_rekey_taken_for_ours_may_be_ours(job: RekeyJob | None
     since = NOW - SETTLING
     verdict = judged(job, NEW, listed=8, assumed=True, since=since, async_handle=handle)
     assert isinstance(refused(verdict), RekeyOutcomeUnknown)
-    assert "another rekey came after the one that was taken for ours" in refused(verdict).what.lower()
+    assert refused(verdict).what == "Another rekey came after the one that was taken for ours."
 
 
 @pytest.mark.parametrize(("seconds", "known"), [(3, False), (2, True), (0, True)])
