@@ -183,13 +183,11 @@ class DynamoLedger:
     def _put(
         self,
         item: Mapping[str, Any],
-        condition: str = "",
+        condition: str,
         values: Mapping[str, Any] | None = None,
         names: Mapping[str, str] | None = None,
     ) -> None:
-        arguments: dict[str, Any] = {"TableName": self._table, "Item": _plain(item)}
-        if condition:
-            arguments["ConditionExpression"] = condition
+        arguments: dict[str, Any] = {"TableName": self._table, "Item": _plain(item), "ConditionExpression": condition}
         if values:
             arguments["ExpressionAttributeValues"] = _plain(values)
         if names:
