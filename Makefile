@@ -33,9 +33,9 @@ fleet: .venv/.ready  ## Rotate what is due in a whole fleet of simulated cluster
 up: .venv/.ready  ## Keep the application and simulated clusters running, to drive it yourself
 	@$(DEV)/python -m local up $(ARGS)
 
-# The proofs of tests/reliability run the same lines thousands of times: their coverage would say nothing more.
 PYTEST = $(DEV)/python -m pytest --numprocesses=$(WORKERS) --dist=loadgroup
 
+# The proofs of tests/reliability run the same lines thousands of times: their coverage would say nothing more.
 test: .venv/.ready .venv-sdk/.ready  ## All tests, with the coverage of layers/ and functions/; options: ARGS="-k name"
 ifdef ARGS
 	@$(PYTEST) $(ARGS)

@@ -23,11 +23,12 @@ make_importable()
 from element_rekey.codec import encode  # noqa: E402 - after the path is set
 from element_rekey.fleet import FleetSettings, orders, select  # noqa: E402 - likewise
 from element_rekey.model import Execution, FleetRequest, Registered, Trigger  # noqa: E402 - likewise
-from local.fleet import published, specifications  # noqa: E402 - likewise
+from local.fleet import SUMMARY_SECONDS, published, specifications  # noqa: E402 - likewise
 from local.simulator import Simulator  # noqa: E402 - likewise
 from local.stage import stage  # noqa: E402 - likewise
 
 if TYPE_CHECKING:
+    from local.deployment import Deployment
     from local.simulator import RunningCluster
     from local.stage import Stage
 
@@ -87,6 +88,15 @@ def run(quick: bool) -> Table:  # noqa: FBT001 - the shape of every benchmark
     return Table(columns, tuple(rows), tuple(" ".join(remark.split()) for remark in REMARKS))
 
 
+def wait_for_end(deployment: Deployment, execution: str) -> None:
+    """Until a run that has told its end has ended: it does so in its last step but one, and its history is counted."""
+    deadline = time.monotonic() + SUMMARY_SECONDS
+    while deployment.status(execution) == "RUNNING":
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"The fleet run told its end and goes on: {execution}.")
+        time.sleep(LOOK_SECONDS)  # nothing but the status tells the end
+
+
 def fleet_run(clusters: int, due: int) -> Measured:
     """The real fleet machine on the engine."""
     with stage(specifications(clusters, due, 0, REKEY_SECONDS), WAIT_SCALE) as set_up:
@@ -97,8 +107,7 @@ def fleet_run(clusters: int, due: int) -> Measured:
         for document in published(set_up.deployment, execution):
             most, summary = max(most, megabytes(set_up)), document
         seconds = time.monotonic() - began
-        while set_up.deployment.status(execution) == "RUNNING":  # told, and about to end
-            time.sleep(LOOK_SECONDS)
+        wait_for_end(set_up.deployment, execution)
         events = len(list(set_up.deployment.history(execution)))
         rotated = sum(len(one.cluster.rekeys) for one in set_up.simulator)
     if not summary.get("succeeded") or summary.get("clusters") != clusters or rotated != due:

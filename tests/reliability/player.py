@@ -13,17 +13,22 @@ from typing import TYPE_CHECKING, Any
 
 from element_rekey.errors import ElementRekeyError
 from element_rekey.model import Execution, Failure, Request
+from element_rekey.ports import Ports
 from element_rekey.rotation import Ending, Status, check_status, publish_outcome, start_rekey
+from local.simulator import ClusterSpec, SimulatedCluster
+from tests.fakes import FakeLedger
+from tests.reliability.light import NAME, Board, Directory
 from tests.reliability.sabotage import Effect, Moment, Point, Watched
+from tests.reliability.wire import without_sockets
+from tests.workflow.clock import VirtualTime
 from tests.workflow.functions import CHECK, PUBLISH, START, Killed
+from tests.workflow.stage import SETTINGS
 from tests.workflow.template import function_timeout, machine
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import ExitStack
     from datetime import datetime
-
-    from element_rekey.ports import Ports
-    from tests.workflow.clock import VirtualTime
 
 RETRIES = {
     f"{name}Function": {error: one["MaxAttempts"] for one in state["Retry"] for error in one["ErrorEquals"]}
@@ -92,6 +97,18 @@ class Invocation:
             self.awake.wait()
         if self.time() > self.born + LIMIT:
             raise Killed(TimeoutError())
+
+
+class Game:
+    """One cluster whose rekeys take a while, and all that is played with on it, as long as ``held`` is open."""
+
+    def __init__(self, held: ExitStack, seed: str) -> None:
+        self.time = VirtualTime()
+        self.cluster = SimulatedCluster(ClusterSpec(name=NAME, rekey_seconds=200.0, clock=self.time, seed=seed))
+        held.enter_context(without_sockets({NAME: self.cluster}, self.time.pass_by))
+        self.ledger, self.board = FakeLedger(), Board()
+        ports = Ports(Directory({NAME: self.cluster}, self.time), self.ledger, self.board, self.time, SETTINGS)
+        self.player = Player(ports, self.time)
 
 
 class Player:

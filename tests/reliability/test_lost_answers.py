@@ -9,15 +9,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from element_rekey.model import Request
-from element_rekey.ports import Ports
-from local.simulator import ClusterSpec, Fault, SimulatedCluster
-from tests.fakes import FakeLedger
-from tests.reliability.light import NAME, REKEY, Board, Directory
-from tests.reliability.player import Played, Player
+from local.simulator import Fault
+from tests.reliability.light import NAME, REKEY
+from tests.reliability.player import Game, Played
 from tests.reliability.sabotage import Moment, Point
-from tests.reliability.wire import without_sockets
-from tests.workflow.clock import VirtualTime
-from tests.workflow.stage import SETTINGS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -26,16 +21,11 @@ HELD_BACK = Fault("applyDelay", method=REKEY, seconds=50.0)
 THEIRS = Fault("competingRekey", seconds=20.0)
 
 
-class Scene:
-    """One cluster whose rekeys take a while, and one execution."""
+class Scene(Game):
+    """A game with one execution."""
 
     def __init__(self, held: ExitStack) -> None:
-        self.time = VirtualTime()
-        self.cluster = SimulatedCluster(ClusterSpec(name=NAME, rekey_seconds=200.0, clock=self.time, seed="lost"))
-        held.enter_context(without_sockets({NAME: self.cluster}, self.time.pass_by))
-        self.ledger, self.board = FakeLedger(), Board()
-        directory = Directory({NAME: self.cluster}, self.time)
-        self.player = Player(Ports(directory, self.ledger, self.board, self.time, SETTINGS), self.time)
+        super().__init__(held, "lost")
         self.one = self.player.start(Request(NAME))
 
     def run(self, one: Played) -> dict[str, Any]:

@@ -23,14 +23,11 @@ from hypothesis.stateful import (
 from element_rekey.edge import LEASE
 from element_rekey.model import KeyManagementType, Outcome, Request, Trigger
 from element_rekey.planning import LONGEST_WAIT
-from element_rekey.ports import Ports
-from local.simulator import ClusterSpec, Fault, RpcError, SimulatedCluster
-from tests.fakes import FakeLedger
-from tests.reliability.light import NAME, REKEY, Board, Directory
-from tests.reliability.player import Played, Player
+from local.simulator import Fault, RpcError
+from tests.reliability.light import NAME, REKEY
+from tests.reliability.player import Game, Played
 from tests.reliability.sabotage import Moment, Point
-from tests.reliability.wire import without_sockets
-from tests.workflow.clock import BEGIN, VirtualTime
+from tests.workflow.clock import BEGIN
 from tests.workflow.functions import START
 from tests.workflow.stage import SETTINGS
 
@@ -59,12 +56,9 @@ class Torture(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.held = ExitStack()
-        self.time = VirtualTime()
-        self.cluster = SimulatedCluster(ClusterSpec(name=NAME, rekey_seconds=200.0, clock=self.time, seed="torture"))
-        self.held.enter_context(without_sockets({NAME: self.cluster}, self.time.pass_by))
-        self.ledger, self.board = FakeLedger(), Board()
-        ports = Ports(Directory({NAME: self.cluster}, self.time), self.ledger, self.board, self.time, SETTINGS)
-        self.player = Player(ports, self.time)
+        game = Game(self.held, "torture")
+        self.time, self.cluster = game.time, game.cluster
+        self.ledger, self.board, self.player = game.ledger, game.board, game.player
         self.alarm_at = BEGIN
         self.begun: list[tuple[Played, Rekey]] = []
         """The rekeys of ours, each with the execution that sent it."""

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from .model import Execution
 
 _BATCH = 100  # what BatchGetItem takes
-# A function that was thought dead must not turn the memory of a cluster back: its key would look younger than it is.
+# A function that was thought dead must not turn the memory of a cluster back: the key made since would look older.
 _OTHER_OR_OLDER = "attribute_not_exists(pk) OR #uuid <> :uuid OR attribute_not_exists(keySeenAt) OR keySeenAt <= :at"
 _CONFLICTS = frozenset(
     {"ConditionalCheckFailedException", "TransactionCanceledException", "TransactionConflictException"}

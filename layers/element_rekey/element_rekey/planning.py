@@ -222,16 +222,21 @@ def _weigh_age(demand: Demand, seen: Observation, key: MasterKey) -> Satisfied |
 
 
 def _flawed(seen: Observation, key: MasterKey) -> RekeyEndedWithError | None:
-    """The error of the rekey that made the current key, where nobody has been told of it yet.
-
-    Key and job are stamped by one clock: a key no older than the latest job was made by it.
-    """
+    """The error of the rekey that made the current key, where nobody has been told of it yet."""
     job, memory = seen.job, recall(seen.memory, seen.identity.uuid, key, seen.at)
     if job is None or job.error is None or memory.told_error_of == job.async_handle:
         return None
-    if not (key.key_created_time and job.create_time and key.key_created_time >= job.create_time - STAMP_TOLERANCE):
+    return _with_error(key, job.error) if _made_by(job, key) else None
+
+
+def _made_by(job: RekeyJob, key: MasterKey) -> bool | None:
+    """Whether the latest job made the key: one no older than the job. None where the cluster does not tell both times.
+
+    Key and job are stamped by one clock, so it need not be right.
+    """
+    if key.key_created_time is None or job.create_time is None:
         return None
-    return _with_error(key, job.error)
+    return key.key_created_time >= job.create_time - STAMP_TOLERANCE
 
 
 def _fit(demand: Demand, seen: Observation, key: MasterKey) -> Start | Refuse:
@@ -349,14 +354,9 @@ def _judge_error(
         return Refuse(unknown) if following.own else Replan(why)
     if key.key_id == following.baseline_key.key_id:
         return Refuse(RekeyFailed(why)) if following.own else Replan(why)
-    if following.own and _older(key, job):
+    if following.own and _made_by(job, key) is False:
         return Refuse(RekeyOutcomeUnknown(f"{why}, and the current key {key.key_id} was made before it."))
     return Ended(_change(following, key, now, job))
-
-
-def _older(key: MasterKey, job: RekeyJob) -> bool:
-    """Whether the key replaced the baseline before the job began: not the job's own work."""
-    return bool(key.key_created_time and job.create_time and key.key_created_time < job.create_time - STAMP_TOLERANCE)
 
 
 def ended_with_error(change: KeyChange) -> RekeyEndedWithError | None:
