@@ -19,9 +19,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 import pytest
 
 from local.simulator import ClusterSpec, Fault, RunningCluster, Simulator, SimulatorError
+from local.simulator.server import ClusterServer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+    from local.simulator.certificates import Identity
+    from local.simulator.cluster import SimulatedCluster
 
 REKEY = "RekeySoftwareEncryptionAtRestMasterKey"
 INFO = "GetSoftwareEncryptionAtRestInfo"
@@ -37,14 +41,26 @@ def authorization(running: RunningCluster, password: str | None = None) -> str:
     return "Basic " + base64.b64encode(pair.encode()).decode()
 
 
+class Patient(http.client.HTTPSConnection):
+    """Time enough to connect, however busy the machine, and `patience` seconds for each answer."""
+
+    def __init__(self, host: str, port: int, context: ssl.SSLContext, patience: float) -> None:
+        super().__init__(host, port, context=context, timeout=5.0)
+        self.patience = patience
+
+    def connect(self) -> None:
+        super().connect()
+        self.sock.settimeout(self.patience)
+
+
 class Client:
-    """One connection to a cluster, kept alive between calls."""
+    """One connection to a cluster, kept alive between calls. `timeout` is the patience with an answer, in seconds."""
 
     def __init__(self, running: RunningCluster, timeout: float = 5.0) -> None:
         self.running = running
         host, port = address(running)
         context = ssl.create_default_context(cadata=running.ca_pem)
-        self.http = http.client.HTTPSConnection(host, port, context=context, timeout=timeout)
+        self.http = Patient(host, port, context, timeout)
 
     def send(
         self,
@@ -485,12 +501,25 @@ def test_stopping_leaves_no_file_port_or_thread_behind(connect: Connect) -> None
     simulator.stop()
 
 
-def test_a_cluster_that_cannot_start_leaves_none_running(running: RunningCluster) -> None:
+def test_a_cluster_that_cannot_start_leaves_none_running(
+    running: RunningCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
     taken = address(running)[1]
-    before = threading.active_count()
+    listening: list[ClusterServer] = []
+
+    class Seen(ClusterServer):
+        def __init__(self, cluster: SimulatedCluster, identity: Callable[[], Identity]) -> None:
+            super().__init__(cluster, identity)
+            listening.append(self)
+
+    monkeypatch.setattr("local.simulator.running.ClusterServer", Seen)
+    simulator = Simulator([ClusterSpec(name="one"), ClusterSpec(name="two", port=taken)])
     with pytest.raises(SimulatorError, match=f"Cluster two cannot listen on 127.0.0.1 port {taken}"):
-        Simulator([ClusterSpec(name="one"), ClusterSpec(name="two", port=taken)]).start()
-    assert threading.active_count() == before
+        simulator.start()
+    assert [server.cluster.spec.name for server in listening] == ["one"]
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", listening[0].port))
+    assert not list(simulator)
 
 
 def test_names_are_unique() -> None:
