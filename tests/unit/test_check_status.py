@@ -17,6 +17,7 @@ from element_rekey.errors import (
     RequestInvalid,
     RotationNotProven,
     RotationOverdue,
+    RotationUndone,
 )
 from element_rekey.model import (
     ClusterMemory,
@@ -24,6 +25,7 @@ from element_rekey.model import (
     Execution,
     Failure,
     KeyManagementType,
+    KeyProvider,
     Lock,
     Outcome,
     Request,
@@ -359,6 +361,29 @@ def test_a_superseded_rekey_of_ours_is_told_as_rotated(world: World) -> None:
     assert step.rotation.change.new_key.key_id == "key-1"
     assert step.rotation.current_key == world.cluster.key
     assert world.cluster.rekeys == 2, "ours and the other one"
+
+
+def test_a_rekey_of_ours_that_somebody_undoes_is_told_and_not_repeated(world: World) -> None:
+    world.request = Request("prod-a", key_management_type=KeyManagementType.INTERNAL)
+    world.change_record(request=world.request)
+    world.cluster.finish()
+    world.cluster.begin(KeyManagementType.EXTERNAL, 5)
+    world.cluster.providers = (KeyProvider(5, "kmip", (1,)),)
+    world.cluster.finish()
+    world.check()
+    with pytest.raises(RotationUndone) as caught:
+        world.start()
+    assert str(caught.value).startswith(
+        "Cluster prod-a: Key key-0 was replaced by key-1. "
+        "Another rekey came after it, and its key key-2 is not as asked."
+    )
+    assert written(world).error == "RotationUndone"
+    assert world.record().current_key == world.cluster.key
+    assert world.cluster.rekeys == 2, "ours and the other one"
+    told = world.publish(written(world)).rotation
+    assert told.outcome is Outcome.OUTCOME_UNKNOWN
+    assert told.change
+    assert told.change.new_key.key_id == "key-1"
 
 
 def test_what_our_rekey_did_is_kept_through_following_the_ones_that_came_after(world: World) -> None:

@@ -292,6 +292,42 @@ def test_a_key_that_is_cooling_down_is_left_alone(world: World) -> None:
     assert world.cluster.rekeys == 0
 
 
+# --- waiting for the moment asked for ---
+
+
+@pytest.mark.parametrize(
+    ("early", "wait"),
+    [(timedelta(milliseconds=1), 1), (SECOND, 2), (timedelta(seconds=90.5), 91), (5 * MINUTE, 301)],
+    ids=str,
+)
+def test_a_moment_by_a_clock_ahead_of_ours_is_waited_for(world: World, early: timedelta, wait: int) -> None:
+    world.request = Request("prod-a", key_created_after=NOW + early)
+    step = world.start()
+    assert (step.status, step.wait_seconds) == (Status.BUSY, wait)
+    assert step.rotation.detail == "Waiting for the moment after which the key is to be made."
+    assert (world.ledger.items, world.cluster.calls) == ({}, [])
+    world.clock.pass_seconds(wait)
+    assert world.start().status is Status.RUNNING
+
+
+def test_a_moment_that_is_now_is_not_waited_for(world: World) -> None:
+    world.request = Request("prod-a", key_created_after=NOW)
+    assert world.start().status is Status.RUNNING
+
+
+def test_a_dry_run_does_not_wait_for_the_moment(world: World) -> None:
+    world.request = Request("prod-a", key_created_after=NOW + MINUTE, dry_run=True)
+    assert world.start().rotation.outcome is Outcome.PLANNED
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_a_moment_ahead_stated_twice_before_it_comes_rotates_once(world: World, *, force: bool) -> None:
+    world.request = Request("prod-a", key_created_after=NOW + 4 * MINUTE, force=force, reason="test")
+    assert world.run().outcome is Outcome.ROTATED
+    assert world.another(OTHER_ARN).run().outcome is Outcome.NOT_DUE
+    assert world.cluster.rekeys == 1
+
+
 # --- waiting for one's turn ---
 
 

@@ -29,6 +29,7 @@ The class name is the error name in the state machine, in the notification and i
     ├── RekeyFailed                  the job ended and the old key is still current
     ├── RekeyEndedWithError          the new key is current although the job reported an error
     ├── RotationNotProven            the job says complete, the cluster's state does not agree (retried)
+    ├── RotationUndone               our rekey replaced the key, and a later one left a key that is not as asked
     ├── RotationOverdue              the deadline passed while the rekey was still running
     ├── FleetIncomplete              a fleet run ended and not every cluster is as it should be
     └── ExecutionInterrupted         the execution ended before its own last step
@@ -231,6 +232,15 @@ class RotationNotProven(ElementRekeyError):
 
     next_step = (
         "Compare the keys named here with GetSoftwareEncryptionAtRestInfo and ask NetApp support before rotating again."
+    )
+
+
+class RotationUndone(ElementRekeyError):
+    """Our rekey replaced the key as asked; somebody else's rekey after it left one that does not meet the demand."""
+
+    next_step = (
+        "Find out who else rekeys this cluster and agree on how its key is to be managed, then start again. We sent no "
+        "second rekey."
     )
 
 

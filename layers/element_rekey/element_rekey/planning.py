@@ -173,7 +173,8 @@ class Replan:
 def demand_of(request: Request, started_at: datetime) -> Demand:
     """The demand a request states, for an execution that began at ``started_at``.
 
-    Raises RequestInvalid for a moment that has not come yet: no key could ever meet it.
+    A moment a little ahead of our clock is one of another clock, and is waited for. Raises RequestInvalid for one
+    further in the future.
     """
     if request.key_created_after and request.key_created_after > started_at + CLOCK_TOLERANCE:
         raise RequestInvalid("keyCreatedAfter: expected a time that is not in the future.", cluster=request.cluster)

@@ -23,6 +23,7 @@ from .errors import (
     RekeyRefused,
     RequestInvalid,
     RotationOverdue,
+    RotationUndone,
 )
 from .model import (
     EncryptionState,
@@ -95,7 +96,7 @@ class Status(StrEnum):
     """What the state machine does next."""
 
     RUNNING = "running"  # wait, then check the status
-    BUSY = "busy"  # another execution holds the cluster: wait, then start again
+    BUSY = "busy"  # not our turn, or not yet the moment asked for: wait, then start again
     REPLAN = "replan"  # what was followed is over: start again at once
     ENDED = "ended"  # publish
 
@@ -121,6 +122,9 @@ def start_rekey(ports: Ports, execution: Execution, request: Request) -> Step:
     if rotation.outcome:
         return Step(Status.ENDED, rotation)
     if not request.dry_run:
+        early = (request.key_created_after or now) - now
+        if early > timedelta():
+            return _wait_for_moment(rotation, early)
         holder, rotation = _take_lock(ports, rotation, now, timedelta())
         if rotation.outcome:
             return Step(Status.ENDED, rotation)
@@ -300,6 +304,8 @@ def _act(ports: Ports, cluster: ElementCluster, rotation: Rotation, seen: Observ
         raise RekeyOutcomeUnknown(what, cluster=rotation.cluster)
     if isinstance(decision, Flawed):
         return _end_with_error(ports, rotation, decision.error, seen.encryption, seen.at)
+    if isinstance(decision, Start) and rotation.change and rotation.change.own:
+        raise _undone(ports, rotation, rotation.change, decision.baseline_key)
     _remember(ports, rotation, seen.encryption, None if isinstance(decision, Follow) else seen.at)
     match decision:
         case Start():
@@ -314,6 +320,14 @@ def _act(ports: Ports, cluster: ElementCluster, rotation: Rotation, seen: Observ
             return _end(ports, rotation, Outcome.COOLING_DOWN, detail)
         case _:
             assert_never(decision)
+
+
+def _undone(ports: Ports, rotation: Rotation, change: KeyChange, key: MasterKey) -> RotationUndone:
+    """One demand, one rekey: what somebody else has made of it since is told, and not fought."""
+    what = f"{_replaced(change)} Another rekey came after it, and its key {key.key_id} is not as asked."
+    error = RotationUndone(what, cluster=rotation.cluster)
+    ports.ledger.save(replace(rotation, failure=_failure(error)))
+    return error
 
 
 def _remember(
@@ -461,6 +475,12 @@ def _replan(ports: Ports, rotation: Rotation, why: str) -> Step:
 def _end(ports: Ports, rotation: Rotation, outcome: Outcome, detail: str) -> Step:
     ended = replace(rotation, outcome=outcome, failure=None, detail=detail)
     return Step(Status.ENDED, ports.ledger.save(ended))
+
+
+def _wait_for_moment(rotation: Rotation, early: timedelta) -> Step:
+    """Wait until a key made now meets the demand: one made before would have to be replaced for it once more."""
+    detail = "Waiting for the moment after which the key is to be made."
+    return Step(Status.BUSY, replace(rotation, detail=detail), int(early / timedelta(seconds=1)) + 1)
 
 
 def _wait_for_turn(ports: Ports, rotation: Rotation, holder: Lock, now: datetime) -> Step:
