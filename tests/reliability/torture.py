@@ -67,8 +67,10 @@ class Torture(RuleBasedStateMachine):
 
     # -- demands --------------------------------------------------------------------------------------------------
 
-    @initialize(skew=st.sampled_from([-5 * HOUR, 0, 7 * HOUR]))
-    def begin(self, skew: int) -> None:
+    @initialize(skew=st.sampled_from([-5 * HOUR, 0, 7 * HOUR]), ahead=st.sampled_from([0, 200]))
+    def begin(self, skew: int, ahead: int) -> None:
+        """Seconds the cluster's clock is ahead of ours, and that of whoever raises the first alarm."""
+        self.alarm_at = BEGIN + timedelta(seconds=ahead)
         if skew:
             self.cluster.inject(Fault("clockSkew", seconds=float(skew)))
 
@@ -83,9 +85,9 @@ class Torture(RuleBasedStateMachine):
         after = self.time() - timedelta(days=days)
         self._start(Request(NAME, trigger=Trigger.SCHEDULE, key_created_after=after))
 
-    @rule()
-    def repeat_the_alarm(self) -> None:
-        self._start(Request(NAME, trigger=Trigger.ALARM, key_created_after=self.alarm_at, cool_down_seconds=HOUR))
+    @rule(cool_down=st.sampled_from([0, HOUR]))
+    def repeat_the_alarm(self, cool_down: int) -> None:
+        self._start(Request(NAME, trigger=Trigger.ALARM, key_created_after=self.alarm_at, cool_down_seconds=cool_down))
 
     @rule()
     def raise_a_new_alarm(self) -> None:
