@@ -184,10 +184,8 @@ def check_status(ports: Ports, execution: Execution) -> Step:
             return _change_seen(ports, rotation, following, encryption, verdict.change)
         case Replan():
             return _replan(ports, replace(rotation, change=verdict.change or rotation.change), verdict.why)
-        case Refuse():  # written down first: whoever closes the rotation may know no more than that it broke
-            error = _named(verdict.error, rotation)
-            ports.ledger.save(replace(rotation, failure=_failure(error)))
-            raise error
+        case Refuse():
+            raise _written_down(ports, rotation, verdict.error)
         case _:
             assert_never(verdict)
 
@@ -305,7 +303,7 @@ def _act(ports: Ports, cluster: ElementCluster, rotation: Rotation, seen: Observ
     if isinstance(decision, Flawed):
         return _end_with_error(ports, rotation, decision.error, seen.encryption, seen.at)
     if isinstance(decision, Start) and rotation.change and rotation.change.own:
-        raise _undone(ports, rotation, rotation.change, decision.baseline_key)
+        raise _written_down(ports, rotation, _undone(rotation.change, decision.baseline_key))
     _remember(ports, rotation, seen.encryption, None if isinstance(decision, Follow) else seen.at)
     match decision:
         case Start():
@@ -322,12 +320,9 @@ def _act(ports: Ports, cluster: ElementCluster, rotation: Rotation, seen: Observ
             assert_never(decision)
 
 
-def _undone(ports: Ports, rotation: Rotation, change: KeyChange, key: MasterKey) -> RotationUndone:
+def _undone(change: KeyChange, key: MasterKey) -> RotationUndone:
     """One demand, one rekey: what somebody else has made of it since is told, and not fought."""
-    what = f"{_replaced(change)} Another rekey came after it, and its key {key.key_id} is not as asked."
-    error = RotationUndone(what, cluster=rotation.cluster)
-    ports.ledger.save(replace(rotation, failure=_failure(error)))
-    return error
+    return RotationUndone(f"{_replaced(change)} Another rekey came after it, and its key {key.key_id} is not as asked.")
 
 
 def _remember(
@@ -462,6 +457,13 @@ def _end_with_error(
     rotation = ports.ledger.save(replace(rotation, outcome=Outcome.ROTATED_WITH_ERROR, failure=failure))
     _remember(ports, rotation, seen, at, seen.rekey_async_result_id)
     return Step(Status.ENDED, rotation)
+
+
+def _written_down(ports: Ports, rotation: Rotation, error: ElementRekeyError) -> ElementRekeyError:
+    """The error, recorded before it is raised: whoever closes the rotation may know no more than that it broke."""
+    error = _named(error, rotation)
+    ports.ledger.save(replace(rotation, failure=_failure(error)))
+    return error
 
 
 def _failure(error: ElementRekeyError) -> Failure:
