@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from element_rekey.edge import answer, ports_from_environment
-from element_rekey.rotation import check_status
-from element_rekey.telemetry import log_step, logger
-from element_rekey.triggers import execution_of
+from element_rekey.aws.runtime import answer_step, ports_from_environment
+from element_rekey.aws.telemetry import log_step, logger
+from element_rekey.inputs import parse_execution
+from element_rekey.rotation.check import check_status
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
@@ -17,7 +17,7 @@ PORTS = ports_from_environment()
 
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
-    """Run ``rotation.check_status`` on the state machine's state."""
-    step = check_status(PORTS, execution_of(event))
+    """Run ``rotation.check`` on the state machine's state."""
+    step = check_status(PORTS, parse_execution(event))
     log_step(step)
-    return answer(event, step)
+    return answer_step(event, step)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from element_rekey.edge import fleet_settings_from_environment, ports_from_environment
-from element_rekey.fleet import begin_fleet, orders
-from element_rekey.telemetry import log_selection, logger
-from element_rekey.triggers import execution_of, fleet_request_of
+from element_rekey.aws.runtime import fleet_settings_from_environment, ports_from_environment
+from element_rekey.aws.telemetry import log_selection, logger
+from element_rekey.fleet.select import select_clusters
+from element_rekey.inputs import parse_execution, parse_fleet_request
+from element_rekey.rules.selection import map_input
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
@@ -20,8 +21,8 @@ ALARM_PREFIX = os.environ["COMPROMISE_ALARM_PREFIX"]
 
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
-    """Run ``fleet.begin_fleet`` on the fleet machine's state."""
-    request = fleet_request_of(event["input"], ALARM_PREFIX)
-    run = begin_fleet(PORTS, SETTINGS, execution_of(event), request)
+    """Run ``fleet.select`` on the fleet machine's state."""
+    request = parse_fleet_request(event["input"], ALARM_PREFIX)
+    run = select_clusters(PORTS, SETTINGS, parse_execution(event), request)
     log_selection(run)
-    return {"execution": event["execution"], **orders(SETTINGS, run, request)}
+    return {"execution": event["execution"], **map_input(SETTINGS, run, request)}

@@ -16,10 +16,12 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_origin, get_type_h
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from dataclasses import Field
 
 T = TypeVar("T")
 
 _ACRONYMS = {"id": "ID", "ids": "IDs", "uuid": "UUID"}
+_STORED_AS = "stored as"
 
 
 class CodecError(ValueError):
@@ -32,10 +34,20 @@ def json_name(name: str) -> str:
     return first + "".join(_ACRONYMS.get(word, word.capitalize()) for word in rest)
 
 
+def stored_as(name: str) -> Mapping[str, str]:
+    """Metadata of a dataclass field whose JSON name is ``name``: for an attribute that was renamed, JSON never is."""
+    return {_STORED_AS: name}
+
+
+def _name_of(field: Field[Any]) -> str:
+    stored: str = field.metadata.get(_STORED_AS) or json_name(field.name)
+    return stored
+
+
 def encode(value: object) -> Any:  # noqa: ANN401 - JSON has no narrower type
     """The JSON form of a dataclass, or of anything inside one; members that are None are left out."""
     if is_dataclass(value) and not isinstance(value, type):
-        members = ((json_name(field.name), getattr(value, field.name)) for field in fields(value))
+        members = ((_name_of(field), getattr(value, field.name)) for field in fields(value))
         return {name: encode(member) for name, member in members if member is not None}
     if isinstance(value, datetime):
         # Of one length, so that text order is time order: DynamoDB compares leases and sorts histories by it.
@@ -80,16 +92,16 @@ def decode(cls: type[T], value: object, *, strict: bool = True, where: str = "")
 
 @lru_cache(maxsize=64)
 def _members(cls: type) -> Mapping[str, tuple[str, Any, Any]]:
-    """By JSON name: the attribute, its annotation, and what a missing member stands for (MISSING: it is needed)."""
+    """By JSON name: the attribute, its annotation, and what a missing member means (MISSING: it is needed)."""
     hints = get_type_hints(cls)
     return {
-        json_name(field.name): (field.name, hints[field.name], _default(field.default, hints[field.name]))
+        _name_of(field): (field.name, hints[field.name], _default(field.default, hints[field.name]))
         for field in fields(cls)
     }
 
 
 def _default(given: Any, annotation: Any) -> Any:  # noqa: ANN401 - see encode
-    """What a missing member stands for: ``encode`` leaves out those that are None, with a default or without."""
+    """What a missing member means: ``encode`` leaves out those that are None, with a default or without."""
     return None if given is MISSING and NoneType in get_args(annotation) else given
 
 

@@ -25,7 +25,7 @@ The class name is the error name in the state machine, in the notification and i
     │   ├── ClusterFaultsBlock         current faults that make a rekey unsafe
     │   ├── KeyAgeUnknown              no usable keyCreatedTime, so nobody can say whether the key is due
     │   └── ClusterIdentityChanged     the address answers with another cluster's uuid
-    ├── RekeyOutcomeUnknown          the rekey may have been applied (retried: settled by observation)
+    ├── RekeyOutcomeUnknown          the rekey may have been applied (retried: resolved by observation)
     ├── RekeyFailed                  the job ended and the old key is still current
     ├── RekeyEndedWithError          the new key is current although the job reported an error
     ├── RotationNotProven            the job says complete, the cluster's state does not agree (retried)
@@ -42,7 +42,12 @@ The class name is the error name in the state machine, in the notification and i
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
+
+from .records import Failure
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 class ElementRekeyError(Exception):
@@ -278,3 +283,19 @@ class ExecutionTimedOut(ExecutionInterrupted):
 
 class ExecutionBroken(ExecutionInterrupted):
     """A step failed for a reason outside this application, such as a crashed function."""
+
+
+def failure_from(error: ElementRekeyError) -> Failure:
+    """What records keep of an error."""
+    return Failure(type(error).__name__, error.what, error.next_step)
+
+
+def errors_by_name() -> Mapping[str, type[ElementRekeyError]]:
+    """Every class of the tree, by the name it has in the state machine."""
+    found: dict[str, type[ElementRekeyError]] = {}
+    todo = [ElementRekeyError]
+    while todo:
+        error = todo.pop()
+        found[error.__name__] = error
+        todo.extend(error.__subclasses__())
+    return found

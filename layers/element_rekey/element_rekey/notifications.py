@@ -1,4 +1,4 @@
-"""What is told of one rotation: a document for machines (``schemas/``) and plain words for people."""
+"""What is published of one rotation: a document for machines (``schemas/``) and plain words for people."""
 
 from __future__ import annotations
 
@@ -7,27 +7,19 @@ from dataclasses import dataclass, replace
 from datetime import datetime  # noqa: TC003 - codec reads the annotations at run time
 from typing import TYPE_CHECKING
 
+from .cluster import ElementError, MasterKey  # noqa: TC001 - codec reads the annotations at run time
 from .codec import encode
-from .model import ElementError, MasterKey, Outcome, Request, Rotation, Trigger
+from .outcomes import Outcome, Trigger
+from .records import Request  # noqa: TC001 - likewise
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from .records import Rotation
+
 SCHEMA = "element-rekey.rotation-outcome.v1"
 
 _SUBJECT_LENGTH = 100  # what SNS allows
-
-_HEADLINES = {
-    Outcome.ROTATED: "master key replaced and verified",
-    Outcome.FOLLOWED: "master key replaced by a rekey somebody else began",
-    Outcome.NOT_DUE: "nothing to do, the master key is recent enough",
-    Outcome.COOLING_DOWN: "not rotated again so soon",
-    Outcome.PLANNED: "dry run, would rotate",
-    Outcome.FAILED: "rotation FAILED, this run changed nothing",
-    Outcome.ROTATED_WITH_ERROR: "master key replaced, but the job reported an ERROR",
-    Outcome.OVERDUE: "rekey OVERDUE, still running on the cluster",
-    Outcome.OUTCOME_UNKNOWN: "rotation outcome UNKNOWN, the cluster must be looked at",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +57,7 @@ class Notification:
     start_again_with: Request | None = None  # the input under which a rekey that went through after all counts
 
 
-def notification_of(rotation: Rotation) -> Notification:
+def build_notification(rotation: Rotation) -> Notification:
     """The notification of a closed rotation."""
     outcome = rotation.outcome or Outcome.OUTCOME_UNKNOWN
     request, change, failure = rotation.request, rotation.change, rotation.failure
@@ -75,7 +67,7 @@ def notification_of(rotation: Rotation) -> Notification:
         notification_id=rotation.execution.id,
         outcome=outcome,
         succeeded=outcome.succeeded,
-        headline=_HEADLINES[outcome],
+        headline=outcome.headline,
         detail=rotation.detail,
         cluster=rotation.cluster,
         cluster_uuid=rotation.cluster_uuid,
@@ -105,7 +97,7 @@ def notification_of(rotation: Rotation) -> Notification:
 
 def _start_again(rotation: Rotation, outcome: Outcome) -> Request | None:
     """The same request, met by any key made since this execution began: started again, it never rotates twice."""
-    if rotation.request is None or outcome not in {Outcome.OUTCOME_UNKNOWN, Outcome.OVERDUE}:
+    if rotation.request is None or not outcome.may_go_on:
         return None
     made_after = rotation.request.key_created_after or rotation.execution.started_at
     return replace(rotation.request, key_created_after=made_after)
@@ -126,39 +118,40 @@ def plain_words(notification: Notification) -> str:
     return "\n".join(_lines(notification)) + "\n"
 
 
-def _lines(told: Notification) -> Iterable[str]:
-    yield f"Cluster {told.cluster or '(not named in the input)'}: {told.headline}."
+def _lines(notification: Notification) -> Iterable[str]:
+    yield f"Cluster {notification.cluster or '(not named in the input)'}: {notification.headline}."
     yield ""
-    if told.error:
-        yield f"What happened: {told.error}. {told.cause}"
-        yield f"What to do:    {told.next_step}"
-        if told.start_again_with:
-            members = encode(told.start_again_with).items()
+    if notification.error:
+        yield f"What happened: {notification.error}. {notification.cause}"
+        yield f"What to do:    {notification.next_step}"
+        if notification.start_again_with:
+            members = encode(notification.start_again_with).items()
             given = {name: value for name, value in members if value is not False and value not in ("", [])}
             yield f"Start again:   {json.dumps(given)}"
-        if told.detail:
-            yield f"Last seen:     {told.detail}"
+        if notification.detail:
+            yield f"Last seen:     {notification.detail}"
         yield ""
-    elif told.detail:
-        yield told.detail
+    elif notification.detail:
+        yield notification.detail
         yield ""
     for label, key in (
-        ("Old key", told.old_key),
-        ("New key", told.new_key),
-        ("To be decommissioned", told.key_to_decommission),
-        ("Current key", None if told.new_key else told.current_key),
+        ("Old key", notification.old_key),
+        ("New key", notification.new_key),
+        ("To be decommissioned", notification.key_to_decommission),
+        ("Current key", None if notification.new_key else notification.current_key),
     ):
         if key:
             yield f"{label + ':':22}{_describe(key)}"
-    if told.job_result_read is False:
+    if notification.job_result_read is False:
         yield "The job's own result could not be read; the cluster's state shows the change of keys."
-    asked = " and ".join(part for part in (told.requested_by, told.reason) if part)
-    yield f"{'Asked by:':22}{told.trigger}{f' ({asked})' if asked else ''}"
-    yield f"{'Began:':22}{told.started_at:%Y-%m-%d %H:%M:%S} UTC"
-    yield f"{'Took:':22}{told.duration_seconds} s, {told.polls} poll{'' if told.polls == 1 else 's'}"
-    if told.cluster_uuid:
-        yield f"{'Cluster uuid:':22}{told.cluster_uuid} ({told.cluster_name})"
-    yield f"{'Execution:':22}{told.execution_arn}"
+    asked = " and ".join(part for part in (notification.requested_by, notification.reason) if part)
+    yield f"{'Asked by:':22}{notification.trigger}{f' ({asked})' if asked else ''}"
+    yield f"{'Began:':22}{notification.started_at:%Y-%m-%d %H:%M:%S} UTC"
+    polls = "1 poll" if notification.polls == 1 else f"{notification.polls} polls"
+    yield f"{'Took:':22}{notification.duration_seconds} s, {polls}"
+    if notification.cluster_uuid:
+        yield f"{'Cluster uuid:':22}{notification.cluster_uuid} ({notification.cluster_name})"
+    yield f"{'Execution:':22}{notification.execution_arn}"
 
 
 def _describe(key: MasterKey) -> str:

@@ -7,24 +7,20 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from datetime import datetime, timedelta
+    from datetime import datetime
 
-    from .fleet import Standing
-    from .model import (
+    from .cluster import (
         ClusterFault,
         ClusterIdentity,
-        ClusterMemory,
         ClusterVersion,
         ElementError,
         EncryptionState,
-        FleetRun,
         KeyManagementType,
         KeyProvider,
-        Lock,
-        Registered,
         RekeyJob,
-        Rotation,
     )
+    from .records import ClusterMemory, ClusterResult, FleetRun, Lock, Registered, Rotation
+    from .settings import Settings
 
 
 class ElementCluster(Protocol):
@@ -137,20 +133,9 @@ class Topic(Protocol):
         """Publish a closed rotation. Raises AwsCallFailed."""
         ...
 
-    def publish_summary(self, run: FleetRun, after: Sequence[Standing]) -> None:
+    def publish_summary(self, run: FleetRun, results: Sequence[ClusterResult]) -> None:
         """Publish a closed fleet run. Raises AwsCallFailed."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """What the operator decides, in one place."""
-
-    deadline: timedelta  # after an execution's start: no longer waited for, told as overdue
-    settling: (
-        timedelta  # outlasts a function's time limit: after it, what was begun shows, and whoever began it is dead
-    )
-    lease: timedelta  # of a lock, beyond the next wait; outlasts a function's time limit and its retries
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,18 +7,16 @@ from typing import TYPE_CHECKING
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit, single_metric
 
-from .codec import encode
-from .fleet import outcome_counts
-from .model import Outcome
-from .summary import oldest_key_age_days
+from element_rekey.codec import encode
+from element_rekey.outcomes import Outcome
+from element_rekey.summary import oldest_key_age_days, outcome_counts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from .fleet import Standing
-    from .model import FleetRun, Rotation
-    from .rotation import Step
+    from element_rekey.records import ClusterResult, FleetRun, Rotation
+    from element_rekey.rotation.steps import Step
 
 NAMESPACE = "ElementRekey"
 
@@ -29,7 +27,7 @@ metrics = Metrics(namespace=NAMESPACE)
 
 
 def log_step(step: Step) -> None:
-    """One line on where the rotation stands."""
+    """One line on the rotation after a step."""
     rotation = step.rotation
     handle = rotation.following.async_handle if rotation.following else None
     logger.info(
@@ -83,16 +81,16 @@ def log_selection(run: FleetRun) -> None:
         "fleet selected",
         execution=run.execution.id,
         clusters=len(run.selected),
-        refused=[encode(refused) for refused in run.refused],
+        refused=[encode(one) for one in run.not_selected],
     )
 
 
-def measure_fleet(run: FleetRun, after: Sequence[Standing], now: datetime) -> None:
+def measure_fleet(run: FleetRun, results: Sequence[ClusterResult], now: datetime) -> None:
     """One line on how a fleet run ended; the oldest key where the run saw the whole fleet."""
     succeeded = run.failure is None
-    logger.info("fleet ended", execution=run.execution.id, counts=outcome_counts(run, after), succeeded=succeeded)
+    logger.info("fleet ended", execution=run.execution.id, counts=outcome_counts(run, results), succeeded=succeeded)
     metrics.add_metric("FleetRunsFailed", MetricUnit.Count, 0 if succeeded else 1)
-    oldest = oldest_key_age_days(after, now)
+    oldest = oldest_key_age_days(results, now)
     if oldest is not None and run.request and run.request.clusters is None:
         metrics.add_metric("OldestKeyAgeDays", MetricUnit.NoUnit, oldest)
     metrics.flush_metrics()

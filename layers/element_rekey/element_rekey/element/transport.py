@@ -1,6 +1,6 @@
 """HTTPS to one Element cluster: one request, one answer, one deadline, and the trust its registration states.
 
-What goes wrong is told apart by when it happens. While the connection is being made nothing can have reached the
+What goes wrong is distinguished by when it happens. While the connection is being made nothing can have reached the
 cluster: ``ClusterUnavailable`` or ``CertificateRefused``. From then on it may have: ``AnswerUnusable``.
 """
 
@@ -27,20 +27,20 @@ from urllib3 import HTTPSConnectionPool
 from urllib3.connection import HTTPSConnection
 from urllib3.exceptions import HTTPError
 
-from .errors import CertificateRefused, ClusterUnavailable, RegistrationInvalid
+from element_rekey.errors import CertificateRefused, ClusterUnavailable, RegistrationInvalid
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from _typeshed import WriteableBuffer
 
-    from .model import Registration
+    from element_rekey.records import Registration
 
 _HTTPS_PORT: Final = 443
 _HIGHEST_PORT: Final = 65535
 _BODY_LIMIT_BYTES: Final = 4 * 1024 * 1024  # GetAPI, the longest answer, lists every method of every version: < 1 MiB
 _CHUNK_BYTES: Final = 64 * 1024
-# Servers commonly close a connection after five idle seconds, and firewalls forget idle ones without telling.
+# Servers commonly close a connection after five idle seconds, and firewalls forget idle ones without a word.
 _KEEP_ALIVE: Final = timedelta(seconds=4)
 # These statuses say all there is to say; a cut-off page of HTML behind them must not make them doubtful.
 _STATUS_IS_ENOUGH: Final = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.NOT_FOUND})
@@ -71,7 +71,7 @@ class HttpAnswer:
 
     status: int
     body: bytes
-    clock_offset: timedelta | None  # how far the cluster's clock is ahead of ours, where its Date header tells
+    clock_offset: timedelta | None  # how far the cluster's clock is ahead of ours, where its Date header says
 
 
 def parse_mvip(mvip: str, cluster: str = "") -> tuple[str, int]:
@@ -105,7 +105,7 @@ def clock_offset(date: str | None, sent_at: datetime, received_at: datetime) -> 
     """How far the clock behind a ``Date`` header is ahead of ours; None without a readable header.
 
     The header counts whole seconds and was written at some moment of the exchange. While both readings can be of the
-    same instant the clocks agree as far as anybody can tell, and zero keeps the cluster's own fractions intact.
+    same instant the clocks agree as far as anybody can see, and zero keeps the cluster's own fractions intact.
     """
     try:
         earliest = parsedate_to_datetime(date or "")

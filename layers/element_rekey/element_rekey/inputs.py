@@ -1,4 +1,4 @@
-"""What comes in from outside, parsed at the edge: an execution's input and state, and Step Functions' status events."""
+"""What comes in from outside, parsed where it enters: an execution's input and state, and Step Functions' events."""
 
 from __future__ import annotations
 
@@ -7,11 +7,19 @@ import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from .cluster import KeyManagementType
 from .codec import CodecError, decode
-from .errors import ElementRekeyError, ExecutionAborted, ExecutionBroken, ExecutionTimedOut, RequestInvalid
-from .fleet import ANY_NUMBER, FleetEnding
-from .model import CLUSTER_NAME, Execution, Failure, FleetRequest, KeyManagementType, Request, Trigger
-from .rotation import Ending
+from .errors import (
+    ElementRekeyError,
+    ExecutionAborted,
+    ExecutionBroken,
+    ExecutionTimedOut,
+    RequestInvalid,
+    errors_by_name,
+)
+from .outcomes import Trigger
+from .records import CLUSTER_NAME, CloseRequest, Execution, Failure, FleetRequest, Request
+from .rules.selection import ANY_NUMBER
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -32,12 +40,12 @@ _INTERRUPTED: Mapping[str, type[ElementRekeyError]] = {
 }
 
 
-def execution_of(state: Mapping[str, Any]) -> Execution:
+def parse_execution(state: Mapping[str, Any]) -> Execution:
     """The execution a state machine's state belongs to."""
     return decode(Execution, state["execution"])
 
 
-def request_of(value: object) -> Request:
+def parse_request(value: object) -> Request:
     """The request in an execution's input. Raises RequestInvalid, naming the member and what was expected."""
     try:
         request = decode(Request, value)
@@ -68,7 +76,7 @@ def _problems(request: Request) -> Iterator[str]:
         yield "ignoreFaults: expected cluster fault codes, such as nodeOffline."
 
 
-def fleet_request_of(value: object, alarm_prefix: str) -> FleetRequest:
+def parse_fleet_request(value: object, alarm_prefix: str) -> FleetRequest:
     """The request in a fleet run's input: a person's, the schedule's, or an event as it came from the bus.
 
     Raises RequestInvalid, naming the member and what was expected.
@@ -109,19 +117,9 @@ def _fleet_problems(request: FleetRequest) -> Iterator[str]:
         yield f"maxConcurrency: expected a number from 1 to {_MOST_AT_ONCE}."
     if request.tolerated_failures is not None and not 0 <= request.tolerated_failures <= ANY_NUMBER:
         yield f"toleratedFailures: expected a number from 0 to {ANY_NUMBER}."
-    if request.trigger is Trigger.SCHEDULE and request.key_created_after:
+    if request.trigger.by_age and request.key_created_after:
         yield "keyCreatedAfter: not together with the trigger schedule, which goes by each cluster's maximum key age."
-    yield from _problems(
-        Request(
-            cluster="any",
-            reason=request.reason,
-            requested_by=request.requested_by,
-            key_management_type=request.key_management_type,
-            key_provider_id=request.key_provider_id,
-            force=request.force,
-            ignore_faults=request.ignore_faults,
-        )
-    )
+    yield from _problems(request.request_for("any"))
 
 
 def _alarm_request(event: Mapping[str, Any], prefix: str) -> FleetRequest:
@@ -178,39 +176,40 @@ def _object(value: Mapping[str, Any], member: str, where: str = "") -> Mapping[s
     return found
 
 
-def fleet_ending_of(event: Mapping[str, Any], alarm_prefix: str) -> FleetEnding:
+def parse_fleet_close_request(event: Mapping[str, Any], alarm_prefix: str) -> CloseRequest[FleetRequest]:
     """What to close of a fleet: from the state machine's own last step, or from a status-change event."""
-    if "detail" in event:
-        execution, given, failure = _interrupted(event["detail"])
-    else:
-        execution, given, failure = execution_of(event), event.get("input"), _caught(event)
+    execution, given, failure = _what_ended(event)
     try:
-        request = fleet_request_of(given, alarm_prefix)
+        request = parse_fleet_request(given, alarm_prefix)
     except RequestInvalid:
         request = None
-    return FleetEnding(execution, request, failure)
+    return CloseRequest(execution, request, failure)
 
 
-def ending_of(event: Mapping[str, Any]) -> Ending:
+def parse_close_request(event: Mapping[str, Any]) -> CloseRequest[Request]:
     """What to close: from the state machine's own last step, or from Step Functions' status-change event."""
-    if "detail" in event:
-        execution, given, failure = _interrupted(event["detail"])
-    else:
-        execution, given, failure = execution_of(event), event.get("input"), _caught(event)
+    execution, given, failure = _what_ended(event)
     try:
-        request = request_of(given)
+        request = parse_request(given)
     except RequestInvalid:
         request = None
-    return Ending(execution, _cluster_in(given), request, failure)
+    return CloseRequest(execution, request, failure, _cluster_in(given))
+
+
+def _what_ended(event: Mapping[str, Any]) -> tuple[Execution, object, Failure | None]:
+    """Execution, input and error: of the state machine's state, or of Step Functions' status-change event."""
+    if "detail" in event:
+        return _interrupted(event["detail"])
+    return parse_execution(event), event.get("input"), _caught(event)
 
 
 def _caught(event: Mapping[str, Any]) -> Failure | None:
     """The error a Catch put into the state."""
     error = event.get("error")
-    return failure_of(str(error.get("Error", "")), str(error.get("Cause", ""))) if isinstance(error, dict) else None
+    return parse_failure(str(error.get("Error", "")), str(error.get("Cause", ""))) if isinstance(error, dict) else None
 
 
-def failure_of(name: str, cause: str) -> Failure:
+def parse_failure(name: str, cause: str) -> Failure:
     """A caught error: ``cause`` is plain text, or the JSON in which Lambda wraps an exception."""
     try:
         wrapped = json.loads(cause)
@@ -220,7 +219,7 @@ def failure_of(name: str, cause: str) -> Failure:
         cause = str(wrapped["errorMessage"])
     if name.startswith("States."):  # reserved: a Fail state may not end with it
         name, cause = ExecutionBroken.__name__, f"{name} {cause}".strip()
-    known = _errors().get(name, ExecutionBroken)
+    known = errors_by_name().get(name, ExecutionBroken)
     return Failure(name or ExecutionBroken.__name__, cause.removesuffix(f" Next: {known.next_step}"), known.next_step)
 
 
@@ -240,13 +239,3 @@ def _cluster_in(value: object) -> str:
     """The cluster an input names, where it names one properly."""
     cluster = value.get("cluster") if isinstance(value, dict) else None
     return cluster if isinstance(cluster, str) and CLUSTER_NAME.fullmatch(cluster) else ""
-
-
-def _errors() -> Mapping[str, type[ElementRekeyError]]:
-    found: dict[str, type[ElementRekeyError]] = {}
-    todo = [ElementRekeyError]
-    while todo:
-        error = todo.pop()
-        found[error.__name__] = error
-        todo.extend(error.__subclasses__())
-    return found

@@ -1,4 +1,4 @@
-"""The topic: what is told, sent as a JSON document, as plain words for e-mail, and with attributes for filters."""
+"""The topic: what is published, sent as a JSON document, as plain words for e-mail, and with attributes for filters."""
 
 from __future__ import annotations
 
@@ -7,18 +7,17 @@ from typing import TYPE_CHECKING
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from .codec import encode
-from .errors import AwsCallFailed
-from .notifications import notification_of, one_line, plain_words, subject_of
-from .summary import summary_in_words, summary_of
+from element_rekey.codec import encode
+from element_rekey.errors import AwsCallFailed
+from element_rekey.notifications import build_notification, one_line, plain_words, subject_of
+from element_rekey.summary import build_summary, summary_in_words
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from mypy_boto3_sns import SNSClient
 
-    from .fleet import Standing
-    from .model import FleetRun, Rotation
+    from element_rekey.records import ClusterResult, FleetRun, Rotation
 
 
 class SnsTopic:
@@ -31,27 +30,27 @@ class SnsTopic:
 
     def publish(self, rotation: Rotation) -> None:
         """Publish a closed rotation (``sns:Publish``). Raises AwsCallFailed."""
-        told = notification_of(rotation)
+        notification = build_notification(rotation)
         attributes = {
-            "schema": told.schema,
-            "outcome": told.outcome,
-            "succeeded": str(told.succeeded).lower(),
-            "trigger": told.trigger,
-            "cluster": told.cluster or "-",  # an attribute may not be empty
+            "schema": notification.schema,
+            "outcome": notification.outcome,
+            "succeeded": str(notification.succeeded).lower(),
+            "trigger": notification.trigger,
+            "cluster": notification.cluster or "-",  # an attribute may not be empty
         }
-        self._send(subject_of(told), json.dumps(encode(told)), plain_words(told), attributes)
+        self._send(subject_of(notification), json.dumps(encode(notification)), plain_words(notification), attributes)
 
-    def publish_summary(self, run: FleetRun, after: Sequence[Standing]) -> None:
+    def publish_summary(self, run: FleetRun, results: Sequence[ClusterResult]) -> None:
         """Publish a closed fleet run (``sns:Publish``). Raises AwsCallFailed."""
-        told = summary_of(run, after)
+        summary = build_summary(run, results)
         attributes = {
-            "schema": told.schema,
+            "schema": summary.schema,
             "outcome": "FleetSummary",
-            "succeeded": str(told.succeeded).lower(),
-            "trigger": told.trigger,
+            "succeeded": str(summary.succeeded).lower(),
+            "trigger": summary.trigger,
         }
-        subject = one_line(f"[{'ok' if told.succeeded else 'ATTENTION'}] {told.headline}")
-        self._send(subject, json.dumps(encode(told)), summary_in_words(told), attributes)
+        subject = one_line(f"[{'ok' if summary.succeeded else 'ATTENTION'}] {summary.headline}")
+        self._send(subject, json.dumps(encode(summary)), summary_in_words(summary), attributes)
 
     def _send(self, subject: str, document: str, words: str, attributes: Mapping[str, str]) -> None:
         try:

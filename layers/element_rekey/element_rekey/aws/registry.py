@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from .codec import CodecError, decode
-from .element_api import ElementApi
-from .errors import AwsCallFailed, ClusterNotRegistered, RegistrationInvalid
-from .model import Registered, Registration
+from element_rekey.codec import CodecError, decode
+from element_rekey.element.client import ElementApi
+from element_rekey.errors import AwsCallFailed, ClusterNotRegistered, RegistrationInvalid
+from element_rekey.records import Registered, Registration
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from mypy_boto3_secretsmanager import SecretsManagerClient
 
-    from .ports import ElementCluster
+    from element_rekey.ports import ElementCluster
 
 _ABSENT = frozenset({"ResourceNotFoundException", "InvalidRequestException"})  # never made, or marked for deletion
 
@@ -35,7 +35,7 @@ class _Connected:
     api: ElementCluster
 
 
-class SecretsDirectory:
+class SecretsRegistry:
     """``ports.Clusters`` over Secrets Manager; keeps one connected client per cluster for the life of its container."""
 
     def __init__(self, client: SecretsManagerClient, prefix: str, clock: Callable[[], datetime]) -> None:

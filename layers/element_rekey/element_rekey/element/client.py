@@ -9,14 +9,23 @@ from __future__ import annotations
 
 import itertools
 import json
-import re
 from base64 import b64encode
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from dataclasses import replace
+from datetime import datetime, timedelta
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-from .errors import (
+from element_rekey.cluster import (
+    ClusterFault,
+    ClusterIdentity,
+    ClusterVersion,
+    ElementError,
+    EncryptionState,
+    KeyManagementType,
+    KeyProvider,
+    RekeyJob,
+)
+from element_rekey.errors import (
     ApiVersionUnsupported,
     ClusterUnavailable,
     CredentialsRefused,
@@ -27,23 +36,14 @@ from .errors import (
     RekeyOutcomeUnknown,
     RekeyRefused,
 )
-from .model import (
-    ClusterFault,
-    ClusterIdentity,
-    ClusterVersion,
-    ElementError,
-    EncryptionState,
-    KeyManagementType,
-    KeyProvider,
-    MasterKey,
-    RekeyJob,
-)
+
+from .answers import Answer, Json, describe_error, dotted, element_error, parse_answer, parse_version, whole_number
 from .transport import AnswerUnusable, Timeouts, Transport
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .model import Registration
+    from element_rekey.records import Registration
 
 _FIRST_VERSION: Final = (12, 3)  # the first with RekeySoftwareEncryptionAtRestMasterKey
 _OLDEST_ENDPOINT: Final = "1.0"  # every cluster serves it; a newer one than the cluster knows is a 404
@@ -90,11 +90,6 @@ _NOT_DISPATCHED: Final = frozenset(
 _UNKNOWN_HANDLE: Final = frozenset({"xDBNoSuchPath", "xAsyncHandleDoesNotExist"})  # older and newer releases
 _PERMISSION_DENIED: Final = "xPermissionDenied"
 
-_VERSION: Final = re.compile(r"([0-9]{1,4})\.([0-9]{1,4})")
-_DIGITS: Final = re.compile(r"[0-9]{1,18}")
-
-_Json = dict[str, Any]
-
 
 class ElementApi:
     """One registered cluster, as ``ports.ElementCluster`` describes it."""
@@ -138,11 +133,11 @@ class ElementApi:
         current = api.version(api.source.get("currentVersion"), "currentVersion")
         served = {api.version(version, "supportedVersions") for version in api.items("supportedVersions")}
         if current < _FIRST_VERSION:
-            what = f"The cluster's Element API is {_dotted(current)}, older than {_dotted(_FIRST_VERSION)}."
+            what = f"The cluster's Element API is {dotted(current)}, older than {dotted(_FIRST_VERSION)}."
         elif self._version < _FIRST_VERSION:
-            what = f"The registered apiVersion {_dotted(self._version)} is older than {_dotted(_FIRST_VERSION)}."
+            what = f"The registered apiVersion {dotted(self._version)} is older than {dotted(_FIRST_VERSION)}."
         elif self._version not in served:
-            what = f"The cluster (Element API {_dotted(current)}) does not serve apiVersion {_dotted(self._version)}."
+            what = f"The cluster (Element API {dotted(current)}) does not serve apiVersion {dotted(self._version)}."
         else:
             return
         raise ApiVersionUnsupported(what, cluster=self._cluster)
@@ -150,17 +145,12 @@ class ElementApi:
     def identity(self) -> ClusterIdentity:
         """``GetClusterInfo``."""
         info = self._call("GetClusterInfo").child("clusterInfo")
-        return ClusterIdentity(
-            uuid=info.text("uuid"), name=info.text("name"), mvip_node_id=info.optional_integer("mvipNodeID")
-        )
+        return ClusterIdentity(uuid=info.text("uuid"), name=info.optional_text("name"))
 
     def version(self) -> ClusterVersion:
         """``GetClusterVersionInfo``."""
         info = self._call("GetClusterVersionInfo")
-        return ClusterVersion(
-            cluster_version=info.text("clusterVersion"),
-            pending_cluster_version=info.optional_text("pendingClusterVersion"),
-        )
+        return ClusterVersion(pending_cluster_version=info.optional_text("pendingClusterVersion"))
 
     def encryption(self) -> EncryptionState:
         """``GetSoftwareEncryptionAtRestInfo``; the key's time corrected to our clock."""
@@ -184,7 +174,7 @@ class ElementApi:
             RekeyRefused: answered with an error that is no transient one.
             ElementRekeyError: any other class: certainly nothing changed.
         """
-        params: _Json = {}
+        params: Json = {}
         if key_management_type is not None:
             params["keyManagementType"] = key_management_type.value
         if key_provider_id is not None:
@@ -195,15 +185,17 @@ class ElementApi:
             raise self._outcome_unknown(str(error)) from None
         if isinstance(answer, ElementError):
             if answer.name in _TRANSIENT:
-                raise self._outcome_unknown(f"the answer is {_named(answer)}, which can come after the change was made")
+                raise self._outcome_unknown(
+                    f"the answer is {describe_error(answer)}, which can come after the change was made"
+                )
             if answer.name == _PERMISSION_DENIED or answer.name in _NOT_DISPATCHED:
                 raise self._refusal(_REKEY, answer)
-            what = f"{_REKEY} was answered with {_named(answer)}."
+            what = f"{_REKEY} was answered with {describe_error(answer)}."
             raise RekeyRefused(what, cluster=self._cluster, name=answer.name)
         if answer.get("unusedParameters"):
             unused = self._quote(str(answer["unusedParameters"]))
             raise self._outcome_unknown(f"the cluster began a rekey without these parameters: {unused}")
-        async_handle = _whole_number(answer["result"].get("asyncHandle"))
+        async_handle = whole_number(answer["result"].get("asyncHandle"))
         if async_handle is None:
             raise self._outcome_unknown("the answer has no asyncHandle")
         return async_handle
@@ -237,17 +229,13 @@ class ElementApi:
     def faults(self) -> tuple[ClusterFault, ...]:
         """``ListClusterFaults`` of the current faults."""
         answer = self._call("ListClusterFaults", {"faultTypes": "current", "bestPractices": False})
-        return tuple(
-            ClusterFault(fault.text("code"), fault.text("severity"), fault.words("details"))
-            for fault in answer.children("faults")
-        )
+        return tuple(ClusterFault(fault.text("code")) for fault in answer.children("faults"))
 
     def key_providers(self) -> tuple[KeyProvider, ...]:
         """``ListKeyProvidersKmip``."""
         return tuple(
             KeyProvider(
                 key_provider_id=provider.integer("keyProviderID"),
-                name=provider.optional_text("keyProviderName"),
                 key_server_ids=provider.integers("keyServerIDs"),
             )
             for provider in self._call("ListKeyProvidersKmip").children("kmipKeyProviders")
@@ -263,14 +251,14 @@ class ElementApi:
             return answer
         raise refusal
 
-    def _call(self, method: str, params: _Json | None = None, *, endpoint: str = "") -> _Reader:
+    def _call(self, method: str, params: Json | None = None, *, endpoint: str = "") -> Answer:
         """Call a method that changes nothing, and of which every error is one."""
         answer = self._ask(method, params, endpoint=endpoint)
         if isinstance(answer, ElementError):
             raise self._refusal(method, answer)
         return answer
 
-    def _ask(self, method: str, params: _Json | None = None, *, endpoint: str = "") -> _Reader | ElementError:
+    def _ask(self, method: str, params: Json | None = None, *, endpoint: str = "") -> Answer | ElementError:
         """Call a method that changes nothing: whatever is unusable about its answer, it can be called again."""
         try:
             answer = self._exchange(method, params or {}, endpoint or self._registration.api_version)
@@ -278,11 +266,11 @@ class ElementApi:
             raise ClusterUnavailable(f"{method} got no usable answer: {error}.", cluster=self._cluster) from None
         if isinstance(answer, ElementError):
             return answer
-        return _Reader(answer["result"], method, self._cluster, self._clock_offset, self._quote)
+        return Answer(answer["result"], method, self._cluster, self._clock_offset, self._quote)
 
     def _exchange(
-        self, method: str, params: _Json, endpoint: str, *, fresh_connection: bool = False
-    ) -> _Json | ElementError:
+        self, method: str, params: Json, endpoint: str, *, fresh_connection: bool = False
+    ) -> Json | ElementError:
         """Send one call; returns the whole answer, whose ``result`` is an object, or the error it holds.
 
         Raises:
@@ -304,12 +292,12 @@ class ElementApi:
         # 500 is also the code of every Element error, and a server may well put it into the status line.
         if http.status not in {HTTPStatus.OK, HTTPStatus.INTERNAL_SERVER_ERROR}:
             raise AnswerUnusable(f"the answer is HTTP {http.status}")
-        answer = _answer_to(call["id"], http.body)
+        answer = parse_answer(call["id"], http.body)
         result, error = answer.get("result"), answer.get("error")
         if isinstance(result, dict) and error is None and http.status == HTTPStatus.OK:
             return answer
         if isinstance(error, dict) and result is None and isinstance(error.get("name"), str) and error["name"]:
-            return _element_error(error, self._quote)
+            return element_error(error, self._quote)
         raise AnswerUnusable(f"the answer (HTTP {http.status}) holds neither a result nor an error with a name")
 
     def _renew(self) -> bool:
@@ -329,7 +317,7 @@ class ElementApi:
 
     def _adopt(self, registration: Registration) -> None:
         """Use a registration from now on. Raises RegistrationInvalid, and then keeps the one before."""
-        version = _parse_version(registration.api_version)
+        version = parse_version(registration.api_version)
         if version is None:
             what = "apiVersion must be two numbers with a dot between them, such as 12.3."
             raise RegistrationInvalid(what, cluster=self._cluster)
@@ -339,7 +327,7 @@ class ElementApi:
 
     def _refusal(self, method: str, error: ElementError) -> ElementRekeyError:
         """The class for an error that certainly changed nothing."""
-        what = f"{method} was answered with {_named(error)}."
+        what = f"{method} was answered with {describe_error(error)}."
         if error.name in _TRANSIENT:
             return ClusterUnavailable(what, cluster=self._cluster)
         if error.name == _PERMISSION_DENIED:
@@ -356,158 +344,3 @@ class ElementApi:
             text = text.replace(secret, "***")
         printable = "".join(character if character.isprintable() else " " for character in text)
         return " ".join(printable.split())[:_QUOTED_CHARACTERS]
-
-
-@dataclass(frozen=True, slots=True)
-class _Reader:
-    """Reads the members of an answer to a method that changes nothing.
-
-    Members unknown to us do not matter. One that is needed but missing, or not of its kind, raises ClusterUnavailable:
-    no decision is made on half an answer.
-    """
-
-    source: _Json
-    path: str
-    cluster: str
-    clock_offset: timedelta
-    quote: Callable[[str], str]
-
-    def has(self, member: str) -> bool:
-        return self.source.get(member) is not None
-
-    def child(self, member: str) -> _Reader:
-        return self._inner(self.source.get(member), member)
-
-    def optional_child(self, member: str) -> _Reader:
-        """An object, or an empty one in place of anything else."""
-        value = self.source.get(member)
-        return self._inner(value if isinstance(value, dict) else {}, member)
-
-    def children(self, member: str) -> list[_Reader]:
-        return [self._inner(item, member) for item in self.items(member)]
-
-    def items(self, member: str) -> list[Any]:
-        value = self.source.get(member)
-        if not isinstance(value, list):
-            raise self._unusable(member, "a list")
-        return value
-
-    def text(self, member: str) -> str:
-        text = self.optional_text(member)
-        if not text:
-            raise self._unusable(member, "a text")
-        return text
-
-    def optional_text(self, member: str) -> str:
-        value = self.source.get(member)
-        return value if isinstance(value, str) else ""
-
-    def words(self, member: str) -> str:
-        """Free text for people, never for decisions."""
-        return self.quote(self.optional_text(member))
-
-    def one_of(self, members: tuple[str, ...], known: tuple[str, str]) -> str:
-        """The value, in lower case, of the member that is there: the vendor mixes up ``state`` and ``status``."""
-        value = next((self.optional_text(member) for member in members if self.has(member)), "").lower()
-        if value not in known:
-            raise self._unusable(members[0], " or ".join(known))
-        return value
-
-    def integer(self, member: str) -> int:
-        return self._whole_number(self.source.get(member), member)
-
-    def optional_integer(self, member: str) -> int | None:
-        return self.integer(member) if self.has(member) else None
-
-    def integers(self, member: str) -> tuple[int, ...]:
-        """Whole numbers; none where the member is missing or null."""
-        return tuple(self._whole_number(item, member) for item in self.items(member)) if self.has(member) else ()
-
-    def version(self, value: object, member: str) -> tuple[int, int]:
-        version = _parse_version(value)
-        if version is None:
-            raise self._unusable(member, "a version")
-        return version
-
-    def time(self, member: str) -> datetime | None:
-        """A time stamped by the cluster, on our clock; None when absent or unreadable."""
-        try:
-            stamped = datetime.fromisoformat(self.source.get(member) or "")
-            return stamped.replace(tzinfo=stamped.tzinfo or UTC).astimezone(UTC) - self.clock_offset
-        except (TypeError, ValueError, OverflowError):
-            return None
-
-    def key(self, member: str) -> MasterKey:
-        """A key as the cluster describes it, its ``keyID`` in lower case."""
-        key = self.child(member)
-        management = key.one_of(("keyManagementType",), ("internal", "external"))
-        return MasterKey(
-            key_id=key.text("keyID").lower(),
-            key_management_type=KeyManagementType(management.capitalize()),
-            key_provider_id=key.optional_integer("keyProviderID"),
-            key_created_time=key.time("keyCreatedTime"),
-        )
-
-    def error(self) -> ElementError:
-        return _element_error(self.source, self.quote)
-
-    def _inner(self, value: object, member: str) -> _Reader:
-        if not isinstance(value, dict):
-            raise self._unusable(member, "an object")
-        return replace(self, source=value, path=f"{self.path} {member}")
-
-    def _whole_number(self, value: object, member: str) -> int:
-        number = _whole_number(value)
-        if number is None:
-            raise self._unusable(member, "a whole number")
-        return number
-
-    def _unusable(self, member: str, wanted: str) -> ClusterUnavailable:
-        return ClusterUnavailable(f"{self.path}: {member} is not {wanted}.", cluster=self.cluster)
-
-
-def _answer_to(call_id: object, body: bytes) -> _Json:
-    """The JSON object in ``body``. Raises AnswerUnusable.
-
-    An answer without an id, or with null, is taken: HTTP pairs it with its call, and the vendor's examples of errors
-    show it so. Another id means that something between us and the cluster mixed up its answers.
-    """
-    try:
-        answer = json.loads(body)
-    except (ValueError, RecursionError):
-        raise AnswerUnusable("the answer is no JSON") from None
-    if not isinstance(answer, dict):
-        raise AnswerUnusable("the answer is no JSON object")
-    if answer.get("id") not in (None, call_id):
-        raise AnswerUnusable("the answer is one to another call")
-    return answer
-
-
-def _element_error(source: _Json, quote: Callable[[str], str]) -> ElementError:
-    """The name and message of an error; that of a job may lack either."""
-    name, message = source.get("name"), source.get("message")
-    return ElementError(
-        name=quote(name) if isinstance(name, str) else "unnamed",
-        message=quote(message) if isinstance(message, str) else "",
-    )
-
-
-def _named(error: ElementError) -> str:
-    return f"{error.name} ({error.message})" if error.message else error.name
-
-
-def _parse_version(value: object) -> tuple[int, int] | None:
-    """``major.minor`` as integers: 12.10 is later than 12.3, while a float would make it 12.1."""
-    match = _VERSION.fullmatch(value) if isinstance(value, str) else None
-    return (int(match[1]), int(match[2])) if match else None
-
-
-def _dotted(version: tuple[int, int]) -> str:
-    return f"{version[0]}.{version[1]}"
-
-
-def _whole_number(value: object) -> int | None:
-    """A whole number, also as digits in a string, as some of the vendor's examples have it."""
-    if isinstance(value, str) and _DIGITS.fullmatch(value):
-        return int(value)
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None

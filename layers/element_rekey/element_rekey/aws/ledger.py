@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 from botocore.exceptions import BotoCoreError, ClientError
 
-from .codec import decode, encode
-from .errors import AwsCallFailed, LedgerConflict
-from .model import ClusterMemory, FleetRun, Lock, Rotation
+from element_rekey.codec import decode, encode
+from element_rekey.errors import AwsCallFailed, LedgerConflict
+from element_rekey.records import ClusterMemory, FleetRun, Lock, Rotation
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from mypy_boto3_dynamodb import DynamoDBClient
 
-    from .model import Execution
+    from element_rekey.records import Execution
 
 _BATCH = 100  # what BatchGetItem takes
 # A function that was thought dead must not turn the memory of a cluster back: the key made since would look older.

@@ -1,0 +1,110 @@
+"""Where the functions meet the application: the environment read once, and the state machine's state in and out.
+
+The environment variables are those of ``template.yaml``; each function reads only the ones it is given.
+"""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import boto3
+from botocore.config import Config
+
+from element_rekey.codec import encode
+from element_rekey.notifications import build_notification
+from element_rekey.ports import Ports
+from element_rekey.rotation.steps import Status
+from element_rekey.settings import FleetSettings, Settings
+from element_rekey.summary import build_summary
+
+from .ledger import DynamoLedger
+from .registry import SecretsRegistry
+from .topic import SnsTopic
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from element_rekey.fleet.summarize import FleetPublished
+    from element_rekey.records import Failure, Rotation
+    from element_rekey.rotation.steps import Step
+
+LEASE = timedelta(minutes=15)  # a function lives 90 s and is retried for some five minutes
+
+_AWS = Config(connect_timeout=3, read_timeout=5, retries={"mode": "standard", "total_max_attempts": 3})
+"""So that a network path that is missing shows as an error, and not as a function that timed out."""
+
+
+def now() -> datetime:
+    """The clock of this machine, in UTC."""
+    return datetime.now(UTC)
+
+
+def ports_from_environment() -> Ports:
+    """The adapters over AWS, as the template's environment variables name them; once for each container."""
+    settling = timedelta(seconds=int(os.environ["SETTLING_SECONDS"]))
+    deadline = timedelta(minutes=int(os.environ["DEADLINE_MINUTES"]))
+    history_days = int(os.environ["HISTORY_DAYS"])
+    keep = timedelta(days=history_days) if history_days else None
+    return Ports(
+        clusters=SecretsRegistry(boto3.client("secretsmanager", config=_AWS), os.environ["SECRET_PREFIX"], now),
+        ledger=DynamoLedger(boto3.client("dynamodb", config=_AWS), os.environ["TABLE_NAME"], keep),
+        topic=SnsTopic(boto3.client("sns", config=_AWS), os.environ["TOPIC_ARN"]),
+        clock=now,
+        settings=Settings(deadline=deadline, settling=settling, lease=LEASE),
+    )
+
+
+def fleet_settings_from_environment() -> FleetSettings:
+    """What the template's parameters say about fleets."""
+    return FleetSettings(
+        max_key_age=timedelta(days=int(os.environ["MAX_KEY_AGE_DAYS"])),
+        cool_down=timedelta(minutes=int(os.environ["COOL_DOWN_MINUTES"])),
+        spread=timedelta(minutes=int(os.environ["SPREAD_MINUTES"])),
+        max_concurrency=int(os.environ["MAX_CONCURRENCY"]),
+        tolerated_failures=int(os.environ["TOLERATED_FAILURES"]),
+    )
+
+
+def answer_step(state: Mapping[str, Any], step: Step) -> dict[str, Any]:
+    """The state machine's next state after a step: what it decides by, and what a person sees in the console.
+
+    ``{"input", "execution", "rotation": {"status", "waitSeconds", "polls", "detail", "asyncHandle"?}}``
+    """
+    rotation = step.rotation
+    shown: dict[str, Any] = {
+        "status": _status_on_the_wire(step),
+        "waitSeconds": step.wait_seconds,
+        "polls": rotation.polls,
+        "detail": rotation.detail,
+    }
+    if rotation.following:
+        shown["asyncHandle"] = rotation.following.async_handle
+    return {"input": state["input"], "execution": state["execution"], "rotation": shown}
+
+
+def _status_on_the_wire(step: Step) -> str:
+    """The state machine has two words for starting again, one for each of its Choices; an old one may still run."""
+    at_once = step.status is Status.START_AGAIN and not step.wait_seconds  # only ever after CheckStatus
+    return "replan" if at_once else step.status.value
+
+
+def answer_outcome(state: Mapping[str, Any], rotation: Rotation) -> dict[str, Any]:
+    """The state machine's last state: ``{"input", "execution", ..., "outcome": notification}``."""
+    return {**state, "outcome": _with_next_step(encode(build_notification(rotation)), rotation.failure)}
+
+
+def answer_fleet(state: Mapping[str, Any], published: FleetPublished) -> dict[str, Any]:
+    """The fleet machine's last state, without what only the steps before it needed.
+
+    ``{"input", "execution", "outcome": summary}``
+    """
+    summary = encode(build_summary(published.run, published.results))
+    outcome = _with_next_step(summary, published.run.failure)
+    return {"input": state.get("input"), "execution": state.get("execution"), "outcome": outcome}
+
+
+def _with_next_step(outcome: dict[str, Any], failure: Failure | None) -> dict[str, Any]:
+    """The cause with the next step behind it, for whoever reads the console."""
+    return {**outcome, "cause": f"{failure.cause} Next: {failure.next_step}"} if failure else outcome

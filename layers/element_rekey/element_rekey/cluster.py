@@ -1,0 +1,93 @@
+"""What an Element cluster says, in the words of the Element API; ``codec`` gives their JSON spelling (``keyID``).
+
+Only what a rule or a notification reads is kept. All times are aware UTC datetimes, corrected to our clock where they
+enter. The methods: https://docs.netapp.com/us-en/element-software/api/reference_element_api_app_methods.html
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime  # noqa: TC003 - codec reads the annotations at run time
+from enum import StrEnum
+
+
+class KeyManagementType(StrEnum):
+    """Who keeps the master key: the cluster itself, or an external KMIP server."""
+
+    INTERNAL = "Internal"
+    EXTERNAL = "External"
+
+
+@dataclass(frozen=True, slots=True)
+class MasterKey:
+    """A master key as the cluster describes it (``EncryptionKeyInfo``); never the key itself."""
+
+    key_id: str
+    key_management_type: KeyManagementType
+    key_provider_id: int | None = None
+    key_created_time: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ElementError:
+    """An error as the cluster words it."""
+
+    name: str
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RekeyJob:
+    """What ``GetAsyncResult`` says of a rekey.
+
+    ``complete`` without ``error`` carries ``new_key`` and ``key_to_decommission``; while running ``phase`` is the
+    cluster's own word for what it is doing, where it gives one.
+    """
+
+    async_handle: int
+    complete: bool
+    create_time: datetime | None = None
+    last_update_time: datetime | None = None
+    phase: str = ""
+    new_key: MasterKey | None = None
+    key_to_decommission: MasterKey | None = None
+    error: ElementError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterIdentity:
+    """Which cluster answers (``GetClusterInfo``)."""
+
+    uuid: str
+    name: str = ""  # for people
+
+
+@dataclass(frozen=True, slots=True)
+class EncryptionState:
+    """What ``GetSoftwareEncryptionAtRestInfo`` says."""
+
+    enabled: bool
+    master_key: MasterKey | None = None
+    rekey_async_result_id: int | None = None  # the current or most recent rekey, until its result is deleted
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterVersion:
+    """What ``GetClusterVersionInfo`` says."""
+
+    pending_cluster_version: str = ""  # of an upgrade that is staged or running
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterFault:
+    """One current fault (``ListClusterFaults``)."""
+
+    code: str
+
+
+@dataclass(frozen=True, slots=True)
+class KeyProvider:
+    """One external key provider (``ListKeyProvidersKmip``)."""
+
+    key_provider_id: int
+    key_server_ids: tuple[int, ...] = ()

@@ -1,0 +1,1 @@
+"""The Element API of one cluster: the calls (``client``), their answers (``answers``), HTTPS (``transport``)."""

@@ -1,0 +1,56 @@
+"""Close a fleet run and publish its summary. What became of each cluster is read from the ledger, not carried along."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from element_rekey.publishing import claim, publish_claimed
+from element_rekey.records import ClusterResult, FleetRun
+from element_rekey.rules.closing import fleet_failure
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from element_rekey.ports import Ports
+    from element_rekey.records import CloseRequest, FleetRequest, Rotation
+
+
+@dataclass(frozen=True, slots=True)
+class FleetPublished:
+    """A published fleet run, and what became of its clusters; not ``published_now``: an earlier call did it."""
+
+    run: FleetRun
+    results: tuple[ClusterResult, ...]
+    published_now: bool
+
+
+def summarize_fleet(ports: Ports, rotate_master_key_arn: str, closing: CloseRequest[FleetRequest]) -> FleetPublished:
+    """Close a fleet run and publish its summary, once for each execution.
+
+    ``rotate_master_key_arn`` is the state machine whose executions rotated the clusters. Rests on ``sns:Publish``
+    (https://docs.aws.amazon.com/sns/latest/api/API_Publish.html); safe to repeat and to run twice at the same time.
+    Raises LedgerConflict and AwsCallFailed.
+    """
+    execution = closing.execution
+    known = ports.ledger.fleet_run(execution.id) or FleetRun(execution, closing.request)
+    results = cluster_results(ports, rotate_master_key_arn, known)
+
+    def close(run: FleetRun) -> FleetRun:
+        return replace(run, failure=closing.failure or fleet_failure(run, results))
+
+    run = claim(known, close, ports.ledger.save_fleet_run, ports.clock())
+    if run.notified_at:
+        return FleetPublished(run, results, published_now=False)
+    run = publish_claimed(
+        run, lambda: ports.topic.publish_summary(run, results), ports.ledger.save_fleet_run, ports.clock
+    )
+    return FleetPublished(run, results, published_now=True)
+
+
+def cluster_results(ports: Ports, rotate_master_key_arn: str, run: FleetRun) -> tuple[ClusterResult, ...]:
+    """What became of each selected cluster, by the ledger."""
+    prefix = rotate_master_key_arn.replace(":stateMachine:", ":execution:")
+    ids = {one.cluster: f"{prefix}:{one.execution_name}" for one in run.selected}
+    found: Mapping[str, Rotation] = ports.ledger.rotations(tuple(ids.values()))
+    return tuple(ClusterResult(one, found.get(ids[one.cluster])) for one in run.selected)

@@ -1,0 +1,291 @@
+"""What is asked of us, and what we keep: requests, registrations, and the items of the ledger.
+
+Names follow the Element API and AWS; ``codec`` gives their JSON spelling (``key_id`` is ``keyID``). All times are aware
+UTC datetimes. The JSON of an attribute must never change, since records outlive releases: ``stored_as`` keeps it where
+the attribute got a better name.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import KW_ONLY, dataclass, field
+from datetime import datetime  # noqa: TC003 - codec reads the annotations at run time
+from typing import Generic, TypeVar
+
+from .cluster import ElementError, KeyManagementType, MasterKey  # noqa: TC001 - codec reads the annotations at run time
+from .codec import stored_as
+from .outcomes import Outcome, Trigger
+
+CLUSTER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+"""A registered cluster's name: the last part of its secret's name."""
+
+
+# --- what is asked ---
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """The input of one rotation. Only ``cluster`` is needed."""
+
+    cluster: str
+    reason: str = ""
+    requested_by: str = ""
+    trigger: Trigger = Trigger.MANUAL
+    key_management_type: KeyManagementType | None = None  # absent: as it is now
+    key_provider_id: int | None = None  # with External only
+    key_created_after: datetime | None = None  # absent: after this execution began
+    cool_down_seconds: int = 0
+    dry_run: bool = False
+    force: bool = False  # overrides the cool-down, needs a reason
+    ignore_faults: tuple[str, ...] = ()
+    accept_cluster_uuid: str = ""  # a replaced cluster, accepted by a person
+
+
+@dataclass(frozen=True, slots=True)
+class FleetRequest:
+    """The input of a fleet run; what a child rotation shares with it goes to each child (``request_for``)."""
+
+    clusters: tuple[str, ...] | None = None  # absent: every registered cluster
+    canary: str = ""  # rotated alone, before all others
+    max_concurrency: int | None = None  # absent: as the operator's parameter says
+    tolerated_failures: int | None = None  # absent: none for a schedule, any number otherwise
+    trigger: Trigger = Trigger.MANUAL
+    reason: str = ""
+    requested_by: str = ""
+    key_management_type: KeyManagementType | None = None
+    key_provider_id: int | None = None
+    key_created_after: datetime | None = None
+    dry_run: bool = False
+    force: bool = False
+    ignore_faults: tuple[str, ...] = ()
+
+    def request_for(self, cluster: str) -> Request:
+        """What this run asks of one cluster."""
+        return Request(
+            cluster=cluster,
+            reason=self.reason,
+            requested_by=self.requested_by,
+            trigger=self.trigger,
+            key_management_type=self.key_management_type,
+            key_provider_id=self.key_provider_id,
+            key_created_after=self.key_created_after,
+            dry_run=self.dry_run,
+            force=self.force,
+            ignore_faults=self.ignore_faults,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """How to reach one cluster and how to trust it: the value of its secret."""
+
+    mvip: str  # address or host name, with :port where it is not 443
+    username: str
+    password: str
+    ca_bundle: str = ""  # PEM
+    server_name: str = ""  # the name in the certificate, where it is not the mvip
+    certificate_fingerprint: str = ""  # SHA-256 of the certificate, hexadecimal, colons allowed
+    api_version: str = "12.3"
+
+    def __repr__(self) -> str:
+        """Show nothing: a representation must never carry a secret into a log, whatever member somebody put it in."""
+        return "Registration(…)"
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """A cluster as its registration looks from outside: the name and the tags of its secret."""
+
+    cluster: str
+    tags: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """A state machine execution."""
+
+    id: str  # its ARN
+    started_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why an execution did not succeed; ``error`` is a class name of ``errors`` or a name Step Functions gave."""
+
+    error: str
+    cause: str
+    next_step: str
+
+
+R = TypeVar("R", Request, FleetRequest)
+
+
+@dataclass(frozen=True, slots=True)
+class CloseRequest(Generic[R]):
+    """An execution that is over and is to be closed and published."""
+
+    execution: Execution
+    request: R | None  # None where the input is not a valid one
+    failure: Failure | None  # None where no error was caught
+    cluster: str = ""  # which one a rotation's input names, also where it is not a valid one
+
+
+# --- what we keep of a cluster ---
+
+
+@dataclass(frozen=True, slots=True)
+class Lock:
+    """Who may change a cluster, and until when."""
+
+    owner: str  # an execution's ARN
+    lease_until: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterMemory:
+    """What we remember of a registered cluster from the last look at it.
+
+    Our own clock is a witness of each key's age: a key was made after the last sight of the one before it, whatever
+    time the cluster stamped on it.
+    """
+
+    uuid: str
+    key_id: str = ""
+    key_made_after: datetime | None = None  # None: it was there when we first looked
+    key_seen_at: datetime | None = None
+    reported_error_of: int | None = field(default=None, metadata=stored_as("toldErrorOf"))
+    """The asyncHandle of a rekey whose error was published; once is enough."""
+
+
+# --- what we keep of an execution ---
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """Written before a rekey is sent: what the cluster looked like, and how often we asked."""
+
+    cluster_uuid: str
+    baseline_key: MasterKey
+    baseline_async_result_id: int | None
+    sent_at: datetime
+    attempts: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Following:
+    """The rekey an execution follows. No ``async_handle``: the result is gone, only the cluster's state is left."""
+
+    async_handle: int | None
+    ours: bool = field(metadata=stored_as("own"))  # we began it
+    since: datetime
+    baseline_key: MasterKey  # the current key when following began
+    not_shown_since: datetime | None = field(default=None, metadata=stored_as("unseenSince"))
+    """From then on the cluster lists the rekey, and does not know its handle when asked for it."""
+    presumed_ours: bool = field(default=False, metadata=stored_as("assumed"))
+    """The answer to ours was lost, and this one is taken for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeyChange:
+    """A finished rekey: what was replaced by what, and how we know."""
+
+    old_key: MasterKey
+    new_key: MasterKey
+    ours: bool = field(metadata=stored_as("own"))
+    finished_at: datetime  # by the job's own word, where it could be read
+    detected_at: datetime
+    job_result_read: bool
+    """False: somebody read the job's result away; the cluster's state alone shows the change."""
+    key_to_decommission: MasterKey | None = None
+    job_error: ElementError | None = None
+    job_seconds: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What the records of a rotation and of a fleet run have in common. Never deleted by us."""
+
+    execution: Execution
+    _: KW_ONLY
+    version: int = 0  # of this record; each write needs the one it read
+    failure: Failure | None = None
+    ended_at: datetime | None = None  # closed: from here on nothing but the two below changes
+    publishing_until: datetime | None = None  # somebody is publishing it
+    notified_at: datetime | None = None  # published
+
+
+@dataclass(frozen=True, slots=True)
+class Rotation(Record):
+    """The record of one rotation: intent, what it follows, what came of it."""
+
+    cluster: str = ""  # empty: the input did not name one
+    request: Request | None = None  # None: the input was not a valid request
+    cluster_uuid: str = ""
+    cluster_name: str = ""
+    current_key: MasterKey | None = None  # as last observed
+    intent: Intent | None = None
+    following: Following | None = None
+    disregarded_handle: int | None = None  # listed by the cluster but never readable
+    change: KeyChange | None = None
+    polls: int = 0
+    detail: str = ""  # one plain sentence: what was decided last, and why
+    outcome: Outcome | None = None  # decided
+
+
+@dataclass(frozen=True, slots=True)
+class Selected:
+    """One cluster of a fleet run, and the execution that rotates it."""
+
+    cluster: str
+    execution_name: str
+    not_before: datetime
+    max_key_age_seconds: int | None = None  # only where age decides
+
+
+@dataclass(frozen=True, slots=True)
+class NotSelected:
+    """A cluster a fleet run was asked for and could not select."""
+
+    cluster: str
+    error: str
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
+class FleetRun(Record):
+    """The record of one fleet run."""
+
+    request: FleetRequest | None = None  # None: the input was not a valid one
+    selected: tuple[Selected, ...] = ()
+    not_selected: tuple[NotSelected, ...] = field(default=(), metadata=stored_as("refused"))
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterResult:
+    """One selected cluster after the run; no ``rotation``: its execution left no record, so it changed nothing."""
+
+    selected: Selected
+    rotation: Rotation | None
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether nobody has to do anything about it."""
+        return bool(self.rotation and self.rotation.outcome and self.rotation.outcome.succeeded)
+
+    @property
+    def replaced(self) -> bool:
+        """Whether its key was replaced as asked."""
+        return bool(self.rotation and self.rotation.outcome and self.rotation.outcome.replaced)
+
+    @property
+    def outcome(self) -> str:
+        """How its rotation ended, or that it did not end, or that it was not begun."""
+        if self.rotation is None:
+            return "NotBegun"
+        return self.rotation.outcome.value if self.rotation.outcome else "NotEnded"
+
+    @property
+    def key_made(self) -> datetime | None:
+        """When the current key was made, as the cluster says."""
+        key = self.rotation.current_key if self.rotation else None
+        return key.key_created_time if key else None

@@ -1,0 +1,46 @@
+"""Close a rotation, free its lock and publish its outcome. Safe to repeat and to run twice at the same time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from element_rekey.publishing import claim, publish_claimed
+from element_rekey.records import Rotation
+from element_rekey.rules.closing import locked_until, outcome_of
+
+from .steps import record_of
+
+if TYPE_CHECKING:
+    from element_rekey.ports import Ports
+    from element_rekey.records import CloseRequest, Request
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """A published rotation; ``published_now`` is False where an earlier call did it."""
+
+    rotation: Rotation
+    published_now: bool
+
+
+def publish_outcome(ports: Ports, closing: CloseRequest[Request]) -> Published:
+    """Close the rotation in the ledger, free its lock and publish it, once for each execution.
+
+    Rests on ``sns:Publish`` (https://docs.aws.amazon.com/sns/latest/api/API_Publish.html). The first to write closes
+    it; a second one waits until the first has published or must be dead. Raises LedgerConflict and AwsCallFailed.
+    """
+    execution = closing.execution
+    known = record_of(ports, execution) or Rotation(execution, closing.cluster, closing.request)
+
+    def close(rotation: Rotation) -> Rotation:
+        outcome, failure = outcome_of(rotation, closing.failure)
+        return replace(rotation, outcome=outcome, failure=failure)
+
+    rotation = claim(known, close, ports.ledger.save, ports.clock())
+    if rotation.cluster:
+        ports.ledger.release_lock(rotation.cluster, execution.id, locked_until(rotation, ports.settings))
+    if rotation.notified_at:
+        return Published(rotation, published_now=False)
+    rotation = publish_claimed(rotation, lambda: ports.topic.publish(rotation), ports.ledger.save, ports.clock)
+    return Published(rotation, published_now=True)

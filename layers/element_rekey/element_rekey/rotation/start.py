@@ -1,0 +1,143 @@
+"""Start a rekey if, and only if, one is needed. May be repeated at any point of its course."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from element_rekey.errors import ElementRekeyError, RekeyOutcomeUnknown, RekeyRefused
+from element_rekey.records import Following, Intent, Rotation
+from element_rekey.rules.decisions import Follow, Observation, ProviderCheck, Start
+from element_rekey.rules.demand import demand_of
+from element_rekey.rules.plan import decide, report_dry_run
+from element_rekey.rules.preflight import provider_to_check
+from element_rekey.rules.verify import resolve_lost_answer
+from element_rekey.rules.waiting import for_turn, until_moment
+from element_rekey.rules.wording import in_spite_of, somebody_elses
+
+from .steps import Sight, Status, Step, carry_out, keep_following, record_of, remember, take_lock
+
+if TYPE_CHECKING:
+    from element_rekey.cluster import MasterKey
+    from element_rekey.ports import ElementCluster, Ports
+    from element_rekey.records import Execution, Request
+    from element_rekey.rules.demand import Demand
+
+
+def start_rekey(ports: Ports, execution: Execution, request: Request) -> Step:
+    """Look at the cluster and start a rekey if, and only if, one is needed.
+
+    Rests on ``RekeySoftwareEncryptionAtRestMasterKey`` and the calls of ``_observe``
+    (https://docs.netapp.com/us-en/element-software/api/reference_element_api_rekeysoftwareencryptionatrestmasterkey.html).
+    Raises the classes of ``errors``; RekeyOutcomeUnknown, ClusterUnavailable, LedgerConflict and AwsCallFailed ask for
+    the step to be repeated.
+    """
+    now = ports.clock()
+    demand = demand_of(request, execution.started_at)
+    rotation = record_of(ports, execution) or Rotation(execution, request.cluster, request)
+    if rotation.outcome:
+        return Step(Status.PUBLISH, rotation)
+    if request.dry_run:
+        return _dry_run(ports, rotation, demand, request)
+    early = until_moment(request, now)
+    if early:
+        return carry_out(ports, rotation, early)
+    holder, rotation = take_lock(ports, rotation, now, timedelta())
+    if rotation.outcome:
+        return Step(Status.PUBLISH, rotation)
+    if holder.owner != execution.id:
+        return carry_out(ports, rotation, for_turn(rotation, holder, now, ports.settings))
+    if rotation.following:  # recorded, and the answer to it got lost
+        return keep_following(ports, rotation, rotation.following)
+    return _start(ports, rotation, demand, request)
+
+
+def _dry_run(ports: Ports, rotation: Rotation, demand: Demand, request: Request) -> Step:
+    """Look, and report what a rotation would do. Neither a lock is taken nor anything remembered."""
+    seen, rotation = _look(ports, ports.clusters.connect(request.cluster), rotation, request)
+    return carry_out(ports, rotation, report_dry_run(demand, seen))
+
+
+def _start(ports: Ports, rotation: Rotation, demand: Demand, request: Request) -> Step:
+    cluster = ports.clusters.connect(request.cluster)
+    seen, rotation = _look(ports, cluster, rotation, request)
+    key = seen.encryption.master_key
+    decision = decide(demand, seen, rotation, ports.settings.settling)
+    if key and isinstance(decision, Start | Follow):
+        remember(ports, rotation, Sight(key, None if isinstance(decision, Follow) else seen.at))
+    if isinstance(decision, Start):
+        return _begin(ports, cluster, rotation, seen, decision)
+    return carry_out(ports, rotation, decision, Sight(key, seen.at) if key else None)
+
+
+def _look(ports: Ports, cluster: ElementCluster, rotation: Rotation, request: Request) -> tuple[Observation, Rotation]:
+    """What is seen, and the rotation with what its notification shows of it."""
+    seen = _observe(ports, cluster, request)
+    identity, key = seen.identity, seen.encryption.master_key
+    return seen, replace(rotation, cluster_uuid=identity.uuid, cluster_name=identity.name, current_key=key)
+
+
+def _observe(ports: Ports, cluster: ElementCluster, request: Request) -> Observation:
+    at = ports.clock()  # before every look: what is seen is at least as recent
+    cluster.check_api_version()
+    version = cluster.version()
+    faults = cluster.faults()
+    encryption = cluster.encryption()
+    handle = encryption.rekey_async_result_id
+    job = cluster.rekey_job(handle) if handle is not None else None
+    if job and job.complete:  # perhaps since the look before, which showed the key it replaced
+        encryption = cluster.encryption()
+        job = job if encryption.rekey_async_result_id == handle else None
+    provider = _check_provider(cluster, request, encryption.master_key)
+    identity = cluster.identity()  # last: what was read before it came from no other cluster
+    return Observation(
+        at=at,
+        identity=identity,
+        memory=ports.ledger.memory(request.cluster),
+        version=version,
+        encryption=encryption,
+        job=job,
+        faults=faults,
+        provider=provider,
+    )
+
+
+def _check_provider(cluster: ElementCluster, request: Request, key: MasterKey | None) -> ProviderCheck | None:
+    provider_id = provider_to_check(request, key)
+    if provider_id is None:
+        return None
+    provider = next((one for one in cluster.key_providers() if one.key_provider_id == provider_id), None)
+    testable = provider is not None and provider.key_server_ids
+    return ProviderCheck(provider_id, provider, cluster.test_key_provider(provider_id) if testable else None)
+
+
+def _begin(ports: Ports, cluster: ElementCluster, rotation: Rotation, seen: Observation, start: Start) -> Step:
+    """Write the intent, then send the rekey; the one place that changes a cluster."""
+    previous, now = rotation.intent, ports.clock()
+    intent = Intent(
+        cluster_uuid=seen.identity.uuid,
+        baseline_key=start.baseline_key,
+        baseline_async_result_id=seen.encryption.rekey_async_result_id,
+        sent_at=now,
+        attempts=(previous.attempts if previous else 0) + 1,
+    )
+    detail = f"Replacing key {start.baseline_key.key_id}{in_spite_of(start.warnings)}."
+    rotation = ports.ledger.save_intent(replace(rotation, intent=intent, detail=detail), now)
+    try:
+        handle = cluster.rekey(start.key_management_type, start.key_provider_id)
+    except RekeyOutcomeUnknown:
+        raise
+    except RekeyRefused:
+        looked = replace(seen, encryption=cluster.encryption())
+        found = resolve_lost_answer(intent, looked, ports.settings.settling, rotation.cluster)
+        if isinstance(found, Follow):  # somebody else's rekey came in between, and ours was refused for it
+            theirs = replace(found.following, ours=False, presumed_ours=False)
+            return carry_out(ports, rotation, Follow(theirs, somebody_elses(theirs)))
+        ports.ledger.save(replace(rotation, intent=previous))
+        raise
+    except ElementRekeyError:  # every other class: certainly not applied
+        ports.ledger.save(replace(rotation, intent=previous))
+        raise
+    ours = Following(handle, ours=True, since=now, baseline_key=start.baseline_key)
+    return carry_out(ports, rotation, Follow(ours))

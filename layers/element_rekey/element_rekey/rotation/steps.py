@@ -1,0 +1,155 @@
+"""What the steps of a rotation share: the record, the lock, the memory of the cluster, and carrying decisions out.
+
+The order that keeps a rotation exactly-once: take the lock, look, write the intent down, act. What a step learns it
+writes to the ledger before it returns, so nothing depends on an answer that may get lost.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from enum import StrEnum
+from typing import TYPE_CHECKING, TypeAlias, assert_never
+
+from element_rekey.errors import RequestInvalid, failure_from
+from element_rekey.records import Lock
+from element_rekey.rules.closing import locked_until
+from element_rekey.rules.decisions import Conclude, Fail, Follow, Refuse, StartAgain, Wait
+from element_rekey.rules.memory import updated_memory
+from element_rekey.rules.waiting import for_rekey
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from element_rekey.cluster import MasterKey
+    from element_rekey.ports import Ports
+    from element_rekey.records import Execution, Following, Rotation
+
+Carried: TypeAlias = Wait | Follow | StartAgain | Conclude | Refuse | Fail
+"""Every decision but Start, which ``rotation.start`` alone carries out."""
+
+
+class Status(StrEnum):
+    """What the state machine does next; the value is its word for it."""
+
+    CHECK_AGAIN = "running"  # wait, then check the status
+    START_AGAIN = "busy"  # wait, if it is not at once, then start again
+    PUBLISH = "ended"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What a step answers: what comes next, the rotation, and how many seconds to wait before."""
+
+    status: Status
+    rotation: Rotation
+    wait_seconds: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """A key seen on the cluster, to be remembered. ``at`` is None while a rekey runs (``rules.memory``)."""
+
+    key: MasterKey
+    at: datetime | None
+
+
+def record_of(ports: Ports, execution: Execution) -> Rotation | None:
+    """The record of an execution. Raises RequestInvalid if it is that of an earlier one with the same name."""
+    rotation = ports.ledger.rotation(execution.id)
+    if rotation and abs(rotation.execution.started_at - execution.started_at) > _SAME_START:
+        what = f"An execution of this name ran on {rotation.execution.started_at:%Y-%m-%d}; choose another name."
+        raise RequestInvalid(what, cluster=rotation.cluster)
+    return rotation
+
+
+_SAME_START = timedelta(seconds=1)  # the state machine and its status-change events give the start in two ways
+
+
+def take_lock(ports: Ports, rotation: Rotation, now: datetime, wait: timedelta) -> tuple[Lock, Rotation]:
+    """Take or renew the lock until a lease after the next look; who holds it then, and the record as it is then.
+
+    Whoever closes an execution frees its lock. A function that is overtaken by that before it takes the lock finds the
+    record closed after it, and gives the lock back.
+    """
+    execution, cluster = rotation.execution, rotation.cluster
+    holder = ports.ledger.take_lock(cluster, Lock(execution.id, now + wait + ports.settings.lease), now)
+    rotation = record_of(ports, execution) or rotation
+    if rotation.ended_at:
+        ports.ledger.release_lock(cluster, execution.id, locked_until(rotation, ports.settings))
+    return holder, rotation
+
+
+def remember(ports: Ports, rotation: Rotation, sight: Sight, reported_error_of: int | None = None) -> None:
+    """Remember the key seen on a cluster, and the rekey whose error is published now."""
+    known = ports.ledger.memory(rotation.cluster)
+    memory = updated_memory(known, rotation.cluster_uuid, sight.key, sight.at)
+    reported = memory.reported_error_of if reported_error_of is None else reported_error_of
+    ports.ledger.remember(rotation.cluster, replace(memory, reported_error_of=reported))
+
+
+def carry_out(ports: Ports, rotation: Rotation, decision: Carried, sight: Sight | None = None) -> Step:
+    """Write a decision down and answer the step; ``sight`` is remembered with a conclusion.
+
+    Raises the error of a decision that carries one.
+    """
+    match decision:
+        case Wait():
+            return Step(Status.START_AGAIN, replace(rotation, detail=decision.detail), decision.seconds)
+        case Follow():
+            return _follow(ports, rotation, decision)
+        case StartAgain():
+            return _start_again(ports, rotation, decision)
+        case Conclude():
+            return _conclude(ports, rotation, decision, sight)
+        case Refuse():
+            raise decision.error
+        case Fail():
+            ports.ledger.save(replace(rotation, failure=failure_from(decision.error)))
+            raise decision.error
+        case _:
+            assert_never(decision)
+
+
+def keep_following(ports: Ports, rotation: Rotation, following: Following) -> Step:
+    """Check again after a wait that grows with the rekey's age."""
+    return Step(Status.CHECK_AGAIN, rotation, for_rekey(rotation, following, ports.clock(), ports.settings))
+
+
+def _follow(ports: Ports, rotation: Rotation, decision: Follow) -> Step:
+    detail = decision.detail or rotation.detail
+    rotation = ports.ledger.save(replace(rotation, following=decision.following, detail=detail))
+    if decision.overdue:
+        raise decision.overdue
+    return keep_following(ports, rotation, decision.following)
+
+
+def _start_again(ports: Ports, rotation: Rotation, decision: StartAgain) -> Step:
+    disregarded = decision.disregarded_handle
+    again = replace(
+        rotation,
+        following=None,
+        intent=None,
+        change=decision.change,
+        disregarded_handle=rotation.disregarded_handle if disregarded is None else disregarded,
+        detail=decision.detail,
+    )
+    return Step(Status.START_AGAIN, ports.ledger.save(again))
+
+
+def _conclude(ports: Ports, rotation: Rotation, decision: Conclude, sight: Sight | None) -> Step:
+    concluded = replace(
+        rotation,
+        outcome=decision.outcome,
+        detail=decision.detail,
+        change=decision.change,
+        failure=decision.failure,
+    )
+    # An error counts as reported only once the record says so; a key is remembered before nobody looks any more.
+    reports = decision.reported_error_of is not None
+    if sight and not reports:
+        remember(ports, rotation, sight)
+    concluded = ports.ledger.save(concluded)
+    if sight and reports:
+        remember(ports, rotation, sight, decision.reported_error_of)
+    return Step(Status.PUBLISH, concluded)

@@ -1,0 +1,48 @@
+"""What is concluded of an execution that is over: its outcome, and how long its cluster stays locked."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from element_rekey.errors import ExecutionBroken, FleetIncomplete, RekeyFailed, RotationOverdue
+from element_rekey.outcomes import Outcome
+from element_rekey.records import Failure
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from datetime import datetime
+
+    from element_rekey.records import ClusterResult, FleetRun, Rotation
+    from element_rekey.settings import Settings
+
+_NAMED = 10  # clusters in one sentence
+
+
+def outcome_of(rotation: Rotation, failure: Failure | None) -> tuple[Outcome, Failure | None]:
+    """The outcome of a rotation that ended with ``failure``, or with what its steps recorded."""
+    if rotation.outcome:
+        return rotation.outcome, rotation.failure
+    what = "The execution ended without an outcome."
+    failure = rotation.failure or failure or Failure(ExecutionBroken.__name__, what, ExecutionBroken.next_step)
+    if failure.error == RotationOverdue.__name__:
+        return Outcome.OVERDUE, failure
+    changed = rotation.change and rotation.change.ours  # before another rekey came after it
+    maybe_running = (rotation.following or rotation.intent) and failure.error != RekeyFailed.__name__
+    return Outcome.OUTCOME_UNKNOWN if changed or maybe_running else Outcome.FAILED, failure
+
+
+def locked_until(rotation: Rotation, settings: Settings) -> datetime | None:
+    """Until when a rekey that may have been sent can still show on the cluster; None where there is none."""
+    intent = rotation.intent
+    if intent and rotation.outcome is Outcome.OUTCOME_UNKNOWN:
+        return intent.sent_at + settings.settling
+    return None
+
+
+def fleet_failure(run: FleetRun, results: Iterable[ClusterResult]) -> Failure | None:
+    """Why a run that came to its end did not succeed; None where it did."""
+    bad = [one.selected.cluster for one in results if not one.succeeded] + [one.cluster for one in run.not_selected]
+    if not bad:
+        return None
+    named = ", ".join(bad[:_NAMED]) + (f" and {len(bad) - _NAMED} more" if len(bad) > _NAMED else "")
+    return Failure(FleetIncomplete.__name__, f"Not as they should be: {named}.", FleetIncomplete.next_step)

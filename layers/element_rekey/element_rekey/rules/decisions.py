@@ -1,0 +1,186 @@
+"""What the rules look at, and what they answer. Data only: ``rotation`` carries the answers out.
+
+::
+
+    Wait             not our turn, or not yet the moment asked for: start again later
+    Start            send a rekey
+    Follow           a rekey is running, or its answer is still to be understood: check again later
+    StartAgain       what was followed is over, the demand is still open: look again at once
+    Conclude         the outcome is known
+    Refuse           nothing was changed, and the error says what to mend
+    Fail             a rekey was sent, and the error says what is wrong with it; it is written down
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from element_rekey.cluster import (
+        ClusterFault,
+        ClusterIdentity,
+        ClusterVersion,
+        ElementError,
+        EncryptionState,
+        KeyManagementType,
+        KeyProvider,
+        MasterKey,
+        RekeyJob,
+    )
+    from element_rekey.errors import ElementRekeyError, RekeyEndedWithError, RotationOverdue
+    from element_rekey.outcomes import Outcome
+    from element_rekey.records import ClusterMemory, Failure, Following, KeyChange
+
+
+# --- what is looked at ---
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderCheck:
+    """What is known of the provider a rekey would use; ``provider`` is None when the cluster has no such one."""
+
+    key_provider_id: int
+    provider: KeyProvider | None = None
+    test_error: ElementError | None = None  # what TestKeyProviderKmip answered, None when it passed
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """Everything the cluster says at one moment, and what we remember of it."""
+
+    at: datetime
+    identity: ClusterIdentity
+    memory: ClusterMemory | None  # None: never seen before
+    version: ClusterVersion
+    encryption: EncryptionState
+    job: RekeyJob | None = None  # what encryption.rekey_async_result_id refers to; None: none, or not readable
+    faults: tuple[ClusterFault, ...] = ()
+    provider: ProviderCheck | None = None  # only where the rekey would be external
+
+
+# --- what a step carries out ---
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Start again after so many seconds."""
+
+    seconds: int
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Send a rekey, to replace ``baseline_key``. ``warnings`` are faults seen and not blocking."""
+
+    baseline_key: MasterKey
+    key_management_type: KeyManagementType | None
+    key_provider_id: int | None
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Follow:
+    """A rekey is running, or has left its traces: see it to its end.
+
+    Without ``detail`` the record keeps the one it has. ``overdue`` is the error of a deadline that passed meanwhile;
+    the record is written all the same.
+    """
+
+    following: Following
+    detail: str = ""
+    overdue: RotationOverdue | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StartAgain:
+    """What was followed is over, and whether the demand is met is still open: look again.
+
+    ``change`` is what is known to have been changed so far. ``disregarded_handle`` is not followed again.
+    """
+
+    detail: str
+    change: KeyChange | None = None
+    disregarded_handle: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Conclude:
+    """The outcome is known. ``reported_error_of`` is the rekey whose error is published with it."""
+
+    outcome: Outcome
+    detail: str
+    change: KeyChange | None = None
+    failure: Failure | None = None
+    reported_error_of: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """Nothing was changed; the error says what to mend, or that the same look is to be repeated."""
+
+    error: ElementRekeyError
+
+
+@dataclass(frozen=True, slots=True)
+class Fail:
+    """A rekey was sent, and something is wrong with it. Whoever closes the rotation must know, hence written down."""
+
+    error: ElementRekeyError
+
+
+Decision: TypeAlias = Wait | Start | Follow | StartAgain | Conclude | Refuse | Fail
+
+
+# --- what rules answer to each other ---
+
+
+@dataclass(frozen=True, slots=True)
+class Satisfied:
+    """The current key meets the demand."""
+
+    made: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class SatisfiedWithError:
+    """The current key meets the demand, but the rekey that made it ended with an error not published yet."""
+
+    error: RekeyEndedWithError
+
+
+@dataclass(frozen=True, slots=True)
+class CoolingDown:
+    """The key is too new to be replaced again without force."""
+
+    until: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerStillUnknown:
+    """A rekey was sent, its answer was lost, and the cluster does not show yet what became of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class StillRunning:
+    """The job is not done; ``shown`` is False where the cluster does not (or not yet) know its handle."""
+
+    shown: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class KeyChanged:
+    """The job is done and the key has changed as it says."""
+
+    change: KeyChange
+
+
+@dataclass(frozen=True, slots=True)
+class Superseded:
+    """What was followed is over and says nothing of the current key. ``change`` is what it did all the same."""
+
+    why: str
+    change: KeyChange | None = None

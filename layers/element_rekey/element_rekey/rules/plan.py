@@ -1,0 +1,147 @@
+"""What an execution does about its demand, decided from what is asked and what is seen."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, assert_never
+
+from element_rekey.errors import EncryptionDisabled, KeyAgeUnknown, RekeyOutcomeUnknown, RotationUndone
+from element_rekey.outcomes import Outcome
+from element_rekey.records import Following
+
+from .decisions import (
+    AnswerStillUnknown,
+    Conclude,
+    CoolingDown,
+    Fail,
+    Follow,
+    Refuse,
+    Satisfied,
+    SatisfiedWithError,
+    Start,
+)
+from .memory import identity_changed, made_at, made_by, updated_memory
+from .preflight import preflight
+from .verify import conclude_with_error, error_of_change, key_made_with_error, resolve_lost_answer
+from .wording import at_time, in_spite_of, key_replaced, somebody_elses
+
+if TYPE_CHECKING:
+    from datetime import timedelta
+
+    from element_rekey.cluster import MasterKey
+    from element_rekey.errors import RekeyEndedWithError
+    from element_rekey.records import KeyChange, Rotation
+
+    from .decisions import Observation
+    from .demand import Demand
+
+
+def decide(
+    demand: Demand, seen: Observation, rotation: Rotation, settling: timedelta
+) -> Start | Follow | Conclude | Refuse | Fail:
+    """What a rotation does after a look at its cluster; a rekey that may have been sent comes before the plan."""
+    lost = resolve_lost_answer(rotation.intent, seen, settling, demand.cluster) if rotation.intent else None
+    planned = lost or plan(demand, seen, rotation.disregarded_handle)
+    match planned:
+        case Start() if rotation.change and rotation.change.ours:
+            return Fail(rotation_undone(demand, rotation.change, planned.baseline_key))
+        case Start() | Follow() | Refuse():
+            return planned
+        case AnswerStillUnknown():
+            what = "A rekey was sent, its answer was lost, and the cluster does not show yet what became of it."
+            return Refuse(RekeyOutcomeUnknown(what, cluster=demand.cluster))
+        case Satisfied():
+            return conclude_satisfied(rotation, seen, planned)
+        case SatisfiedWithError():
+            return conclude_with_error(rotation.detail, rotation.change, planned.error, seen)
+        case CoolingDown():
+            until = at_time(planned.until)
+            detail = f"The key is too new: cooling down until {until}. Override with force and a reason."
+            return Conclude(Outcome.COOLING_DOWN, detail, rotation.change)
+        case _:
+            assert_never(planned)
+
+
+def report_dry_run(demand: Demand, seen: Observation) -> Conclude | Refuse:
+    """What a dry run says it would do."""
+    planned = plan(demand, seen)
+    match planned:
+        case Start():
+            return Conclude(Outcome.PLANNED, f"Would replace the current key{in_spite_of(planned.warnings)}.")
+        case Follow():
+            detail = f"Would follow rekey {planned.following.async_handle}, which is running already."
+            return Conclude(Outcome.PLANNED, detail)
+        case Satisfied():
+            return Conclude(Outcome.NOT_DUE, f"The current key was made at {at_time(planned.made)}.")
+        case SatisfiedWithError():
+            return Conclude(Outcome.NOT_DUE, f"The current key is recent enough, but: {planned.error.what}")
+        case CoolingDown():
+            return Conclude(Outcome.COOLING_DOWN, f"Would not rotate before {at_time(planned.until)}.")
+        case Refuse():
+            return planned
+        case _:
+            assert_never(planned)
+
+
+def plan(
+    demand: Demand, seen: Observation, disregarded_handle: int | None = None
+) -> Start | Follow | Satisfied | SatisfiedWithError | CoolingDown | Refuse:
+    """Compare the demand with what is seen now.
+
+    ``disregarded_handle`` is a rekey result the cluster lists but never shows; it is not followed again.
+    """
+    changed = identity_changed(demand.cluster, seen.identity.uuid, seen.memory, demand.accept_cluster_uuid)
+    if changed:
+        return Refuse(changed)
+    key = seen.encryption.master_key
+    if not seen.encryption.enabled or key is None:
+        return Refuse(EncryptionDisabled("Software encryption at rest is not enabled.", cluster=demand.cluster))
+    handle = seen.encryption.rekey_async_result_id
+    if handle not in (None, disregarded_handle) and (seen.job is None or not seen.job.complete):
+        following = Following(handle, ours=False, since=seen.at, baseline_key=key)
+        return Follow(following, somebody_elses(following))
+    return _weigh_age(demand, seen, key) or preflight(demand, seen, key)
+
+
+def _weigh_age(
+    demand: Demand, seen: Observation, key: MasterKey
+) -> Satisfied | SatisfiedWithError | CoolingDown | Refuse | None:
+    """Whether the key's age alone decides; None: it has to be replaced."""
+    if not demand.of_kind(key):
+        return None
+    made = made_at(key, seen)
+    if made is None:
+        if not demand.needs_age:
+            return None
+        return Refuse(KeyAgeUnknown(f"Key {key.key_id} has no usable creation time.", cluster=demand.cluster))
+    if made > demand.made_after:
+        error = _unreported_error(demand, seen, key)
+        return SatisfiedWithError(error) if error else Satisfied(made)
+    return CoolingDown(made + demand.cool_down) if seen.at < made + demand.cool_down else None
+
+
+def _unreported_error(demand: Demand, seen: Observation, key: MasterKey) -> RekeyEndedWithError | None:
+    """The error of the rekey that made the current key, where it was not published yet."""
+    job, memory = seen.job, updated_memory(seen.memory, seen.identity.uuid, key, seen.at)
+    if job is None or job.error is None or memory.reported_error_of == job.async_handle:
+        return None
+    return key_made_with_error(demand.cluster, key, job.error) if made_by(job, key) else None
+
+
+def rotation_undone(demand: Demand, change: KeyChange, key: MasterKey) -> RotationUndone:
+    """One demand, one rekey: if somebody else replaced its key since, that is published, not answered by a second."""
+    what = f"{key_replaced(change)} Another rekey came after it, and its key {key.key_id} is not as asked."
+    return RotationUndone(what, cluster=demand.cluster)
+
+
+def conclude_satisfied(rotation: Rotation, seen: Observation, satisfied: Satisfied) -> Conclude:
+    """The current key meets the demand: by our rekey, by somebody else's that we followed, or as it was before."""
+    made, change, key = at_time(satisfied.made), rotation.change, seen.encryption.master_key
+    if change and change.ours:
+        detail = f"{key_replaced(change)} Another rekey came after it and made the current key at {made}."
+        return Conclude(Outcome.ROTATED, detail, change)
+    if change and key and change.new_key.key_id == key.key_id:
+        error = error_of_change(rotation.cluster, change)
+        if error:
+            return conclude_with_error(rotation.detail, change, error, seen)
+        return Conclude(Outcome.FOLLOWED, f"Somebody else's rekey made the current key at {made}.", change)
+    return Conclude(Outcome.NOT_DUE, f"The current key was made at {made}, which is recent enough.")

@@ -1,0 +1,123 @@
+"""Whether a cluster is fit for the rekey it needs: an ordered tuple of checks, each with what it looks at beside it.
+
+To add one: write a function ``(demand, seen) -> error or None``, give it its place in ``CHECKS``, and its error a class
+in ``errors``. Where it looks at something new, ``Observation`` gets a member, and ``rotation.start`` fills it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeAlias
+
+from element_rekey.cluster import KeyManagementType
+from element_rekey.errors import ClusterFaultsBlock, KeyProviderUnusable, UpgradePending
+
+from .decisions import Refuse, Start
+from .wording import error_text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from element_rekey.cluster import MasterKey
+    from element_rekey.errors import ElementRekeyError
+    from element_rekey.records import Request
+
+    from .decisions import Observation
+    from .demand import Demand
+
+    Check: TypeAlias = Callable[[Demand, Observation], ElementRekeyError | None]
+
+
+def preflight(demand: Demand, seen: Observation, key: MasterKey) -> Start | Refuse:
+    """Start a rekey that replaces ``key``, or refuse by the first check that has something against it."""
+    for check in CHECKS:
+        error = check(demand, seen)
+        if error:
+            return Refuse(error)
+    return Start(key, demand.key_management_type, demand.key_provider_id, fault_codes(demand, seen)[1])
+
+
+def no_upgrade_pending(demand: Demand, seen: Observation) -> UpgradePending | None:
+    """No Element upgrade is staged or running."""
+    pending = seen.version.pending_cluster_version
+    if not pending:
+        return None
+    return UpgradePending(f"An upgrade to Element {pending} is pending.", cluster=demand.cluster)
+
+
+# --- the external key provider ---
+
+
+def provider_to_check(request: Request, key: MasterKey | None) -> int | None:
+    """The external provider a rekey would use: the one asked for, or else the one in use. None: it needs none."""
+    kind, provider_id = request.key_management_type, request.key_provider_id
+    if kind is None and key:
+        kind, provider_id = key.key_management_type, key.key_provider_id
+    return provider_id if kind is KeyManagementType.EXTERNAL else None
+
+
+def key_provider_usable(demand: Demand, seen: Observation) -> KeyProviderUnusable | None:
+    """The external key provider is there, has a key server, and passes its own test."""
+    check = seen.provider
+    if check is None:
+        return None
+    if check.provider is None:
+        problem = f"There is no KMIP key provider with keyProviderID {check.key_provider_id}."
+    elif not check.provider.key_server_ids:
+        problem = f"KMIP key provider {check.key_provider_id} has no key server."
+    elif check.test_error:
+        problem = f"KMIP key provider {check.key_provider_id} fails its test with {error_text(check.test_error)}."
+    else:
+        return None
+    return KeyProviderUnusable(problem, cluster=demand.cluster)
+
+
+# --- cluster faults
+# https://docs.netapp.com/us-en/element-software/storage/reference_monitor_cluster_fault_codes.html
+
+FAULTS_BLOCKING_ALWAYS = frozenset({"duplicateClusterMasterCandidates", "ensembleDegraded", "upgrade"})
+"""Cluster faults under which no rekey is begun: the cluster's own database is not safe to write to."""
+
+FAULTS_BLOCKING_EXTERNAL = frozenset({"kmipCertificateFault", "kmipServerFault"})
+"""Block whenever an external key is replaced or made: the rekey could not finish."""
+
+FAULTS_BLOCKING_ROUTINE = frozenset(
+    {
+        "blocksDegraded",
+        "clockSkewExceedsFaultThreshold",
+        "exception",
+        "fipsSelfTestFailure",
+        "nodeMaintenanceMode",
+        "nodeOffline",
+        "serviceNotRunning",
+        "unresponsiveService",
+        "volumesDegraded",
+    }
+)
+"""Block a rekey that can wait; one asked for by an alarm goes ahead and reports them."""
+
+
+def no_blocking_faults(demand: Demand, seen: Observation) -> ClusterFaultsBlock | None:
+    """No current fault blocks a rekey."""
+    blocking, _ = fault_codes(demand, seen)
+    if not blocking:
+        return None
+    what = f"Current faults stand against a rekey: {', '.join(blocking)}."
+    return ClusterFaultsBlock(what, cluster=demand.cluster)
+
+
+def fault_codes(demand: Demand, seen: Observation) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The fault codes that block, and those that only deserve a warning."""
+    blocking = FAULTS_BLOCKING_ALWAYS
+    key = seen.encryption.master_key
+    if seen.provider or (key and key.key_management_type is KeyManagementType.EXTERNAL):
+        blocking |= FAULTS_BLOCKING_EXTERNAL
+    if not demand.urgent:
+        blocking |= FAULTS_BLOCKING_ROUTINE
+    blocking -= demand.ignore_faults
+    known = FAULTS_BLOCKING_ALWAYS | FAULTS_BLOCKING_EXTERNAL | FAULTS_BLOCKING_ROUTINE
+    codes = sorted({fault.code for fault in seen.faults} & known)
+    return tuple(c for c in codes if c in blocking), tuple(c for c in codes if c not in blocking)
+
+
+CHECKS: tuple[Check, ...] = (no_upgrade_pending, key_provider_usable, no_blocking_faults)
+"""In this order; the first that has something against the rekey decides."""

@@ -1,0 +1,137 @@
+"""Which clusters a fleet run rotates, in what order, under which demand."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import timedelta
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any
+
+from element_rekey.codec import encode
+from element_rekey.errors import ClusterNotRegistered, RegistrationInvalid, RequestInvalid
+from element_rekey.records import CLUSTER_NAME, FleetRun, NotSelected, Registered, Selected
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from datetime import datetime
+
+    from element_rekey.records import Execution, FleetRequest
+    from element_rekey.settings import FleetSettings
+
+TAG_MAX_KEY_AGE = "element-rekey:max-key-age-days"
+TAG_PREFIX = "element-rekey:"
+ANY_NUMBER = 1_000_000  # of failures tolerated: more than there can be clusters
+LONGEST_KEY_AGE_DAYS = 3650
+LARGEST_STATE = 250_000  # bytes; Step Functions takes 262,144, and the execution is in there, too
+LARGEST_RECORD = 380_000  # bytes; DynamoDB takes 409,600, and how the run ended is still to be added
+
+
+def select(
+    settings: FleetSettings, execution: Execution, request: FleetRequest, registered: Iterable[Registered]
+) -> FleetRun:
+    """The clusters a run rotates, and those it cannot, by name.
+
+    Raises RequestInvalid for a canary not there, ClusterNotRegistered where there is nothing at all to rotate.
+    """
+    known = {one.cluster: one for one in registered}
+    wanted = sorted(known) if request.clusters is None else sorted(set(request.clusters))
+    selected: list[Selected] = []
+    not_selected: list[NotSelected] = []
+    for cluster in wanted:
+        if cluster not in known:
+            not_selected.append(_not_selected(cluster, ClusterNotRegistered("There is no secret of this name.")))
+            continue
+        try:
+            selected.append(_select_one(settings, execution, request, known[cluster]))
+        except RegistrationInvalid as error:
+            not_selected.append(_not_selected(cluster, error))
+    if not wanted:
+        raise ClusterNotRegistered("No cluster is registered.")
+    if request.canary and request.canary not in {one.cluster for one in selected}:
+        raise RequestInvalid(f"canary: {request.canary} is not among the clusters of this run.")
+    selected.sort(key=lambda one: (one.cluster != request.canary, one.not_before, one.cluster))
+    return FleetRun(execution, request, selected=tuple(selected), not_selected=tuple(not_selected))
+
+
+def _select_one(
+    settings: FleetSettings, execution: Execution, request: FleetRequest, registered: Registered
+) -> Selected:
+    cluster = registered.cluster
+    if not CLUSTER_NAME.fullmatch(cluster):
+        raise RegistrationInvalid("The name of its secret is not a cluster's name.")
+    digest = sha256(f"{execution.id} {cluster}".encode()).hexdigest()
+    begin, max_age = execution.started_at, None
+    if request.trigger.by_age:
+        max_age = round(_max_key_age(settings, registered).total_seconds())
+        begin += settings.spread * (int(sha256(cluster.encode()).hexdigest()[:8], 16) / 0x100000000)
+    name = cluster[:24].replace(".", "-")  # an execution whose name has a dot is not logged
+    return Selected(cluster, f"{name}-{digest[:24]}", begin, max_age)
+
+
+def _max_key_age(settings: FleetSettings, registered: Registered) -> timedelta:
+    max_key_age = settings.max_key_age
+    for tag, value in registered.tags:
+        if not tag.startswith(TAG_PREFIX):
+            continue
+        if tag != TAG_MAX_KEY_AGE:
+            raise RegistrationInvalid(f"Tag {tag} is unknown; known is {TAG_MAX_KEY_AGE}.")
+        if not (value.isascii() and value.isdigit() and 1 <= int(value) <= LONGEST_KEY_AGE_DAYS):
+            raise RegistrationInvalid(f"Tag {tag}: expected a whole number of days from 1 to {LONGEST_KEY_AGE_DAYS}.")
+        max_key_age = timedelta(days=int(value))
+    return max_key_age
+
+
+def _not_selected(cluster: str, error: ClusterNotRegistered | RegistrationInvalid) -> NotSelected:
+    return NotSelected(cluster, type(error).__name__, error.what)
+
+
+def map_input(settings: FleetSettings, run: FleetRun, request: FleetRequest) -> dict[str, Any]:
+    """What the state machine needs of a run: ``{"policy", "shared", "canary"?, "items": [...]}``.
+
+    ``policy`` is ``{"maxConcurrency", "toleratedFailures"}``; ``shared`` the members of the rotations' inputs that are
+    the same for all; an item, and the canary, ``{"name", "notBefore", "request": {"cluster", "keyCreatedAfter"?}}``.
+    Raises RequestInvalid when there are more clusters than a state can carry; a thousand always fit.
+    https://docs.aws.amazon.com/step-functions/latest/dg/service-quotas.html
+    """
+    created_after, cool_down = request.key_created_after, timedelta()
+    if request.trigger.by_age:
+        created_after = run.execution.started_at - settings.max_key_age
+    if request.trigger.cools_down:
+        cool_down = settings.cool_down
+    shared = replace(
+        request.request_for(""),
+        key_created_after=created_after,
+        cool_down_seconds=round(cool_down.total_seconds()),
+    )
+    tolerated = settings.tolerated_failures if request.trigger.stops_after_failures else ANY_NUMBER
+    items = [_item(run.execution, one, created_after) for one in run.selected]
+    canary = {"canary": items.pop(0)} if request.canary else {}  # sorted to the front
+    given = {
+        "policy": {
+            "maxConcurrency": request.max_concurrency or settings.max_concurrency,
+            "toleratedFailures": tolerated if request.tolerated_failures is None else request.tolerated_failures,
+        },
+        "shared": {name: value for name, value in encode(shared).items() if name != "cluster"},
+        **canary,
+        "items": items,
+    }
+    size = size_in_bytes(given)
+    if size > LARGEST_STATE:
+        raise RequestInvalid(f"clusters: {len(items)} make a state of {size} bytes, more than Step Functions carries.")
+    return given
+
+
+def size_in_bytes(value: object) -> int:
+    """Of the value as JSON."""
+    return len(json.dumps(value, ensure_ascii=False).encode())
+
+
+def _item(execution: Execution, selected: Selected, shared_after: datetime | None) -> dict[str, Any]:
+    """What is particular to one cluster; kept small, since all items travel in one state."""
+    request: dict[str, Any] = {"cluster": selected.cluster}
+    if selected.max_key_age_seconds is not None:
+        created_after = execution.started_at - timedelta(seconds=selected.max_key_age_seconds)
+        if created_after != shared_after:
+            request["keyCreatedAfter"] = encode(created_after)
+    return {"name": selected.execution_name, "notBefore": encode(selected.not_before), "request": request}

@@ -1,0 +1,84 @@
+"""How long to wait, and until when: for our turn, for a moment, for a rekey, for an answer that was lost."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from element_rekey.errors import ClusterBusy, RotationOverdue
+
+from .decisions import Follow, Refuse, StartAgain, Wait
+from .wording import at_time
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from element_rekey.records import Following, Lock, Request, Rotation
+    from element_rekey.settings import Settings
+
+    from .decisions import StillRunning
+
+SHORTEST_WAIT = timedelta(seconds=5)
+LONGEST_WAIT = timedelta(seconds=300)
+_SECOND = timedelta(seconds=1)
+
+
+def next_wait(age: timedelta, left: timedelta) -> int:
+    """Whole seconds until the next look at something ``age`` old, with ``left`` until the deadline.
+
+    A quarter of the age, between 5 and 300 seconds: few polls, and late by a quarter of the duration at most, or by
+    five seconds.
+    """
+    wait = min(max(age / 4, SHORTEST_WAIT), LONGEST_WAIT, max(left, SHORTEST_WAIT))
+    return int(wait / _SECOND)
+
+
+def until_moment(request: Request, now: datetime) -> Wait | None:
+    """Wait until a key made now meets the demand: one made before would have to be replaced for it once more."""
+    early = (request.key_created_after or now) - now
+    if early <= timedelta():
+        return None
+    return Wait(int(early / _SECOND) + 1, "Waiting for the moment after which the key is to be made.")
+
+
+def for_turn(rotation: Rotation, holder: Lock, now: datetime, settings: Settings) -> Wait | Refuse:
+    """Another execution holds the cluster and may well meet our demand: wait, but not beyond the deadline."""
+    deadline = rotation.execution.started_at + settings.deadline
+    if now >= deadline:
+        what = f"Execution {holder.owner} holds it until {at_time(holder.lease_until)}."
+        return Refuse(ClusterBusy(what, cluster=rotation.cluster))
+    seconds = next_wait(now - rotation.execution.started_at, deadline - now)
+    return Wait(seconds, f"Waiting for execution {holder.owner}.")
+
+
+def for_rekey(rotation: Rotation, following: Following, now: datetime, settings: Settings) -> int:
+    """Whole seconds until the next look at the rekey that is followed."""
+    return next_wait(now - following.since, deadline_of(rotation, following, settings) - now)
+
+
+def deadline_of(rotation: Rotation, following: Following, settings: Settings) -> datetime:
+    """Until when to look; at a rekey that is presumed ours at least until it may be verified."""
+    deadline = rotation.execution.started_at + settings.deadline
+    return max(deadline, following.since + settings.settling) if following.presumed_ours else deadline
+
+
+def keep_waiting(
+    rotation: Rotation,
+    following: Following,
+    running: StillRunning,
+    phase: str,
+    now: datetime,
+    settings: Settings,
+) -> Follow | StartAgain:
+    """The rekey is not over. Somebody else's that is listed and never shown is disregarded after a while."""
+    since = None if running.shown else following.not_shown_since or now
+    if since and not following.ours and now >= since + settings.settling:
+        why = f"The cluster lists rekey {following.async_handle} but never shows it."
+        return StartAgain(why, rotation.change, disregarded_handle=following.async_handle)
+    overdue = None
+    if now >= deadline_of(rotation, following, settings):
+        still = "still runs" if running.shown else "is still listed and not shown"
+        what = f"Rekey {following.async_handle} {still} after {now - following.since}."
+        overdue = RotationOverdue(what, cluster=rotation.cluster)
+    return Follow(replace(following, not_shown_since=since), phase, overdue)

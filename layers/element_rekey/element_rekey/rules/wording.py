@@ -1,0 +1,36 @@
+"""The words in which rules say what was decided; records keep them, notifications quote them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from element_rekey.cluster import ElementError
+    from element_rekey.records import Following, KeyChange
+
+
+def at_time(moment: datetime) -> str:
+    """A moment for people, in UTC."""
+    return f"{moment:%Y-%m-%d %H:%M:%S} UTC"
+
+
+def key_replaced(change: KeyChange) -> str:
+    """One sentence on a change of keys."""
+    return f"Key {change.old_key.key_id} was replaced by {change.new_key.key_id}."
+
+
+def in_spite_of(warnings: tuple[str, ...]) -> str:
+    """The end of a sentence on what is done although there are warnings."""
+    return f" in spite of {', '.join(warnings)}" if warnings else ""
+
+
+def error_text(error: ElementError) -> str:
+    """An error as the cluster words it."""
+    return f"{error.name}: {error.message}"
+
+
+def somebody_elses(following: Following) -> str:
+    """One sentence on a rekey we did not begin."""
+    return f"Following rekey {following.async_handle}, begun by somebody else."
