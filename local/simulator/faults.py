@@ -12,13 +12,11 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 from local.simulator.errors import SimulatorError
-from local.simulator.methods import METHODS
+from local.simulator.names import MethodName
 from local.simulator.rekey import Phase
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-REKEY: Final = "RekeySoftwareEncryptionAtRestMasterKey"
 
 
 class FaultGroup(StrEnum):
@@ -85,12 +83,12 @@ class FaultKind:
 
 _WIRE, _ANSWER, _STATE = FaultGroup.WIRE, FaultGroup.ANSWER, FaultGroup.STATE
 _UNAPPLIED: Final[Mapping[str, object]] = {"applied": False}
-_TESTS = ("TestKeyProviderKmip", "TestKeyServerKmip")
+_TESTS = (MethodName.TEST_KEY_PROVIDER, MethodName.TEST_KEY_SERVER)
 
 FAULTS: Final[Mapping[FaultName, FaultKind]] = {
     FaultName.RESET_BEFORE: FaultKind(_WIRE),
     FaultName.RESET_AFTER: FaultKind(_WIRE, fixed_applied=True),
-    FaultName.APPLY_DELAY: FaultKind(_WIRE, hits=(REKEY,), members={"seconds": 5.0}),
+    FaultName.APPLY_DELAY: FaultKind(_WIRE, hits=(MethodName.REKEY,), members={"seconds": 5.0}),
     FaultName.STALL: FaultKind(_WIRE, members={"seconds": 60.0, "applied": False}),
     FaultName.DRIP: FaultKind(_WIRE, members={"seconds": 0.05}, fixed_applied=True),
     FaultName.TRUNCATED_BODY: FaultKind(_WIRE, fixed_applied=True),
@@ -105,7 +103,7 @@ FAULTS: Final[Mapping[FaultName, FaultKind]] = {
     FaultName.RPC_ERROR: FaultKind(
         _ANSWER, members={"name": None, "message": "", "applied": False}, required=("name",)
     ),
-    FaultName.HANDLE_NOT_YET_VISIBLE: FaultKind(_ANSWER, hits=("GetAsyncResult",)),
+    FaultName.HANDLE_NOT_YET_VISIBLE: FaultKind(_ANSWER, hits=(MethodName.GET_ASYNC_RESULT,)),
     FaultName.PROVIDER_TEST_FAILS: FaultKind(_ANSWER, hits=_TESTS, members={"name": "", "message": ""}),
     FaultName.REFUSE_CONNECTIONS: FaultKind(_STATE, members={"connections": 1, "seconds": 0.0}),
     FaultName.MASTER_MOVE: FaultKind(_STATE, members={"connections": 1, "seconds": 0.0, "applied": False}),
@@ -113,7 +111,9 @@ FAULTS: Final[Mapping[FaultName, FaultKind]] = {
     FaultName.PASSWORD_CHANGED: FaultKind(_STATE, members={"password": ""}),
     FaultName.OTHER_CLUSTER: FaultKind(_STATE),
     FaultName.HANDLE_VANISHED: FaultKind(_STATE),
-    FaultName.PHASE_FAILURE: FaultKind(_STATE, hits=(REKEY,), members={"name": "", "message": ""}, required=("phase",)),
+    FaultName.PHASE_FAILURE: FaultKind(
+        _STATE, hits=(MethodName.REKEY,), members={"name": "", "message": ""}, required=("phase",)
+    ),
     FaultName.COMPETING_REKEY: FaultKind(_STATE, members={"seconds": None}),
     FaultName.CLOCK_SKEW: FaultKind(_STATE, members={"seconds": 3 * 3600.0}),
     FaultName.KEY_TIME_SKEW: FaultKind(_STATE, members={"seconds": 3 * 3600.0}),
@@ -238,14 +238,12 @@ class Fault:
             raise SimulatorError("A rekey cannot fail in the phase 'Ready': it is over then.")
         if self.method == "*":
             return
-        method = METHODS.get(self.method.casefold())
+        method = MethodName.find(self.method)
         if method is None:
             raise SimulatorError(f"The simulator has no method {self.method!r}.")
-        object.__setattr__(self, "method", method.name)
-        if not self.kind.can_hit(method.name):
-            raise SimulatorError(
-                f"The fault {self.fault!r} cannot hit {method.name}, only {', '.join(self.kind.hits)}."
-            )
+        object.__setattr__(self, "method", method.value)
+        if not self.kind.can_hit(method):
+            raise SimulatorError(f"The fault {self.fault!r} cannot hit {method}, only {', '.join(self.kind.hits)}.")
 
 
 def _optional_members() -> tuple[str, ...]:

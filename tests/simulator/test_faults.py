@@ -24,6 +24,7 @@ from local.simulator import (
     SimulatorError,
     parse_rules,
 )
+from local.simulator.names import MethodName
 
 REKEY = "RekeySoftwareEncryptionAtRestMasterKey"
 INFO = "GetSoftwareEncryptionAtRestInfo"
@@ -73,6 +74,7 @@ def test_every_fault_can_be_written_as_json_and_read_back() -> None:
 
 def test_every_method_a_fault_is_bound_to_exists() -> None:
     names = {method.name for method in METHODS.values()}
+    assert names == set(MethodName)
     assert {hit for kind in FAULTS.values() for hit in kind.hits} <= names
 
 
