@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from bench.places import Unmeasurable
 from local.simulator import ClusterSpec
+from tests.template import ACCOUNT, REGION
 from tests.workflow.clock import VirtualTime
 from tests.workflow.functions import CHECK
 from tests.workflow.interpreter import FunctionFailed
 from tests.workflow.stage import Stage, staged
-from tests.workflow.template import ACCOUNT, REGION
 from tests.workflow.world import world
 
 if TYPE_CHECKING:

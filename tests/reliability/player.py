@@ -20,10 +20,10 @@ from tests.fakes import FakeLedger
 from tests.reliability.light import NAME, Board, Directory
 from tests.reliability.sabotage import Effect, Moment, Point, Watched
 from tests.reliability.wire import without_sockets
+from tests.template import function_timeout, machine
 from tests.workflow.clock import VirtualTime
 from tests.workflow.functions import CHECK, PUBLISH, START, Killed
 from tests.workflow.stage import SETTINGS
-from tests.workflow.template import function_timeout, machine
 
 if TYPE_CHECKING:
     from collections.abc import Callable

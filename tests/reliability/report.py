@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from local.simulator import FAULTS, FaultGroup, FaultName
 from tests.reliability import abandoned, crashes, matrix
 from tests.reliability.light import REKEY
-from tests.workflow.template import ROOT
+from tests.template import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

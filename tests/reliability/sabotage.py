@@ -6,9 +6,9 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol
 
+from tests.template import function_timeout
 from tests.workflow.functions import Killed, call
 from tests.workflow.interpreter import FunctionFailed, lambda_error, task_timeout
-from tests.workflow.template import function_timeout
 
 if TYPE_CHECKING:
     from collections.abc import Callable

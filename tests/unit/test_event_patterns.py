@@ -10,7 +10,7 @@ import pytest
 from ministack.services import eventbridge
 from moto.events.models import EventPattern
 
-from tests.workflow.template import TEMPLATE, properties
+from tests.template import TEMPLATE, properties
 
 EVENTS = Path(__file__).parents[2] / "events"
 STATES = "arn:aws:states:eu-central-1:123456789012:stateMachine"

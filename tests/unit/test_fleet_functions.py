@@ -22,8 +22,8 @@ from element_rekey.fleet import FleetSettings
 from element_rekey.model import Execution
 from element_rekey.rotation import Status, Step
 from tests.fakes import NOW
+from tests.template import TEMPLATE, default, properties
 from tests.unit.samples import HOUR, MINUTE, failed, following, rotated, rotation
-from tests.workflow.template import TEMPLATE, default, properties
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -19,6 +19,7 @@ from element_rekey.errors import AwsCallFailed, LedgerConflict
 from element_rekey.ledger import DynamoLedger
 from element_rekey.model import ClusterMemory, FleetRequest, FleetRun, Lock, Refused, Rotation, Selected
 from tests.fakes import NOW, FakeLedger
+from tests.template import properties
 from tests.unit.samples import (
     ARN,
     DAY,
@@ -33,7 +34,6 @@ from tests.unit.samples import (
     rotated,
     rotation,
 )
-from tests.workflow.template import properties
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -18,8 +18,8 @@ from element_rekey.model import Execution, FleetRequest, FleetRun, Outcome, Sele
 from element_rekey.telemetry import NAMESPACE, measure_fleet, measure_outcome, metrics
 from element_rekey.triggers import fleet_request_of
 from tests.fakes import NOW
+from tests.template import ROOT, TEMPLATE, default, properties
 from tests.unit.samples import rotated
-from tests.workflow.template import ROOT, TEMPLATE, default, properties
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

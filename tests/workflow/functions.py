@@ -11,8 +11,8 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
+from tests.template import REGION, ROOT, TEMPLATE, default, function_arn, properties
 from tests.workflow.interpreter import FunctionFailed
-from tests.workflow.template import REGION, ROOT, TEMPLATE, default, function_arn, properties
 
 if TYPE_CHECKING:
     from types import ModuleType

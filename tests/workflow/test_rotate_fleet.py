@@ -25,10 +25,10 @@ from moto.sns.models import sns_backends
 from element_rekey.errors import AwsCallFailed
 from element_rekey.model import Execution, Failure, KeyManagementType, MasterKey, Outcome, Rotation
 from element_rekey.triggers import request_of
+from tests.template import ACCOUNT, REGION, ROOT, TEMPLATE, default, function_arn, properties
 from tests.workflow.clock import VirtualTime
 from tests.workflow.functions import ENVIRONMENT
 from tests.workflow.interpreter import FunctionFailed, abort, aws_in_memory, parsing_once, virtual_interpreter
-from tests.workflow.template import ACCOUNT, REGION, ROOT, TEMPLATE, default, function_arn, properties
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -9,7 +9,7 @@ import pytest
 
 from element_rekey import errors
 from element_rekey.edge import LEASE
-from tests.workflow.template import TEMPLATE, default, function_timeout, machine, properties
+from tests.template import TEMPLATE, default, function_timeout, machine, properties
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -17,9 +17,9 @@ from element_rekey.model import Lock, Rotation
 from element_rekey.ports import Ports
 from element_rekey.topic import SnsTopic
 from local.simulator import ClusterSpec, RunningCluster, Simulator
+from tests.template import ACCOUNT, REGION, default, properties
 from tests.workflow.clock import VirtualTime
 from tests.workflow.stage import SETTINGS, Stage, aws_client, staged
-from tests.workflow.template import ACCOUNT, REGION, default, properties
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
