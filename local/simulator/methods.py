@@ -93,12 +93,12 @@ def _rekey(state: ClusterState, caller: Caller, given: Parameters) -> dict[str, 
 def _get_async_result(state: ClusterState, _: Caller, given: Parameters) -> dict[str, object]:
     handle = given.required_integer("asyncHandle")
     result = state.result(handle)
-    told = shapes.async_result(state, result)
+    answer = shapes.async_result(state, result)
     finished = not isinstance(result, Rekey) or result.finished(state.now())
     # Reading a finished result removes it, unless asked to keep it; reading a running one removes nothing.
     if finished and not given.boolean("keepResult"):
         state.forget_result(handle)
-    return told
+    return answer
 
 
 def _list_async_results(state: ClusterState, _: Caller, given: Parameters) -> dict[str, object]:

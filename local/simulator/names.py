@@ -26,6 +26,6 @@ class MethodName(StrEnum):
     TEST_KEY_SERVER = "TestKeyServerKmip"
 
     @classmethod
-    def find(cls, text: str) -> MethodName | None:
+    def from_text(cls, text: str) -> MethodName | None:
         """The method of this name, if there is one: Element looks methods up without regard to case."""
         return next((name for name in cls if name.casefold() == text.casefold()), None)

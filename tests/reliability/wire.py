@@ -51,7 +51,7 @@ class Wire:
             self._epoch = None
             self._pass_by({Manner.STALL: LIMITS.read, Manner.DRIP: LIMITS.total}.get(reply.manner, 0.0))
             raise AnswerUnusable(f"the connection failed before a whole answer came ({reply.manner})")
-        date = format_datetime(self._cluster.told_time(), usegmt=True)
+        date = format_datetime(self._cluster.cluster_time(), usegmt=True)
         return HttpAnswer(reply.status, reply.body, clock_offset(date, sent_at, self._cluster.spec.clock()))
 
     def close(self) -> None:
