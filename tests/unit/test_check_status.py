@@ -137,7 +137,7 @@ def test_another_cluster_at_the_address_is_not_mistaken_for_ours(world: World) -
     assert world.record().outcome is None
 
 
-def test_our_rekey_that_failed_is_told_and_the_poll_is_counted(world: World) -> None:
+def test_our_rekey_that_failed_is_reported_and_the_poll_is_counted(world: World) -> None:
     world.cluster.finish(BROKEN, replaced=False)
     with pytest.raises(RekeyFailed) as caught:
         world.check()
@@ -223,7 +223,7 @@ def test_an_end_with_an_error_is_not_lost_where_the_memory_cannot_be_written(
     assert world.check().rotation.outcome is Outcome.ROTATED_WITH_ERROR
 
 
-def test_an_error_whose_result_was_read_away_since_names_no_rekey_that_was_told_of(world: World) -> None:
+def test_an_error_whose_result_was_read_away_since_names_no_rekey_that_was_reported_of(world: World) -> None:
     world.cluster.finish(BROKEN)
     world.cluster.handle = None
     assert world.check().rotation.outcome is Outcome.ROTATED_WITH_ERROR
@@ -348,7 +348,7 @@ def test_a_rekey_that_was_superseded_is_planned_anew_and_what_it_did_is_kept(wor
     assert (change.own, change.old_key.key_id, change.new_key.key_id) == (True, "key-0", "key-1")
 
 
-def test_a_superseded_rekey_of_ours_is_told_as_rotated(world: World) -> None:
+def test_a_superseded_rekey_of_ours_is_reported_as_rotated(world: World) -> None:
     superseded(world)
     world.check()
     step = world.start()
@@ -363,7 +363,7 @@ def test_a_superseded_rekey_of_ours_is_told_as_rotated(world: World) -> None:
     assert world.cluster.rekeys == 2, "ours and the other one"
 
 
-def test_a_rekey_of_ours_that_somebody_undoes_is_told_and_not_repeated(world: World) -> None:
+def test_a_rekey_of_ours_that_somebody_undoes_is_reported_and_not_repeated(world: World) -> None:
     world.request = Request("prod-a", key_management_type=KeyManagementType.INTERNAL)
     world.change_record(request=world.request)
     world.cluster.finish()
@@ -403,7 +403,7 @@ def test_what_our_rekey_did_is_kept_through_following_the_ones_that_came_after(w
     assert "key-0 was replaced by key-1. Another rekey came after it" in world.record().detail
 
 
-def test_a_superseded_rekey_of_ours_and_an_error_of_the_other_one_are_told_together(world: World) -> None:
+def test_a_superseded_rekey_of_ours_and_an_error_of_the_other_one_are_reported_together(world: World) -> None:
     world.cluster.finish()
     world.cluster.begin()
     world.cluster.finish(BROKEN)

@@ -133,7 +133,7 @@ def test_a_repeated_selection_gives_the_same_orders(fleet: Fleet) -> None:
     assert call(fleet.select, state) == first
 
 
-def test_a_run_that_fell_short_names_the_next_step_in_its_cause_and_is_told_once(
+def test_a_run_that_fell_short_names_the_next_step_in_its_cause_and_is_reported_once(
     fleet: Fleet, capsys: pytest.CaptureFixture[str]
 ) -> None:
     fleet.register("prod-a")

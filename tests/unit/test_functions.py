@@ -168,7 +168,7 @@ def test_a_failure_ends_with_what_a_fail_state_needs(invoke: Callable[[str, Any]
     assert ended["outcome"]["cause"].startswith("No answer. Next: Check that the MVIP answers")
 
 
-def test_an_interrupted_execution_is_told_of_by_the_event(world: World, invoke: Callable[[str, Any], Any]) -> None:
+def test_an_interrupted_execution_is_reported_of_by_the_event(world: World, invoke: Callable[[str, Any], Any]) -> None:
     invoke("start_rekey", STATE)
     event = {
         "source": "aws.states",
@@ -180,7 +180,7 @@ def test_an_interrupted_execution_is_told_of_by_the_event(world: World, invoke: 
     assert len(world.topic.published) == 1
 
 
-def test_an_outcome_that_is_told_twice_is_counted_once(
+def test_an_outcome_that_is_reported_twice_is_counted_once(
     invoke: Callable[[str, Any], Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     invoke("publish_outcome", STATE)

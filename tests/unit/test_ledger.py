@@ -94,7 +94,7 @@ def test_a_lock_of_ours_is_renewed(ledger: Ledger) -> None:
     assert ledger.take_lock("a", THEIRS, NOW + HOUR) == longer, "the renewal counts"
 
 
-def test_a_lock_somebody_else_holds_is_told_and_left(ledger: Ledger) -> None:
+def test_a_lock_somebody_else_holds_is_reported_and_left(ledger: Ledger) -> None:
     ledger.take_lock("a", THEIRS, NOW)
     assert ledger.take_lock("a", MINE, NOW + HOUR - MILLISECOND) == THEIRS
     assert ledger.take_lock("a", MINE, NOW + HOUR - MILLISECOND) == THEIRS

@@ -74,7 +74,7 @@ def test_a_rekey_taken_for_the_lost_one_says_so(world: World) -> None:
     assert world.check().rotation.detail == proof
 
 
-def test_a_rekey_that_is_listed_and_never_shown_is_told_as_that_at_the_deadline(world: World) -> None:
+def test_a_rekey_that_is_listed_and_never_shown_is_reported_as_that_at_the_deadline(world: World) -> None:
     world.start()
     world.cluster.jobs.clear()
     world.clock.now = NOW + SETTINGS.deadline
@@ -196,7 +196,7 @@ def test_a_dry_run_names_the_moment_the_key_has_cooled_down(world: World) -> Non
     assert (step.rotation.outcome, step.rotation.detail) == expected
 
 
-def test_a_rekey_that_was_followed_is_told_with_when_its_key_was_made(world: World) -> None:
+def test_a_rekey_that_was_followed_is_reported_with_when_its_key_was_made(world: World) -> None:
     world.cluster.begin()
     world.clock.pass_seconds(1)
     world.request = Request("prod-a", trigger=Trigger.SCHEDULE, key_created_after=NOW - HOUR)
@@ -240,7 +240,7 @@ def test_an_end_without_an_outcome_says_so() -> None:
     assert failure.cause == "The execution ended without an outcome."
 
 
-def test_whoever_is_told_twice_knows(world: World) -> None:
+def test_whoever_is_reported_twice_knows(world: World) -> None:
     world.start()
     assert world.publish().told_now is True
     assert world.publish().told_now is False

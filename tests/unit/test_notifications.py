@@ -186,7 +186,7 @@ def test_a_later_version_may_add_a_member() -> None:
 # --- what is told ---
 
 
-def test_what_was_asked_and_by_whom_is_told() -> None:
+def test_what_was_asked_and_by_whom_is_reported() -> None:
     request = Request("prod-a", reason="audit", requested_by="j.doe", trigger=Trigger.ALARM, dry_run=True)
     told = notification_of(rotated(request=request))
     assert (told.reason, told.requested_by, told.trigger, told.dry_run) == ("audit", "j.doe", Trigger.ALARM, True)
@@ -198,7 +198,7 @@ def test_a_repeated_delivery_has_the_same_id() -> None:
     )
 
 
-def test_keys_times_and_proof_of_a_rotation_are_told() -> None:
+def test_keys_times_and_proof_of_a_rotation_are_reported() -> None:
     told = notification_of(rotated())
     assert (told.old_key, told.new_key, told.key_to_decommission) == (key(), key("key-1", NOW + MINUTE), key())
     assert (told.started_at, told.ended_at, told.duration_seconds) == (NOW, ENDED, 240)
@@ -207,7 +207,7 @@ def test_keys_times_and_proof_of_a_rotation_are_told() -> None:
     assert told.succeeded
 
 
-def test_cause_and_next_step_of_a_failure_are_told() -> None:
+def test_cause_and_next_step_of_a_failure_are_reported() -> None:
     told = notification_of(failed())
     assert not told.succeeded
     assert (told.error, told.next_step) == ("RekeyFailed", "Mend it, then start again.")

@@ -75,7 +75,7 @@ def test_a_recorded_outcome_counts_more_than_the_error_that_came_after_it(world:
     assert (closed.outcome, closed.failure) == (Outcome.ROTATED, None)
 
 
-def test_an_execution_without_any_record_is_told_too(world: World) -> None:
+def test_an_execution_without_any_record_is_reported_too(world: World) -> None:
     closed = publish_outcome(world.ports, Ending(world.execution, "", None, ABORTED)).rotation
     assert (closed.cluster, closed.request, closed.outcome) == ("", None, Outcome.FAILED)
     assert world.topic.published == [replace(closed, version=1, notified_at=None)]
@@ -233,7 +233,7 @@ def test_a_function_overtaken_by_the_end_of_its_execution_gives_the_lock_back(
     assert world.cluster.calls == []
 
 
-def test_an_end_told_without_its_input_does_not_keep_an_overtaken_function_from_giving_the_lock_back(
+def test_an_end_reported_without_its_input_does_not_keep_an_overtaken_function_from_giving_the_lock_back(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     take = world.ledger.take_lock
@@ -297,7 +297,7 @@ def test_a_publication_that_breaks_at_the_ledger_can_be_repeated(
     assert world.ledger.lock("prod-a") == Lock(world.execution.id, NOW + SETTINGS.settling), "which is over"
 
 
-def test_an_answer_lost_between_the_topic_and_the_ledger_is_told_again_under_the_same_id(
+def test_an_answer_lost_between_the_topic_and_the_ledger_is_reported_again_under_the_same_id(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """At least once: the alternative would be to tell nobody."""
@@ -402,7 +402,7 @@ def test_what_a_step_wrote_down_counts_more_than_what_whoever_closes_it_knows(br
     assert conclude(record, failure(broken) if broken else None) == (Outcome.OUTCOME_UNKNOWN, record.failure)
 
 
-def test_a_rekey_that_failed_is_told_as_that_by_an_event_that_knows_only_that_it_broke(world: World) -> None:
+def test_a_rekey_that_failed_is_reported_as_that_by_an_event_that_knows_only_that_it_broke(world: World) -> None:
     world.start()
     world.cluster.finish(ElementError("xAssumed", "Out of entropy."), replaced=False)
     with pytest.raises(RekeyFailed) as caught:
@@ -412,7 +412,7 @@ def test_a_rekey_that_failed_is_told_as_that_by_an_event_that_knows_only_that_it
     assert closed.failure == Failure("RekeyFailed", caught.value.what, RekeyFailed.next_step)
 
 
-def test_a_doubt_that_a_good_look_cleared_is_not_told(world: World) -> None:
+def test_a_doubt_that_a_good_look_cleared_is_not_reported(world: World) -> None:
     world.start()
     kept = world.cluster.key
     world.cluster.before = {"encryption": lambda: setattr(world.cluster, "key", None)}
@@ -473,7 +473,7 @@ def test_a_handle_the_cluster_does_not_list_yet_is_waited_for_by_the_next_execut
 
 
 @pytest.mark.parametrize("told", [False, True])
-def test_the_end_of_an_execution_that_reuses_a_name_is_not_told_as_the_end_of_the_earlier_one(
+def test_the_end_of_an_execution_that_reuses_a_name_is_not_reported_as_the_end_of_the_earlier_one(
     world: World, *, told: bool
 ) -> None:
     world.start()

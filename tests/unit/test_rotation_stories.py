@@ -106,7 +106,7 @@ ANSWERED, LOST = calls_of_a_rotation(lost=False), calls_of_a_rotation(lost=True)
     ("lost", "number"),
     [(False, number) for number in range(1, ANSWERED + 1)] + [(True, number) for number in range(1, LOST + 1)],
 )
-def test_whatever_call_breaks_the_key_is_rotated_once_and_told(
+def test_whatever_call_breaks_the_key_is_rotated_once_and_reported(
     number: int, *, effective: bool, lost: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world = World()
@@ -319,7 +319,7 @@ def test_started_again_after_a_rekey_that_never_arrived_the_key_is_rotated_once(
 # --- an error after the change of keys ---
 
 
-def test_a_rekey_of_ours_that_changed_the_keys_and_ended_with_an_error_is_told_once(world: World) -> None:
+def test_a_rekey_of_ours_that_changed_the_keys_and_ended_with_an_error_is_reported_once(world: World) -> None:
     world.request = Request("prod-a", key_created_after=NOW - MINUTE)
     world.finish_with, world.finish_with_new_key = BROKEN, True
     ended = world.run()
@@ -333,7 +333,7 @@ def test_a_rekey_of_ours_that_changed_the_keys_and_ended_with_an_error_is_told_o
 
 @pytest.mark.parametrize("skew", [-5 * HOUR, timedelta()], ids=["late", "right"])
 @pytest.mark.parametrize("failure", [ABORTED, OVERDUE], ids=lambda one: one.error)
-def test_the_error_of_a_rekey_whose_execution_is_gone_is_told_by_the_next_one_and_only_by_it(
+def test_the_error_of_a_rekey_whose_execution_is_gone_is_reported_by_the_next_one_and_only_by_it(
     skew: timedelta, failure: Failure
 ) -> None:
     world = World()
@@ -354,7 +354,7 @@ def test_the_error_of_a_rekey_whose_execution_is_gone_is_told_by_the_next_one_an
     assert world.cluster.rekeys == 1
 
 
-def test_the_error_of_an_overdue_rekey_that_the_next_execution_follows_is_told_once(world: World) -> None:
+def test_the_error_of_an_overdue_rekey_that_the_next_execution_follows_is_reported_once(world: World) -> None:
     world.finish_with, world.finish_with_new_key = BROKEN, True
     world.clock.pass_seconds(1)
     world.start()
@@ -368,7 +368,7 @@ def test_the_error_of_an_overdue_rekey_that_the_next_execution_follows_is_told_o
 # --- what an outcome may claim ---
 
 
-def test_somebody_elses_rekey_that_we_lost_sight_of_is_not_told_as_a_failure(world: World) -> None:
+def test_somebody_elses_rekey_that_we_lost_sight_of_is_not_reported_as_a_failure(world: World) -> None:
     world.cluster.begin()
     world.start()
     world.cluster.failing = {"rekey_job": [CredentialsRefused("HTTP 401.")]}

@@ -159,7 +159,7 @@ def test_a_refusal_changes_nothing_and_names_the_cluster(world: World) -> None:
     assert world.ledger.rotation(world.execution.id) is None
 
 
-def test_a_fault_that_is_ignored_is_told(world: World) -> None:
+def test_a_fault_that_is_ignored_is_reported(world: World) -> None:
     world.request = Request("prod-a", ignore_faults=("nodeOffline",))
     world.cluster.current_faults = (ClusterFault("nodeOffline", "error"),)
     assert world.start().rotation.detail == "Replacing key key-0 in spite of nodeOffline."
@@ -265,7 +265,7 @@ def test_an_execution_that_reuses_the_name_of_an_earlier_one_does_nothing_and_sa
 
 
 @pytest.mark.parametrize("apart", [-SECOND, timedelta(milliseconds=-1), timedelta(milliseconds=1), SECOND], ids=str)
-def test_a_start_that_is_told_in_two_ways_is_the_same_execution(world: World, apart: timedelta) -> None:
+def test_a_start_that_is_reported_in_two_ways_is_the_same_execution(world: World, apart: timedelta) -> None:
     world.start()
     world.execution = Execution(ARN, NOW + apart)
     assert world.start().status is Status.RUNNING
@@ -599,7 +599,7 @@ def test_a_decision_that_nobody_thought_of_sends_no_rekey(
 # --- after somebody else's rekey was followed ---
 
 
-def test_a_followed_job_that_met_the_demand_is_told_as_followed(world: World) -> None:
+def test_a_followed_job_that_met_the_demand_is_reported_as_followed(world: World) -> None:
     world.cluster.begin()
     world.request = Request("prod-a", key_created_after=NOW - HOUR)
     assert world.run().outcome is Outcome.FOLLOWED
@@ -615,7 +615,7 @@ def test_a_followed_job_that_did_not_meet_the_demand_is_followed_by_our_own(worl
     assert world.cluster.rekeys == 2
 
 
-def test_a_followed_job_that_met_the_demand_with_an_error_is_told_with_it(world: World) -> None:
+def test_a_followed_job_that_met_the_demand_with_an_error_is_reported_with_it(world: World) -> None:
     """Also where the cluster shows the job no more; only the record still has its error."""
     world.request = Request("prod-a", key_created_after=NOW - HOUR)
     world.start()
@@ -630,7 +630,7 @@ def test_a_followed_job_that_met_the_demand_with_an_error_is_told_with_it(world:
     assert step.rotation.failure.error == "RekeyEndedWithError"
 
 
-def test_somebody_elses_rekey_that_ended_with_an_error_while_it_was_followed_is_told_with_it(world: World) -> None:
+def test_somebody_elses_rekey_that_ended_with_an_error_while_it_was_followed_is_reported_with_it(world: World) -> None:
     world.request = Request("prod-a", key_created_after=NOW - HOUR)
     world.cluster.begin()
     world.start()
@@ -655,7 +655,7 @@ def left_with_an_error(world: World) -> World:
     return world
 
 
-def test_the_error_of_a_rekey_that_nobody_followed_is_told_once(world: World) -> None:
+def test_the_error_of_a_rekey_that_nobody_followed_is_reported_once(world: World) -> None:
     first = left_with_an_error(world).start()
     assert (first.status, first.rotation.outcome) == (Status.ENDED, Outcome.ROTATED_WITH_ERROR)
     assert first.rotation == world.record()
@@ -680,7 +680,7 @@ def test_a_dry_run_names_the_error_and_leaves_telling_it_to_a_real_one(world: Wo
     assert world.start().rotation.outcome is Outcome.ROTATED_WITH_ERROR
 
 
-def test_a_key_that_was_made_after_the_followed_job_is_not_told_as_its_work(world: World) -> None:
+def test_a_key_that_was_made_after_the_followed_job_is_not_reported_as_its_work(world: World) -> None:
     world.request = Request("prod-a", key_created_after=NOW - HOUR)
     world.start()
     world.cluster.finish()

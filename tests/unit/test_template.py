@@ -457,7 +457,7 @@ def test_an_email_leaves_out_nothing_but_the_daily_nothing_to_do() -> None:
 
 
 @pytest.mark.parametrize("name", ALARMS)
-def test_every_alarm_is_told_when_it_begins_and_when_it_ends(name: str) -> None:
+def test_every_alarm_is_reported_when_it_begins_and_when_it_ends(name: str) -> None:
     alarm = properties(name)
     assert alarm["AlarmActions"] == alarm["OKActions"] == [{"!Ref": "Topic"}]
     assert alarm["AlarmDescription"].endswith(".")
