@@ -38,7 +38,7 @@ MATCHING = {
     "compromise-reported-external": {REPORT},
     "fleet-stopped": {FLEET},
     "fleet-failed": {FLEET},
-    "fleet-item-failed": set[str](),  # an item of the map is no run: its rotation tells its own story
+    "fleet-item-failed": set[str](),  # an item of the map is no run: its rotation is reported by itself
 }
 
 

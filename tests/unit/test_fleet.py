@@ -469,8 +469,8 @@ def test_a_run_in_which_all_went_well_is_reported_once() -> None:
     assert closed.run.failure is None
     assert closed.run.ended_at == closed.run.notified_at == NOW
     assert outcome_counts(closed.run, closed.after) == {"Rotated": 1, "NotDue": 1}
-    (told,) = topic_of(ports).summaries
-    assert told == (replace(closed.run, notified_at=None, version=2), closed.after)
+    (summary,) = topic_of(ports).summaries
+    assert summary == (replace(closed.run, notified_at=None, version=2), closed.after)
     again = summarize_fleet(ports, FLEET, closing(Failure("ExecutionAborted", "late", "")))
     assert again == FleetClosed(closed.run, closed.after, told_now=False)
     assert len(topic_of(ports).summaries) == 1

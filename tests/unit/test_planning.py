@@ -839,8 +839,8 @@ def test_a_flawed_key_meets_the_demand_and_its_error_was_not_reported(asked: Dem
         assert asked.of_kind(current)
         assert state.job
         assert state.job.error
-        told = recall(state.memory, UUID, current, NOW).told_error_of
-        assert told != state.job.async_handle
+        reported = recall(state.memory, UUID, current, NOW).told_error_of
+        assert reported != state.job.async_handle
         later = replace(recall(state.memory, UUID, current, NOW), told_error_of=state.job.async_handle)
         assert isinstance(plan(asked, replace(state, memory=later)), Satisfied)
 
