@@ -98,8 +98,8 @@ def _cluster() -> Iterator[Target]:
     """A simulated cluster on which a rekey runs for longer than anybody measures."""
     command = [sys.executable, "-m", "local.simulator", "--rekey-seconds", "1000000"]
     with _process(command, environment()) as process:
-        (told,) = json.loads(_output(process).readline())["clusters"]
-        target = Target(told["mvip"], told["username"], told["password"], told["caFile"])
+        (cluster,) = json.loads(_output(process).readline())["clusters"]
+        target = Target(cluster["mvip"], cluster["username"], cluster["password"], cluster["caFile"])
         begin = HttpClient(target)
         handle = begin.call(request("RekeySoftwareEncryptionAtRestMasterKey"))["asyncHandle"]
         begin.close()
@@ -137,9 +137,9 @@ def _ask(process: subprocess.Popen[str], order: dict[str, Any]) -> dict[str, Any
 
 
 def _tell(process: subprocess.Popen[str], message: dict[str, Any]) -> None:
-    told = cast("IO[str]", process.stdin)
-    told.write(json.dumps(message) + "\n")
-    told.flush()
+    stdin = cast("IO[str]", process.stdin)
+    stdin.write(json.dumps(message) + "\n")
+    stdin.flush()
 
 
 def _output(process: subprocess.Popen[str]) -> IO[str]:

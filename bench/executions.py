@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from bench.places import Unmeasurable
 from local.simulator import ClusterSpec
-from tests.workflow.clock import VirtualTime
+from tests.template import ACCOUNT, REGION
+from tests.workflow.clock import VirtualClock
+from tests.workflow.full_harness import full_harness
 from tests.workflow.functions import CHECK
+from tests.workflow.harness import WorkflowHarness, harness_on_moto
 from tests.workflow.interpreter import FunctionFailed
-from tests.workflow.stage import Stage, staged
-from tests.workflow.template import ACCOUNT, REGION
-from tests.workflow.world import world
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,16 +35,16 @@ class Ran:
     looks: int
 
 
-class JobForALoop(Stage):
+class JobForALoop(WorkflowHarness):
     """A function that knows a job of some length, and says or throws that it is still running."""
 
-    def __init__(self, time: VirtualTime, seconds: float) -> None:
-        super().__init__(time)
-        self._ends = time() + timedelta(seconds=seconds)
+    def __init__(self, clock: VirtualClock, seconds: float) -> None:
+        super().__init__(clock)
+        self._ends = clock() + timedelta(seconds=seconds)
 
     def run_function(self, _function: str, event: Any) -> Any:  # noqa: ANN401 - JSON
         """Look at the job."""
-        ended = self.time() >= self._ends
+        ended = self.clock() >= self._ends
         if event.get("throws") and not ended:
             raise FunctionFailed("StillRunning", "")
         return {"status": "ended" if ended else "running"}
@@ -52,31 +52,31 @@ class JobForALoop(Stage):
 
 def rotation(seconds: float) -> Ran:
     """The real state machine and functions, on a rekey of that length. Raises Unmeasurable if it does not rotate."""
-    with _quiet(), world(ClusterSpec(rekey_seconds=seconds)) as made:
-        made.settle(deadline=NO_DEADLINE)
+    with _quiet(), full_harness(ClusterSpec(rekey_seconds=seconds)) as made:
+        made.change_settings(deadline=NO_DEADLINE)
         return _ran(made, made.machine_arn, {"cluster": "prod-a"})
 
 
 def alternative(states: dict[str, Any], seconds: float) -> Ran:
     """A machine of these states, the first one first, on a job of that length."""
-    time = VirtualTime()
-    with _quiet(), staged(time, lambda: JobForALoop(time, seconds)) as made:
+    clock = VirtualClock()
+    with _quiet(), harness_on_moto(clock, lambda: JobForALoop(clock, seconds)) as made:
         definition = json.dumps({"StartAt": next(iter(states)), "States": states})
         role = f"arn:aws:iam::{ACCOUNT}:role/Alternative"
         machine = made.states.create_state_machine(name="Alternative", definition=definition, roleArn=role)
         return _ran(made, machine["stateMachineArn"], {})
 
 
-def _ran(made: Stage, machine_arn: str, given: dict[str, str]) -> Ran:
-    began = made.time()
+def _ran(made: WorkflowHarness, machine_arn: str, given: dict[str, str]) -> Ran:
+    began = made.clock()
     arn = made.states.start_execution(stateMachineArn=machine_arn, input=json.dumps(given))["executionArn"]
-    made.time.run()
+    made.clock.run()
     done = made.execution(arn)
     if done.status != "SUCCEEDED":
         raise Unmeasurable(f"an execution ended as {done.status}: {done.error} {done.cause}")
     # A retry is billed as a transition, too.
     retries = done.history.count("TaskScheduled") - done.history.count("TaskStateEntered")
-    took = (made.time() - began).total_seconds()
+    took = (made.clock() - began).total_seconds()
     return Ran(took, len(done.history), len(done.states) + retries, made.calls[CHECK])
 
 

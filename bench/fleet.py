@@ -25,12 +25,12 @@ from element_rekey.fleet import FleetSettings, orders, select  # noqa: E402 - li
 from element_rekey.model import Execution, FleetRequest, Registered, Trigger  # noqa: E402 - likewise
 from local.fleet import SUMMARY_SECONDS, published, specifications  # noqa: E402 - likewise
 from local.simulator import Simulator  # noqa: E402 - likewise
-from local.stage import stage  # noqa: E402 - likewise
+from local.stack import running_stack  # noqa: E402 - likewise
 
 if TYPE_CHECKING:
     from local.deployment import Deployment
     from local.simulator import RunningCluster
-    from local.stage import Stage
+    from local.stack import Stack
 
 SIZES = (10, 100, 1000)
 QUICK_SIZES = (5, 20)
@@ -89,41 +89,41 @@ def run(quick: bool) -> Table:  # noqa: FBT001 - the shape of every benchmark
 
 
 def wait_for_end(deployment: Deployment, execution: str) -> None:
-    """Until a run that has told its end has ended: it does so in its last step but one, and its history is counted."""
+    """Until a run whose summary was published has ended, a step later, so that its whole history is counted."""
     deadline = time.monotonic() + SUMMARY_SECONDS
     while deployment.status(execution) == "RUNNING":
         if time.monotonic() > deadline:
-            raise RuntimeError(f"The fleet run told its end and goes on: {execution}.")
-        time.sleep(LOOK_SECONDS)  # nothing but the status tells the end
+            raise RuntimeError(f"The fleet run published its summary and goes on: {execution}.")
+        time.sleep(LOOK_SECONDS)  # nothing but the status shows the end
 
 
 def fleet_run(clusters: int, due: int) -> Measured:
     """The real fleet machine on the engine."""
-    with stage(specifications(clusters, due, 0, REKEY_SECONDS), WAIT_SCALE) as set_up:
+    with running_stack(specifications(clusters, due, 0, REKEY_SECONDS), WAIT_SCALE) as stack:
         request = {"trigger": "schedule", "maxConcurrency": AT_A_TIME}
         began, most = time.monotonic(), 0.0
-        execution = set_up.deployment.start(request, "RotateFleet")
+        execution = stack.deployment.start(request, "RotateFleet")
         summary: dict[str, Any] = {}
-        for document in published(set_up.deployment, execution):
-            most, summary = max(most, megabytes(set_up)), document
+        for document in published(stack.deployment, execution):
+            most, summary = max(most, megabytes(stack)), document
         seconds = time.monotonic() - began
-        wait_for_end(set_up.deployment, execution)
-        events = len(list(set_up.deployment.history(execution)))
-        rotated = sum(len(one.cluster.rekeys) for one in set_up.simulator)
+        wait_for_end(stack.deployment, execution)
+        events = len(list(stack.deployment.history(execution)))
+        rotated = sum(len(one.cluster.rekeys) for one in stack.simulator)
     if not summary.get("succeeded") or summary.get("clusters") != clusters or rotated != due:
         raise RuntimeError(f"a fleet of {clusters} did not end well: {json.dumps(summary)[:500]}")
     return Measured(seconds, most, events)
 
 
-def megabytes(set_up: Stage) -> float:
-    """The resident memory of the engine and its functions, where the system tells it (Linux)."""
+def megabytes(stack: Stack) -> float:
+    """The resident memory of the engine and its functions, where the system says it (Linux)."""
     total = 0
     for status in Path("/proc").glob("[0-9]*/stat"):
         try:
             fields = status.read_text().rpartition(")")[2].split()
         except OSError:  # it ended meanwhile
             continue
-        if int(fields[2]) == set_up.engine.pid:  # its process group
+        if int(fields[2]) == stack.engine.pid:  # its process group
             total += int(fields[21])
     return total * 4096 / 1e6
 

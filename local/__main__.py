@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; the exit status. Failures that a person can do something about are one sentence."""
     try:
-        from local import commands  # noqa: PLC0415 - so that a missing package is told, and not a traceback
+        from local import commands  # noqa: PLC0415 - so that a missing package is one sentence, and not a traceback
     except ModuleNotFoundError as error:
         print(
             f"local: {error.name} is not installed for {sys.executable}; use make, or .venv/bin/python", file=sys.stderr

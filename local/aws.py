@@ -1,4 +1,4 @@
-"""AWS clients of an engine, deaf to the user's own AWS settings, credentials, proxies and CA bundles."""
+"""AWS clients of an engine, isolated from the user's own AWS settings, credentials, proxies and CA bundles."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from mypy_boto3_stepfunctions import SFNClient
 
 
-def deaf_session() -> boto3.Session:
+def isolated_session() -> boto3.Session:
     """A session that sees no AWS_* variable and no ~/.aws file: every setting is botocore's default."""
     variables = {
         name: (None, None, default, convert)
@@ -58,7 +58,7 @@ class Aws:
 
 def connect(endpoint_url: str) -> Aws:
     """Clients of ``endpoint_url``. They do not retry: an engine that does not answer is dead."""
-    session = deaf_session()
+    session = isolated_session()
     config = Config(proxies={}, connect_timeout=5, read_timeout=60, retries={"total_max_attempts": 1})
     services = (field.name for field in fields(Aws) if field.name != "endpoint_url")
     clients: dict[str, Any] = {

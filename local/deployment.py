@@ -1,4 +1,4 @@
-"""The real template on an engine: deployed, listened to, and with clusters registered."""
+"""The real template on an engine: deployed, with a queue subscribed to its topic, and with clusters registered."""
 
 from __future__ import annotations
 
@@ -100,9 +100,9 @@ def deploy(aws: Aws, parameters: Mapping[str, str] | None = None, template: Path
             Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in (parameters or {}).items()],
             Capabilities=["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"],
         )["Id"]
-        settle("the change set", lambda: change_set_status(aws, change_set))
+        wait_until_complete("the change set", lambda: change_set_status(aws, change_set))
         aws.cloudformation.execute_change_set(ChangeSetName=change_set)
-        settle("the stack", lambda: stack_status(aws))
+        wait_until_complete("the stack", lambda: stack_status(aws))
     except ClientError as error:
         reason = error.response["Error"].get("Message", str(error)).rstrip(".")
         raise DeploymentFailed(f"The template could not be deployed: {reason}.") from error
@@ -120,11 +120,11 @@ def deploy(aws: Aws, parameters: Mapping[str, str] | None = None, template: Path
         },
         log_groups=tuple(group for (kind, _), group in of_type.items() if kind == "AWS::Logs::LogGroup"),
         resources=len(resources),
-        queue_url=listen(aws, outputs["TopicArn"]),
+        queue_url=subscribe_queue(aws, outputs["TopicArn"]),
     )
 
 
-def listen(aws: Aws, topic_arn: str) -> str:
+def subscribe_queue(aws: Aws, topic_arn: str) -> str:
     """A queue that gets every notification; returns its URL."""
     url = aws.sqs.create_queue(QueueName=f"{STACK_NAME}-notifications")["QueueUrl"]
     arn = aws.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
@@ -147,7 +147,7 @@ def listen(aws: Aws, topic_arn: str) -> str:
     return url
 
 
-def settle(what: str, status: Callable[[], tuple[str, str]]) -> None:
+def wait_until_complete(what: str, status: Callable[[], tuple[str, str]]) -> None:
     """Poll until ``status`` is COMPLETE; anything that is neither that nor on its way is a failure."""
     deadline = time.monotonic() + DEPLOY_SECONDS
     while True:

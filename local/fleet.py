@@ -1,4 +1,4 @@
-"""``python -m local fleet``: a whole fleet run by the real application, with a table that lives."""
+"""``python -m local fleet``: a whole fleet run by the real application, with a live table."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from rich.live import Live
 from rich.table import Table
 
 from local.application import summary_in_plain_words
+from local.display import Display
 from local.lifecycle import stoppable, undisturbed_end
-from local.narration import Narrator
 from local.rotate import NothingPublished, positive
 from local.simulator import ClusterSpec, Fault, Phase
-from local.stage import stage
+from local.stack import running_stack
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from local.deployment import Deployment
-    from local.stage import Stage
+    from local.stack import Stack
 
 HELP = "rotate whatever is due in a fleet of simulated clusters, and sum it up"
 OLD, YOUNG = timedelta(days=100), timedelta(days=10)  # the schedule replaces keys of more than 90 days
@@ -56,8 +56,8 @@ def count(text: str) -> int:
 def run(options: argparse.Namespace) -> int:
     """Run the command; 0 only if every due cluster was rotated and verified, and no other was touched."""
     due, fail = min(options.due, options.clusters), min(options.fail, options.due, options.clusters)
-    narrator = Narrator(Console(stderr=options.json, highlight=False))
-    narrator.title(f"Element Rekey: a fleet of {options.clusters} clusters, on this machine")
+    display = Display(Console(stderr=options.json, highlight=False))
+    display.title(f"Element Rekey: a fleet of {options.clusters} clusters, on this machine")
     request = {
         "trigger": "schedule",
         "reason": "make fleet",
@@ -65,14 +65,14 @@ def run(options: argparse.Namespace) -> int:
         "toleratedFailures": fail,  # a schedule tolerates none; here the others are to have their chance
     }
     specs = specifications(options.clusters, due, fail, options.rekey_seconds)
-    with stoppable(), stage(specs, WAIT_SCALE) as set_up, undisturbed_end():
-        narrator.step("all set up", f"{options.clusters} clusters, {due} of them due, engine and template")
-        told, board = rotate_fleet(set_up, narrator, request)
-        unproven = [name for name in board.due if not board.proven(name)]
-        touched = [name for name in board.before if name not in board.due and board.changed(name)]
+    with stoppable(), running_stack(specs, WAIT_SCALE) as stack, undisturbed_end():
+        display.step("all set up", f"{options.clusters} clusters, {due} of them due, engine and template")
+        summary, table = rotate_fleet(stack, display, request)
+        unproven = [name for name in table.due if not table.is_proven(name)]
+        touched = [name for name in table.before if name not in table.due and table.has_new_key(name)]
     if options.json:
-        print(json.dumps(told, indent=2))
-    narrator.verdict(verdict(len(board.due), unproven, touched), good=not unproven and not touched)
+        print(json.dumps(summary, indent=2))
+    display.result(result_text(len(table.due), unproven, touched), good=not unproven and not touched)
     return 1 if unproven or touched else 0
 
 
@@ -91,8 +91,8 @@ def specifications(clusters: int, due: int, fail: int, rekey_seconds: float) -> 
     ]
 
 
-def verdict(due: int, unproven: list[str], touched: list[str]) -> str:
-    """How it ended, as the clusters themselves show."""
+def result_text(due: int, unproven: list[str], touched: list[str]) -> str:
+    """How the run ended, as the clusters themselves show."""
     if touched:
         return f"{len(touched)} clusters were rotated although nothing was due there"
     if unproven:
@@ -101,34 +101,34 @@ def verdict(due: int, unproven: list[str], touched: list[str]) -> str:
 
 
 @dataclass
-class Board:
-    """What is known of each cluster: by itself, and by what was published of it."""
+class FleetTable:
+    """What is known of each cluster: its own state, and what was published about it."""
 
-    set_up: Stage
+    stack: Stack
     before: Mapping[str, str]  # the current key of each cluster
     due: tuple[str, ...]
     outcomes: dict[str, str] = field(default_factory=dict)
 
-    def hear(self, document: Mapping[str, Any]) -> None:
-        """Take in a published document."""
+    def add(self, document: Mapping[str, Any]) -> None:
+        """Add a published document."""
         if "outcome" in document:
             self.outcomes[document["cluster"]] = document["outcome"]
 
-    def changed(self, name: str) -> bool:
+    def has_new_key(self, name: str) -> bool:
         """Whether the cluster itself has another key than before."""
-        return self.set_up.simulator[name].cluster.current_key.key_id != self.before[name]
+        return self.stack.simulator[name].cluster.current_key.key_id != self.before[name]
 
-    def proven(self, name: str) -> bool:
+    def is_proven(self, name: str) -> bool:
         """Whether the cluster was rotated, by its own state and by what was published."""
-        return self.changed(name) and self.outcomes.get(name) == "Rotated"
+        return self.has_new_key(name) and self.outcomes.get(name) == "Rotated"
 
-    def view(self) -> Table:
+    def render(self) -> Table:
         """The due clusters, and how many of the others are done with."""
         table = Table(box=None, padding=(0, 2))
         for title in ("cluster", "on the cluster", "published"):
             table.add_column(title)
         for name in self.due[:ROWS]:
-            phase = self.set_up.simulator[name].cluster.phase
+            phase = self.stack.simulator[name].cluster.phase
             table.add_row(name, phase.value if phase else "", self.outcomes.get(name, ""))
         others = [name for name in self.before if name not in self.due]
         done = sum(name in self.outcomes for name in others)
@@ -136,30 +136,30 @@ class Board:
         return table
 
 
-def rotate_fleet(set_up: Stage, narrator: Narrator, request: Mapping[str, Any]) -> tuple[dict[str, Any], Board]:
+def rotate_fleet(stack: Stack, display: Display, request: Mapping[str, Any]) -> tuple[dict[str, Any], FleetTable]:
     """Run RotateFleet, show how it goes, and quote its summary; returns the summary."""
-    before = {cluster.name: cluster.cluster.current_key.key_id for cluster in set_up.simulator}
-    due = tuple(one.name for one in set_up.simulator if one.cluster.spec.key_age == OLD)
-    board = Board(set_up, before, due)
-    narrator.heading(f"RotateFleet {json.dumps(request)}")
-    execution = set_up.deployment.start(request, "RotateFleet")
+    before = {cluster.name: cluster.cluster.current_key.key_id for cluster in stack.simulator}
+    due = tuple(one.name for one in stack.simulator if one.cluster.spec.key_age == OLD)
+    table = FleetTable(stack, before, due)
+    display.heading(f"RotateFleet {json.dumps(request)}")
+    execution = stack.deployment.start(request, "RotateFleet")
     begun = time.monotonic()
     summary = None
-    with Live(console=narrator.console, get_renderable=board.view, refresh_per_second=5, transient=True):
-        for document in published(set_up.deployment, execution):
-            board.hear(document)
+    with Live(console=display.console, get_renderable=table.render, refresh_per_second=5, transient=True):
+        for document in published(stack.deployment, execution):
+            table.add(document)
             if document.get("executionArn") == execution:
                 summary = document
     if summary is None:
         raise NothingPublished(f"The fleet run ended, but no summary was published within {SUMMARY_SECONDS} seconds.")
-    narrator.console.print(board.view())
-    narrator.heading(f"Published, after {time.monotonic() - begun:.1f} s")
-    narrator.quote(summary_in_plain_words(summary))
-    return summary, board
+    display.console.print(table.render())
+    display.heading(f"Published, after {time.monotonic() - begun:.1f} s")
+    display.quote(summary_in_plain_words(summary))
+    return summary, table
 
 
 def published(deployment: Deployment, execution: str) -> Iterator[dict[str, Any]]:
-    """Everything published, until the run has ended and told so."""
+    """Everything published, until the run has ended and its summary was published."""
     deadline = None
     while deadline is None or time.monotonic() < deadline:
         if deadline is None and deployment.status(execution) != "RUNNING":

@@ -1,4 +1,4 @@
-"""How a command ends: by itself, by a signal, or by a failure told in one sentence. It always cleans up first."""
+"""How a command ends: by itself, by a signal, or by a failure reported in one sentence. It always cleans up first."""
 
 from __future__ import annotations
 

@@ -12,16 +12,16 @@ from rich.console import Console
 
 from local.application import in_plain_words
 from local.cost import cost_of
+from local.display import Display, describe
+from local.execution_history import ExecutionHistory
 from local.lifecycle import stoppable, undisturbed_end
-from local.narration import Narrator, describe
 from local.simulator import ClusterSpec, Fault, Phase
-from local.stage import stage
-from local.story import Story
-from local.triggers import ALARM_PREFIX, begun, pull_alarm, schedule_parameters
+from local.stack import running_stack
+from local.triggers import ALARM_PREFIX, raise_alarm, schedule_parameters, started_execution
 
 if TYPE_CHECKING:
     from local.deployment import Deployment
-    from local.stage import Stage
+    from local.stack import Stack
 
 HELP = "rotate the key of one simulated cluster, and tell what happens"
 CLUSTER = "prod-a"
@@ -59,17 +59,17 @@ def run(options: argparse.Namespace) -> int:
     if options.trigger != "hand" and (options.dry_run or options.external):
         print(f"local: --dry-run and --external are said by hand, not by --trigger {options.trigger}", file=sys.stderr)
         return 2
-    narrator = Narrator(Console(stderr=options.json, highlight=False))
+    display = Display(Console(stderr=options.json, highlight=False))
     faults = (Fault(fault="phaseFailure", phase=options.fail),) if options.fail else ()
     spec = ClusterSpec(name=CLUSTER, rekey_seconds=options.rekey_seconds, faults=faults, seed=time.time_ns())
     scale = min(1.0, options.rekey_seconds / POLLS_WANTED / SHORTEST_WAIT)
     parameters = schedule_parameters() if options.trigger == "schedule" else {}
-    narrator.title("Element Rekey: one rotation, on this machine")
-    with stoppable(), stage([spec], scale, narrator.step, parameters=parameters) as set_up, undisturbed_end():
-        told = rotate(set_up, narrator, options)
+    display.title("Element Rekey: one rotation, on this machine")
+    with stoppable(), running_stack([spec], scale, display.step, parameters=parameters) as stack, undisturbed_end():
+        document = rotate(stack, display, options)
     if options.json:
-        print(json.dumps(told, indent=2))
-    return 0 if told["outcome"] == ("Planned" if options.dry_run else "Rotated") else 1
+        print(json.dumps(document, indent=2))
+    return 0 if document["outcome"] == ("Planned" if options.dry_run else "Rotated") else 1
 
 
 def request_of(options: argparse.Namespace) -> dict[str, Any]:
@@ -82,56 +82,58 @@ def request_of(options: argparse.Namespace) -> dict[str, Any]:
     return request
 
 
-def start(deployment: Deployment, narrator: Narrator, options: argparse.Namespace) -> str:
+def start(deployment: Deployment, display: Display, options: argparse.Namespace) -> str:
     """Start the execution, or have it started; returns its ARN."""
     if options.trigger == "hand":
         request = request_of(options)
-        narrator.heading(f"RotateMasterKey {json.dumps(request)}")
+        display.heading(f"RotateMasterKey {json.dumps(request)}")
         return deployment.start(request)
     if options.trigger == "alarm":
-        narrator.heading(f"Alarm {ALARM_PREFIX}{CLUSTER} changes from OK to ALARM; its rule starts RotateFleet")
-        pull_alarm(deployment, CLUSTER)
+        display.heading(f"Alarm {ALARM_PREFIX}{CLUSTER} changes from OK to ALARM; its rule starts RotateFleet")
+        raise_alarm(deployment, CLUSTER)
     else:
-        narrator.heading("The schedule comes due and starts RotateFleet")
-    return begun(deployment)
+        display.heading("The schedule comes due and starts RotateFleet")
+    return started_execution(deployment)
 
 
-def rotate(set_up: Stage, narrator: Narrator, options: argparse.Namespace) -> dict[str, Any]:
+def rotate(stack: Stack, display: Display, options: argparse.Namespace) -> dict[str, Any]:
     """Start the execution, follow it, and sum it up; returns the published document."""
-    deployment, cluster = set_up.deployment, set_up.simulator[CLUSTER]
+    deployment, cluster = stack.deployment, stack.simulator[CLUSTER]
     before = cluster.cluster.current_key
-    story = Story()
-    execution = start(deployment, narrator, options)
-    with narrator.watching(cluster, story):
-        follow(deployment, execution, story, narrator)
-    told = notification(deployment, execution)
-    narrator.heading("Published")
-    narrator.quote(in_plain_words(told))
+    history = ExecutionHistory()
+    execution = start(deployment, display, options)
+    with display.watching(cluster, history):
+        follow(deployment, execution, history, display)
+    document = receive_notification(deployment, execution)
+    display.heading("Published")
+    display.quote(in_plain_words(document))
     after = cluster.cluster.current_key
-    narrator.heading("On the cluster itself")
-    narrator.fact("Key before", describe(before))
-    narrator.fact("Key after", "the same" if after == before else describe(after))
-    narrator.heading("On AWS")
-    narrator.fact("Cost", str(cost_of(deployment, story.transitions)))
-    narrator.fact("", "requests to DynamoDB, Secrets Manager, KMS and SNS add less than that again")
-    narrator.fact("Polls", f"{told['polls']}, never less than {SHORTEST_WAIT:g} s apart; here the waits are shortened")
-    narrator.verdict(f"{told['outcome']}: {told['headline']}", good=bool(told["succeeded"]))
-    return told
+    display.heading("On the cluster itself")
+    display.fact("Key before", describe(before))
+    display.fact("Key after", "the same" if after == before else describe(after))
+    display.heading("On AWS")
+    display.fact("Cost", str(cost_of(deployment, history.transitions)))
+    display.fact("", "requests to DynamoDB, Secrets Manager, KMS and SNS add less than that again")
+    display.fact(
+        "Polls", f"{document['polls']}, never less than {SHORTEST_WAIT:g} s apart; here the waits are shortened"
+    )
+    display.result(f"{document['outcome']}: {document['headline']}", good=bool(document["succeeded"]))
+    return document
 
 
-def follow(deployment: Deployment, execution: str, story: Story, narrator: Narrator) -> None:
-    """Tell the execution's history as it grows, to its end."""
+def follow(deployment: Deployment, execution: str, history: ExecutionHistory, display: Display) -> None:
+    """Show the execution's history as it grows, to its end."""
     running = True
     while running:
         # Asked before the history is read, so that the last reading is complete.
         running = deployment.status(execution) == "RUNNING"
-        for beat in story.hear(deployment.history(execution)):
-            narrator.beat(beat)
+        for event in history.read(deployment.history(execution)):
+            display.event(event)
         if running:
             time.sleep(LOOK_SECONDS)
 
 
-def notification(deployment: Deployment, execution: str) -> dict[str, Any]:
+def receive_notification(deployment: Deployment, execution: str) -> dict[str, Any]:
     """The document published for this execution."""
     deadline = time.monotonic() + NOTIFICATION_SECONDS
     while time.monotonic() < deadline:

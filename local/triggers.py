@@ -1,4 +1,4 @@
-"""The triggers of a deployment, pulled for real: an alarm that changes its state, and the schedule's own moment."""
+"""The real triggers of a deployment: an alarm that changes its state, and the schedule."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LOOK_SECONDS = 0.1
 
 
 class NothingStarted(Exception):
-    """A trigger was pulled and no rotation began; one sentence."""
+    """A trigger fired and no rotation began; one sentence."""
 
 
 def schedule_parameters() -> dict[str, str]:
@@ -24,7 +24,7 @@ def schedule_parameters() -> dict[str, str]:
     return {"ScheduleState": "ENABLED", "ScheduleExpression": f"at({soon:%Y-%m-%dT%H:%M:%S})"}
 
 
-def pull_alarm(deployment: Deployment, cluster: str) -> None:
+def raise_alarm(deployment: Deployment, cluster: str) -> None:
     """Make an alarm that means "this cluster's key is compromised" and let it go from OK to ALARM."""
     name = f"{ALARM_PREFIX}{cluster}"
     deployment.aws.cloudwatch.put_metric_alarm(
@@ -42,7 +42,7 @@ def pull_alarm(deployment: Deployment, cluster: str) -> None:
     deployment.aws.cloudwatch.set_alarm_state(AlarmName=name, StateValue="ALARM", StateReason="reported compromised")
 
 
-def begun(deployment: Deployment) -> str:
+def started_execution(deployment: Deployment) -> str:
     """The execution of RotateMasterKey that a trigger led to. Raises NothingStarted."""
     machine = deployment.state_machine_arns["RotateMasterKey"]
     deadline = time.monotonic() + SECONDS

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 from local.engine import ACCESS_KEY_ID, REGION, SECRET_ACCESS_KEY
 from local.lifecycle import Stopped, stoppable, undisturbed_end
 from local.simulator import __main__ as simulator
-from local.stage import stage
+from local.stack import running_stack
 
 if TYPE_CHECKING:
-    from local.stage import Stage
+    from local.stack import Stack
 
 HELP = "keep the application and simulated clusters running until Ctrl-C; the first line of output says where"
 
@@ -42,21 +42,21 @@ def run(options: argparse.Namespace) -> int:
     try:
         with (
             stoppable(),
-            stage(simulator.specifications(options), options.wait_scale) as set_up,
+            running_stack(simulator.specifications(options), options.wait_scale) as stack,
             undisturbed_end(),
         ):
-            print(json.dumps(description(set_up)), flush=True)
-            set_up.engine.wait()
+            print(json.dumps(description(stack)), flush=True)
+            stack.engine.wait()
     except Stopped:
         pass
     return 0
 
 
-def description(set_up: Stage) -> dict[str, Any]:
+def description(stack: Stack) -> dict[str, Any]:
     """Where everything is."""
-    deployment = set_up.deployment
+    deployment = stack.deployment
     return {
-        "endpointUrl": set_up.engine.endpoint_url,
+        "endpointUrl": stack.engine.endpoint_url,
         "region": REGION,
         "accessKeyId": ACCESS_KEY_ID,
         "secretAccessKey": SECRET_ACCESS_KEY,
@@ -66,5 +66,5 @@ def description(set_up: Stage) -> dict[str, Any]:
         "queueUrl": deployment.queue_url,
         "tableName": deployment.table_name,
         "secretPrefix": deployment.secret_prefix,
-        "clusters": [simulator.description(cluster) for cluster in set_up.simulator],
+        "clusters": [simulator.description(cluster) for cluster in stack.simulator],
     }

@@ -46,14 +46,14 @@ SETTINGS = Settings(deadline=timedelta(hours=6), settling=timedelta(minutes=2), 
 
 @dataclass
 class FakeClock:
-    """A clock that stands still until it is told to go on."""
+    """A clock that stands still until it is advanced."""
 
     now: datetime = NOW
 
     def __call__(self) -> datetime:
         return self.now
 
-    def pass_seconds(self, seconds: float) -> datetime:
+    def advance(self, seconds: float) -> datetime:
         self.now += timedelta(seconds=seconds)
         return self.now
 
@@ -131,7 +131,7 @@ class FakeLedger:
 
 @dataclass
 class FakeCluster:
-    """One Element cluster that does what a test tells it to; it counts the rekeys it really began."""
+    """One Element cluster that does what a test sets; it counts the rekeys it really began."""
 
     clock: FakeClock
     uuid: str = "uuid-of-prod-a"

@@ -10,8 +10,8 @@ import time
 def resident() -> "int | None":
     """Bytes of this process in memory, where the system tells."""
     try:
-        with open("/proc/self/statm", encoding="ascii") as told:  # noqa: PTH123 - pathlib would be imported for it
-            pages = int(told.read().split()[1])
+        with open("/proc/self/statm", encoding="ascii") as statm:  # noqa: PTH123 - pathlib would be imported for it
+            pages = int(statm.read().split()[1])
     except OSError:
         return None
     import resource  # noqa: PLC0415 - after the measurement

@@ -1,4 +1,4 @@
-"""The embedded AWS engine, as a process of its own: ministack on a loopback port, mended in seven places.
+"""The embedded AWS engine, as a process of its own: ministack on a loopback port, with patches for what it lacks.
 
 Everything that touches ministack's private parts is in this file, and it runs with the one version it was written for.
 
@@ -7,8 +7,10 @@ Everything that touches ministack's private parts is in this file, and it runs w
    so that no Retry or Catch by class name could ever match.
 2. Their layers' ``python/`` folders are on the path, as in the cloud; third-party packages come from this interpreter.
 3. A CloudWatch alarm that changes its state puts the documented event on the default bus, as in the cloud.
-4. An alarm on metric math can be deployed. It changes its state when told to (``SetAlarmState``), never by itself.
+4. An alarm on metric math can be deployed. It changes its state by ``SetAlarmState``, never by itself.
 5. The loopback interface counts as TLS, or every policy with ``aws:SecureTransport`` would deny what it allows in AWS.
+6. A distributed map keeps the limit that its ``MaxConcurrencyPath`` refers to.
+7. Schedules are looked at twice a second, so that nobody waits long for one that is due.
 
 Its argument is the folder it may write to. It lives as long as its standard input is open: a pipe that the parent
 holds, and that closes with the parent, however that dies. Then it removes the folder and ends its whole process group,
@@ -50,12 +52,12 @@ def main() -> None:
     # ministack reads both when it is imported; Lambda processes inherit the second.
     os.environ["GATEWAY_PORT"] = str(port)
     os.environ["AWS_ENDPOINT_URL"] = f"http://127.0.0.1:{port}"
-    mend_python_functions(folder)
-    mend_alarm_events()
-    mend_metric_math()
-    mend_secure_transport()
-    mend_map_concurrency()
-    mend_schedules()
+    patch_python_functions(folder)
+    patch_alarm_events()
+    patch_metric_math()
+    patch_secure_transport()
+    patch_map_concurrency()
+    patch_schedules()
     print(json.dumps({"port": port}), flush=True)
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # nobody reads the pipe from here on
     serve(listener)
@@ -97,7 +99,7 @@ def serve(listener: socket.socket) -> None:
     asyncio.run(hypercorn_serve(app, config, shutdown_trigger=asyncio.Event().wait))
 
 
-def mend_python_functions(folder: Path) -> None:
+def patch_python_functions(folder: Path) -> None:
     """Send Python runtimes down the path of custom runtimes, with awslambdaric as the bootstrap."""
     from ministack.core import lambda_runtime  # noqa: PLC0415 - after the environment is set
     from ministack.services import lambda_svc  # noqa: PLC0415 - likewise
@@ -123,9 +125,9 @@ def mend_python_functions(folder: Path) -> None:
         opened = [lambda_svc._docker_extracted_dir(layer, "layer") for layer in layers if layer]  # noqa: SLF001 - likewise
         path = os.pathsep.join(f"{layer}/python" for layer in opened)
         logging = config.get("LoggingConfig") or {}
-        told = environment(config, code_dir, port).items()
+        variables = environment(config, code_dir, port).items()
         return {
-            **{key: value for key, value in told if engine_only.get(key) != value},
+            **{key: value for key, value in variables if engine_only.get(key) != value},
             "PYTHONPATH": path,
             "AWS_LAMBDA_LOG_FORMAT": str(logging.get("LogFormat", "Text")),
         }
@@ -136,14 +138,14 @@ def mend_python_functions(folder: Path) -> None:
     lambda_runtime._worker_class_for = lambda _config: lambda_runtime.ProvidedWorker  # noqa: SLF001 - likewise
 
 
-def mend_alarm_events() -> None:
+def patch_alarm_events() -> None:
     """Put "CloudWatch Alarm State Change" on the default bus whenever an alarm's actions are looked at."""
     from ministack.core.responses import get_account_id, get_region  # noqa: PLC0415 - after the environment is set
     from ministack.services import cloudwatch, eventbridge  # noqa: PLC0415 - likewise
 
     act = cloudwatch._dispatch_alarm_actions  # noqa: SLF001 - the purpose of this file
 
-    def act_and_tell(alarm: dict[str, Any], old_state: str, new_state: str, reason: str) -> None:
+    def act_and_put_event(alarm: dict[str, Any], old_state: str, new_state: str, reason: str) -> None:
         act(alarm, old_state, new_state, reason)
         name = alarm["AlarmName"]
         arn = alarm.get("AlarmArn") or f"arn:aws:cloudwatch:{get_region()}:{get_account_id()}:alarm:{name}"
@@ -163,10 +165,10 @@ def mend_alarm_events() -> None:
         }
         eventbridge._put_events({"Entries": [entry]}, allow_aws_source=True)  # noqa: SLF001 - likewise
 
-    cloudwatch._dispatch_alarm_actions = act_and_tell  # noqa: SLF001 - likewise
+    cloudwatch._dispatch_alarm_actions = act_and_put_event  # noqa: SLF001 - likewise
 
 
-def mend_metric_math() -> None:
+def patch_metric_math() -> None:
     """Deploy such an alarm on a metric that nobody publishes."""
     from ministack.services.cloudformation import provisioners  # noqa: PLC0415 - after the environment is set
 
@@ -181,7 +183,7 @@ def mend_metric_math() -> None:
     provisioners._cw_metric_alarm_record = record_with_math  # noqa: SLF001 - likewise
 
 
-def mend_secure_transport() -> None:
+def patch_secure_transport() -> None:
     """Let ``aws:SecureTransport`` be true for every request."""
     from ministack import app  # noqa: PLC0415 - after the environment is set
 
@@ -189,7 +191,7 @@ def mend_secure_transport() -> None:
     app.pin_request_origin = lambda source_ip, _secure: pin(source_ip, secure_transport=True)
 
 
-def mend_map_concurrency() -> None:
+def patch_map_concurrency() -> None:
     """Put the number that MaxConcurrencyPath refers to where the engine looks for it."""
     from ministack.services import stepfunctions  # noqa: PLC0415 - after the environment is set
 
@@ -204,7 +206,7 @@ def mend_map_concurrency() -> None:
     stepfunctions._run_distributed_map = run_with_limit  # noqa: SLF001 - likewise
 
 
-def mend_schedules() -> None:
+def patch_schedules() -> None:
     """Look at schedules often enough for a person who waits for one."""
     from ministack.services import scheduler  # noqa: PLC0415 - after the environment is set
 
@@ -212,7 +214,7 @@ def mend_schedules() -> None:
 
 
 def metrics_of(alarm: dict[str, Any]) -> list[dict[str, Any]]:
-    """What the alarm watches, as the event tells it."""
+    """What the alarm watches, as the event describes it."""
     dimensions = {item["Name"]: item["Value"] for item in alarm.get("Dimensions") or []}
     metric = {"namespace": alarm.get("Namespace", ""), "name": alarm.get("MetricName", ""), "dimensions": dimensions}
     stat = {"metric": metric, "period": alarm.get("Period", 60), "stat": alarm.get("Statistic", "")}

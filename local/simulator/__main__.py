@@ -1,4 +1,4 @@
-"""`python -m local.simulator`: clusters that serve until told to stop.
+"""`python -m local.simulator`: clusters that serve until a signal comes.
 
 The first line on standard output is JSON and says where they are; what follows is nothing.
 """

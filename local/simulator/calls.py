@@ -28,13 +28,13 @@ class Exchange:
     """What became of a call.
 
     `refused` is 401 or 404 where no method ran for want of an account or an endpoint. `outcome` is the answer without
-    its id: `result` or `error`, and `unusedParameters`; None where the call was not carried out. `spoiler` is the
+    its id: `result` or `error`, and `unusedParameters`; None where the call was not carried out. `fault` is the
     fault that takes the answer on its way.
     """
 
     outcome: Mapping[str, object] | None = None
     refused: int | None = None
-    spoiler: Fault | None = None
+    fault: Fault | None = None
 
     def in_a_word(self) -> str:
         """The outcome for the log: an HTTP status, the name of an error, "result", or "not carried out"."""

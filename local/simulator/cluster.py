@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from local.simulator.calls import Call, Exchange, RequestRecord
 from local.simulator.errors import AnswerLost, CallRefused, RpcError
-from local.simulator.faults import Fault, FaultBook, FaultGroup, FaultName
+from local.simulator.faults import Fault, FaultGroup, FaultName, FaultRules
 from local.simulator.methods import METHODS, Caller
 from local.simulator.parameters import Parameters
 from local.simulator.shapes import software_encryption, supported_versions
@@ -40,7 +40,7 @@ class SimulatedCluster:
         self._password = spec.password or secrets.token_urlsafe(18)
         self._lock = threading.RLock()
         self._state = ClusterState(spec)
-        self._book = FaultBook()
+        self._rules = FaultRules()
         self._requests: list[RequestRecord] = []
         self._calls: Counter[str] = Counter()
         self._refuse_until = self._state.now()
@@ -104,7 +104,7 @@ class SimulatedCluster:
         with self._lock:
             return tuple(self._requests)
 
-    def told_time(self) -> datetime:
+    def cluster_time(self) -> datetime:
         """The time by the cluster's own clock, as in its HTTP Date header."""
         with self._lock:
             return self._state.now() + self._state.clock_skew
@@ -153,8 +153,8 @@ class SimulatedCluster:
         exchange = self.exchange(
             Call(method, params, version or self.spec.api_version, username or self.username, self.password),
         )
-        if exchange.spoiler is not None:
-            raise AnswerLost(exchange.spoiler.fault, applied=exchange.spoiler.is_applied)
+        if exchange.fault is not None:
+            raise AnswerLost(exchange.fault.fault, applied=exchange.fault.is_applied)
         if exchange.refused is not None or exchange.outcome is None:
             raise CallRefused(exchange.refused or 500)
         error = exchange.outcome.get("error")
@@ -170,8 +170,8 @@ class SimulatedCluster:
         with self._lock:
             now = self._state.advance()
             self._calls[name] += 1
-            spoiler = self._strike(name)
-            exchange = self._carry_out(call, known, spoiler)
+            fault = self._match_rules(name)
+            exchange = self._carry_out(call, known, fault)
             self._requests.append(
                 RequestRecord(
                     now,
@@ -179,25 +179,25 @@ class SimulatedCluster:
                     call.params,
                     call.version,
                     call.username,
-                    spoiler.fault if spoiler else None,
+                    fault.fault if fault else None,
                     exchange.in_a_word(),
                 )
             )
             return exchange
 
-    def _carry_out(self, call: Call, known: Method | None, spoiler: Fault | None) -> Exchange:
-        wire = spoiler if spoiler and spoiler.kind.group is not FaultGroup.ANSWER else None
+    def _carry_out(self, call: Call, known: Method | None, fault: Fault | None) -> Exchange:
+        wire = fault if fault and fault.kind.group is not FaultGroup.ANSWER else None
         refused = self.refusal(call.username, call.password, call.version)
         if refused is not None:
-            return Exchange(refused=refused, spoiler=wire)
-        if spoiler is not None and spoiler.fault == FaultName.APPLY_DELAY:
-            self._hold_up(call, timedelta(seconds=spoiler.seconds or 0.0))
-        if spoiler is not None and not spoiler.is_applied:
-            return Exchange(outcome=self._injected_error(spoiler, call), spoiler=wire)
+            return Exchange(refused=refused, fault=wire)
+        if fault is not None and fault.fault == FaultName.APPLY_DELAY:
+            self._hold_up(call, timedelta(seconds=fault.seconds or 0.0))
+        if fault is not None and not fault.is_applied:
+            return Exchange(outcome=self._injected_error(fault, call), fault=wire)
         outcome = self._perform(call, known)
-        if spoiler is not None and wire is None:
-            outcome = self._injected_error(spoiler, call) or outcome
-        return Exchange(outcome=outcome, spoiler=wire)
+        if fault is not None and wire is None:
+            outcome = self._injected_error(fault, call) or outcome
+        return Exchange(outcome=outcome, fault=wire)
 
     def refusal(self, username: str, password: str, version: str) -> int | None:
         """401 for a wrong account or password, 404 for an endpoint version the cluster has not, else None."""
@@ -255,7 +255,7 @@ class SimulatedCluster:
         """Puts a rule into force. A state fault that names no call happens now."""
         with self._lock:
             self._state.advance()
-            self._book.add(rule, used=1 if rule.at_once else 0)
+            self._rules.add(rule, used=1 if rule.at_once else 0)
             if rule.at_once:
                 self._change(rule)
 
@@ -267,7 +267,7 @@ class SimulatedCluster:
         with self._lock:
             state = self._state
             state.advance()
-            self._book.clear()
+            self._rules.clear()
             state.clock_skew, state.key_time_skew = self.spec.clock_skew, timedelta(0)
             state.pending_version = self.spec.pending_version
             state.failure = None
@@ -277,17 +277,17 @@ class SimulatedCluster:
     def fault_report(self) -> list[dict[str, object]]:
         """The rules in force, each with how many calls it met and hit."""
         with self._lock:
-            return self._book.report()
+            return self._rules.report()
 
-    def _strike(self, name: str) -> Fault | None:
-        states, spoiler = self._book.strike(name, self._state.latest_phase())
+    def _match_rules(self, name: str) -> Fault | None:
+        states, fault = self._rules.match(name, self._state.latest_phase())
         for rule in states:
             self._change(rule)
             # The call that finds the master gone dies with the connection it came on.
-            if rule.fault == FaultName.MASTER_MOVE and spoiler is None:
-                spoiler = rule
+            if rule.fault == FaultName.MASTER_MOVE and fault is None:
+                fault = rule
         self._state.advance()
-        return spoiler
+        return fault
 
     def _change(self, rule: Fault) -> None:
         changes: dict[str, Callable[[Fault], None]] = {
@@ -297,7 +297,7 @@ class SimulatedCluster:
             FaultName.PASSWORD_CHANGED: self._change_password,
             FaultName.OTHER_CLUSTER: lambda _: self._state.become_other_cluster(),
             FaultName.HANDLE_VANISHED: lambda _: self._state.forget_result(self._state.latest_handle),
-            FaultName.PHASE_FAILURE: self._doom_next_rekey,
+            FaultName.PHASE_FAILURE: self._fail_next_rekey,
             FaultName.COMPETING_REKEY: lambda one: self._state.compete(one.seconds),
             FaultName.CLOCK_SKEW: self._skew_clock,
             FaultName.KEY_TIME_SKEW: self._skew_key_time,
@@ -322,7 +322,7 @@ class SimulatedCluster:
     def _change_password(self, rule: Fault) -> None:
         self._password = rule.password or secrets.token_urlsafe(18)
 
-    def _doom_next_rekey(self, rule: Fault) -> None:
+    def _fail_next_rekey(self, rule: Fault) -> None:
         self._state.failure = rule
 
     def _skew_clock(self, rule: Fault) -> None:

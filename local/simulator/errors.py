@@ -32,7 +32,7 @@ class CallRefused(Exception):
 
 
 class AnswerLost(Exception):
-    """An injected fault took the answer of a call made without a socket; `applied` tells what nobody would know."""
+    """An injected fault took the answer of a call made without a socket; `applied` says what a client cannot know."""
 
     def __init__(self, fault: str, *, applied: bool) -> None:
         super().__init__(f"the answer was lost to {fault}")

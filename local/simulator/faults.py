@@ -1,4 +1,4 @@
-"""The vocabulary of faults, and the book that decides which rule hits which call.
+"""The vocabulary of faults, and the rules in force: which of them hits which call.
 
 A rule is a JSON object or the `Fault` of the same members. Nothing here acts: wire faults are carried out by
 `protocol` and `server`, answer faults by `cluster`, state faults by `state`.
@@ -12,13 +12,11 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 from local.simulator.errors import SimulatorError
-from local.simulator.methods import METHODS
+from local.simulator.names import MethodName
 from local.simulator.rekey import Phase
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-REKEY: Final = "RekeySoftwareEncryptionAtRestMasterKey"
 
 
 class FaultGroup(StrEnum):
@@ -85,12 +83,12 @@ class FaultKind:
 
 _WIRE, _ANSWER, _STATE = FaultGroup.WIRE, FaultGroup.ANSWER, FaultGroup.STATE
 _UNAPPLIED: Final[Mapping[str, object]] = {"applied": False}
-_TESTS = ("TestKeyProviderKmip", "TestKeyServerKmip")
+_TESTS = (MethodName.TEST_KEY_PROVIDER, MethodName.TEST_KEY_SERVER)
 
 FAULTS: Final[Mapping[FaultName, FaultKind]] = {
     FaultName.RESET_BEFORE: FaultKind(_WIRE),
     FaultName.RESET_AFTER: FaultKind(_WIRE, fixed_applied=True),
-    FaultName.APPLY_DELAY: FaultKind(_WIRE, hits=(REKEY,), members={"seconds": 5.0}),
+    FaultName.APPLY_DELAY: FaultKind(_WIRE, hits=(MethodName.REKEY,), members={"seconds": 5.0}),
     FaultName.STALL: FaultKind(_WIRE, members={"seconds": 60.0, "applied": False}),
     FaultName.DRIP: FaultKind(_WIRE, members={"seconds": 0.05}, fixed_applied=True),
     FaultName.TRUNCATED_BODY: FaultKind(_WIRE, fixed_applied=True),
@@ -105,7 +103,7 @@ FAULTS: Final[Mapping[FaultName, FaultKind]] = {
     FaultName.RPC_ERROR: FaultKind(
         _ANSWER, members={"name": None, "message": "", "applied": False}, required=("name",)
     ),
-    FaultName.HANDLE_NOT_YET_VISIBLE: FaultKind(_ANSWER, hits=("GetAsyncResult",)),
+    FaultName.HANDLE_NOT_YET_VISIBLE: FaultKind(_ANSWER, hits=(MethodName.GET_ASYNC_RESULT,)),
     FaultName.PROVIDER_TEST_FAILS: FaultKind(_ANSWER, hits=_TESTS, members={"name": "", "message": ""}),
     FaultName.REFUSE_CONNECTIONS: FaultKind(_STATE, members={"connections": 1, "seconds": 0.0}),
     FaultName.MASTER_MOVE: FaultKind(_STATE, members={"connections": 1, "seconds": 0.0, "applied": False}),
@@ -113,7 +111,9 @@ FAULTS: Final[Mapping[FaultName, FaultKind]] = {
     FaultName.PASSWORD_CHANGED: FaultKind(_STATE, members={"password": ""}),
     FaultName.OTHER_CLUSTER: FaultKind(_STATE),
     FaultName.HANDLE_VANISHED: FaultKind(_STATE),
-    FaultName.PHASE_FAILURE: FaultKind(_STATE, hits=(REKEY,), members={"name": "", "message": ""}, required=("phase",)),
+    FaultName.PHASE_FAILURE: FaultKind(
+        _STATE, hits=(MethodName.REKEY,), members={"name": "", "message": ""}, required=("phase",)
+    ),
     FaultName.COMPETING_REKEY: FaultKind(_STATE, members={"seconds": None}),
     FaultName.CLOCK_SKEW: FaultKind(_STATE, members={"seconds": 3 * 3600.0}),
     FaultName.KEY_TIME_SKEW: FaultKind(_STATE, members={"seconds": 3 * 3600.0}),
@@ -208,10 +208,10 @@ class Fault:
         return cls(**rule)
 
     def to_json(self) -> dict[str, object]:
-        """The rule as a JSON object: what it was made from, with its defaults; a password is not told."""
-        told: dict[str, object] = {name: getattr(self, name) for name in _COMMON}
-        told |= {name: getattr(self, name) for name in self.kind.members if name != "password"}
-        return {name: value for name, value in told.items() if value is not None or name == "times"}
+        """The rule as a JSON object: what it was made from, with its defaults; without the password."""
+        document: dict[str, object] = {name: getattr(self, name) for name in _COMMON}
+        document |= {name: getattr(self, name) for name in self.kind.members if name != "password"}
+        return {name: value for name, value in document.items() if value is not None or name == "times"}
 
     def _check_types(self) -> None:
         for name, types in _NUMBERS.items():
@@ -238,14 +238,12 @@ class Fault:
             raise SimulatorError("A rekey cannot fail in the phase 'Ready': it is over then.")
         if self.method == "*":
             return
-        method = METHODS.get(self.method.casefold())
+        method = MethodName.from_text(self.method)
         if method is None:
             raise SimulatorError(f"The simulator has no method {self.method!r}.")
-        object.__setattr__(self, "method", method.name)
-        if not self.kind.can_hit(method.name):
-            raise SimulatorError(
-                f"The fault {self.fault!r} cannot hit {method.name}, only {', '.join(self.kind.hits)}."
-            )
+        object.__setattr__(self, "method", method.value)
+        if not self.kind.can_hit(method):
+            raise SimulatorError(f"The fault {self.fault!r} cannot hit {method}, only {', '.join(self.kind.hits)}.")
 
 
 def _optional_members() -> tuple[str, ...]:
@@ -276,7 +274,7 @@ class _Entry:
         return self.rule.times is not None and self.used >= self.rule.times
 
     def meets(self, method: str, phase: Phase | None) -> bool:
-        """Counts the call if the rule is about it, and tells whether it is beyond those to skip."""
+        """Counts the call if the rule is about it, and says whether it is beyond those to skip."""
         rule = self.rule
         failure = rule.fault == FaultName.PHASE_FAILURE  # its phase is where the rekey fails, not when the rule holds
         if rule.method not in {"*", method} or not rule.kind.can_hit(method):
@@ -289,7 +287,7 @@ class _Entry:
         return self.seen > rule.skip
 
 
-class FaultBook:
+class FaultRules:
     """The rules in force, in the order given, with how often each was met and used. Not thread-safe by itself."""
 
     def __init__(self) -> None:
@@ -303,24 +301,24 @@ class FaultBook:
         """Takes all rules out."""
         self._entries.clear()
 
-    def strike(self, method: str, phase: Phase | None) -> tuple[list[Fault], Fault | None]:
+    def match(self, method: str, phase: Phase | None) -> tuple[list[Fault], Fault | None]:
         """What hits a call of `method` now: all state faults due, and the first due of the others.
 
         One call has one answer, so of several wire and answer faults the first takes the call and the rest wait.
         """
         states: list[Fault] = []
-        spoiler: Fault | None = None
+        fault: Fault | None = None
         for entry in self._entries:
             if not entry.meets(method, phase):
                 continue
             if entry.rule.kind.group is FaultGroup.STATE:
                 states.append(entry.rule)
-            elif spoiler is None:
-                spoiler = entry.rule
+            elif fault is None:
+                fault = entry.rule
             else:
                 continue
             entry.used += 1
-        return states, spoiler
+        return states, fault
 
     def report(self) -> list[dict[str, object]]:
         """The rules as JSON objects, each with how many calls it met and how many it hit."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from local.simulator import shapes
 from local.simulator.errors import RpcError
+from local.simulator.names import MethodName
 from local.simulator.parameters import Kind, Parameter, Parameters
 from local.simulator.rekey import Rekey
 
@@ -37,7 +38,7 @@ class Caller:
 class Method:
     """One method. `access` holds the access types that may call it beside administrator, who may call all."""
 
-    name: str
+    name: MethodName
     since: tuple[int, int]
     access: frozenset[str]
     parameters: tuple[Parameter, ...]
@@ -92,12 +93,12 @@ def _rekey(state: ClusterState, caller: Caller, given: Parameters) -> dict[str, 
 def _get_async_result(state: ClusterState, _: Caller, given: Parameters) -> dict[str, object]:
     handle = given.required_integer("asyncHandle")
     result = state.result(handle)
-    told = shapes.async_result(state, result)
+    answer = shapes.async_result(state, result)
     finished = not isinstance(result, Rekey) or result.finished(state.now())
     # Reading a finished result removes it, unless asked to keep it; reading a running one removes nothing.
     if finished and not given.boolean("keepResult"):
         state.forget_result(handle)
-    return told
+    return answer
 
 
 def _list_async_results(state: ClusterState, _: Caller, given: Parameters) -> dict[str, object]:
@@ -180,48 +181,52 @@ _PROVIDER_ID = Parameter("keyProviderID", _INT)
 _THE_PROVIDER_ID = Parameter("keyProviderID", _INT, required=True)
 
 _TABLE = (
-    Method("GetAPI", (1, 0), ANYONE, (), _get_api),
-    Method("GetClusterInfo", (1, 0), _REPORTING, (), _get_cluster_info),
-    Method("GetClusterVersionInfo", (1, 0), ANYONE, (), _get_cluster_version_info),
-    Method("GetClusterMasterNodeID", (1, 0), _MASTER_NODE, (), _get_master_node),
-    Method("GetCurrentClusterAdmin", (6, 0), ANYONE, (), _get_current_admin),
-    Method("GetEncryptionAtRestInfo", (12, 3), _ADMINISTRATOR_ONLY, (), _get_drive_encryption),
-    Method("GetSoftwareEncryptionAtRestInfo", (12, 3), _ADMINISTRATOR_ONLY, (), _get_software_encryption),
+    Method(MethodName.GET_API, (1, 0), ANYONE, (), _get_api),
+    Method(MethodName.GET_CLUSTER_INFO, (1, 0), _REPORTING, (), _get_cluster_info),
+    Method(MethodName.GET_CLUSTER_VERSION_INFO, (1, 0), ANYONE, (), _get_cluster_version_info),
+    Method(MethodName.GET_CLUSTER_MASTER_NODE_ID, (1, 0), _MASTER_NODE, (), _get_master_node),
+    Method(MethodName.GET_CURRENT_CLUSTER_ADMIN, (6, 0), ANYONE, (), _get_current_admin),
+    Method(MethodName.GET_ENCRYPTION_AT_REST_INFO, (12, 3), _ADMINISTRATOR_ONLY, (), _get_drive_encryption),
+    Method(MethodName.GET_SOFTWARE_ENCRYPTION_AT_REST_INFO, (12, 3), _ADMINISTRATOR_ONLY, (), _get_software_encryption),
     Method(
-        "RekeySoftwareEncryptionAtRestMasterKey",
+        MethodName.REKEY,
         (12, 3),
         _ADMINISTRATOR_ONLY,
         (Parameter("keyManagementType", Kind.MANAGEMENT), _PROVIDER_ID),
         _rekey,
     ),
     Method(
-        "GetAsyncResult",
+        MethodName.GET_ASYNC_RESULT,
         (1, 0),
         _RESULTS,
         (Parameter("asyncHandle", _INT, required=True), Parameter("keepResult", _FLAG)),
         _get_async_result,
     ),
     Method(
-        "ListAsyncResults", (9, 0), _ADMINISTRATOR_ONLY, (Parameter("asyncResultTypes", Kind.ANY),), _list_async_results
+        MethodName.LIST_ASYNC_RESULTS,
+        (9, 0),
+        _ADMINISTRATOR_ONLY,
+        (Parameter("asyncResultTypes", Kind.ANY),),
+        _list_async_results,
     ),
     Method(
-        "ListClusterFaults",
+        MethodName.LIST_CLUSTER_FAULTS,
         (1, 0),
         _REPORTING,
         (Parameter("faultTypes", Kind.STRING), Parameter("bestPractices", _FLAG)),
         _list_cluster_faults,
     ),
     Method(
-        "ListKeyProvidersKmip",
+        MethodName.LIST_KEY_PROVIDERS,
         (11, 7),
         _ADMINISTRATOR_ONLY,
         (Parameter("keyProviderIsActive", _FLAG), Parameter("kmipKeyProviderHasServerAssigned", _FLAG)),
         _list_providers,
     ),
-    Method("GetKeyProviderKmip", (11, 7), _ADMINISTRATOR_ONLY, (_THE_PROVIDER_ID,), _get_provider),
-    Method("TestKeyProviderKmip", (11, 7), _ADMINISTRATOR_ONLY, (_THE_PROVIDER_ID,), _test_provider),
+    Method(MethodName.GET_KEY_PROVIDER, (11, 7), _ADMINISTRATOR_ONLY, (_THE_PROVIDER_ID,), _get_provider),
+    Method(MethodName.TEST_KEY_PROVIDER, (11, 7), _ADMINISTRATOR_ONLY, (_THE_PROVIDER_ID,), _test_provider),
     Method(
-        "ListKeyServersKmip",
+        MethodName.LIST_KEY_SERVERS,
         (11, 7),
         _ADMINISTRATOR_ONLY,
         (
@@ -232,7 +237,7 @@ _TABLE = (
         _list_servers,
     ),
     Method(
-        "TestKeyServerKmip",
+        MethodName.TEST_KEY_SERVER,
         (11, 7),
         _ADMINISTRATOR_ONLY,
         (Parameter("keyServerID", _INT, required=True),),

@@ -91,7 +91,7 @@ def reply_to(cluster: SimulatedCluster, request: HttpRequest) -> Reply:
         return page(refused) if refused else _json({"error": error.to_json(), "id": identity})
     exchange = cluster.exchange(Call(method, params, version, username, password))
     reply = _plain(exchange, identity)
-    return reply if exchange.spoiler is None else _spoilt(exchange.spoiler, reply, request, identity)
+    return reply if exchange.fault is None else _damaged(exchange.fault, reply, request, identity)
 
 
 def _plain(exchange: Exchange, identity: object) -> Reply:
@@ -100,7 +100,7 @@ def _plain(exchange: Exchange, identity: object) -> Reply:
     return _json({"id": identity} | dict(exchange.outcome or {}))
 
 
-def _spoilt(rule: Fault, reply: Reply, request: HttpRequest, identity: object) -> Reply:
+def _damaged(rule: Fault, reply: Reply, request: HttpRequest, identity: object) -> Reply:
     """What a wire fault makes of a reply."""
     seconds = rule.seconds or 0.0
     manners = {

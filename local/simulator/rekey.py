@@ -55,10 +55,10 @@ class MasterKey:
 
     def reference(self) -> dict[str, object]:
         """The key as it stands in a rekey's result: keyProviderID only for an external one."""
-        told: dict[str, object] = {"keyID": self.key_id, "keyManagementType": self.management.value}
+        document: dict[str, object] = {"keyID": self.key_id, "keyManagementType": self.management.value}
         if self.provider_id is not None:
-            told["keyProviderID"] = self.provider_id
-        return told
+            document["keyProviderID"] = self.provider_id
+        return document
 
     def keeper(self) -> str:
         """The key's management in the words of the result's "operation" text."""
@@ -71,7 +71,7 @@ class MasterKey:
 class Rekey:
     """A rekey that a cluster accepted: the record of it, and everything it shows at a given time.
 
-    `begun` is true time, `seconds` the duration of a rekey that succeeds. `own` tells a rekey asked for through the
+    `begun` is true time, `seconds` the duration of a rekey that succeeds. `own` marks a rekey asked for through the
     API from a competing one. A failing rekey ends at the end of the phase it fails in.
     """
 

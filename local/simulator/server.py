@@ -205,7 +205,7 @@ class _Connection(BaseHTTPRequestHandler):
             self.close_connection = True
         lines = [
             f"HTTP/1.1 {reply.status} {REASONS[reply.status]}",
-            f"Date: {format_datetime(self.owner.cluster.told_time(), usegmt=True)}",
+            f"Date: {format_datetime(self.owner.cluster.cluster_time(), usegmt=True)}",
             "Server: Element simulator",
             f"Content-Type: {reply.content_type}",
             f"Content-Length: {len(reply.body)}",

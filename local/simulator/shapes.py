@@ -78,7 +78,7 @@ def version_info(state: ClusterState) -> dict[str, object]:
     release = f"{state.spec.api_version}.0.958"
     pending = state.pending_version
     node = {"nodeInternalRevision": "BuildType=Release", "nodeVersion": release}
-    told: dict[str, object] = {
+    answer: dict[str, object] = {
         "clusterAPIVersion": state.spec.api_version,
         "clusterVersion": release,
         "clusterVersionInfo": [{"nodeID": number} | node for number in (1, 2, 3, 4)],
@@ -91,21 +91,21 @@ def version_info(state: ClusterState) -> dict[str, object]:
         },
     }
     if pending:
-        told["pendingClusterVersion"] = pending
-    return told
+        answer["pendingClusterVersion"] = pending
+    return answer
 
 
 def software_encryption(state: ClusterState) -> dict[str, object]:
     """GetSoftwareEncryptionAtRestInfo; rekeyMasterKeyAsyncResultID until the latest rekey's result is removed."""
-    told: dict[str, object] = {"state": _enabled(state), "version": state.version}
+    answer: dict[str, object] = {"state": _enabled(state), "version": state.version}
     if not state.spec.encryption_enabled:
-        return told
+        return answer
     key = state.current_key()
-    created = state.told(key.created + state.key_time_skew)
-    told["masterKeyInfo"] = key.reference() | {"keyCreatedTime": created}
+    created = state.timestamp(key.created + state.key_time_skew)
+    answer["masterKeyInfo"] = key.reference() | {"keyCreatedTime": created}
     if state.latest_handle is not None:
-        told["rekeyMasterKeyAsyncResultID"] = state.latest_handle
-    return told
+        answer["rekeyMasterKeyAsyncResultID"] = state.latest_handle
+    return answer
 
 
 def _enabled(state: ClusterState) -> str:
@@ -116,29 +116,29 @@ def async_result(state: ClusterState, result: CloneResult | Rekey) -> dict[str, 
     """GetAsyncResult: `details` while running, then either `result` or `error` (which has no code here)."""
     if not isinstance(result, Rekey):
         return {
-            "createTime": state.told(result.finished - timedelta(seconds=5)),
-            "lastUpdateTime": state.told(result.finished),
+            "createTime": state.timestamp(result.finished - timedelta(seconds=5)),
+            "lastUpdateTime": state.timestamp(result.finished),
             "result": {"cloneID": result.handle, "message": "Clone complete.", "volumeID": result.volume_id},
             "resultType": "Clone",
             "status": "complete",
         }
     now = state.now()
-    told: dict[str, object] = {
-        "createTime": state.told(result.begun),
-        "lastUpdateTime": state.told(_last_update(state, result)),
+    answer: dict[str, object] = {
+        "createTime": state.timestamp(result.begun),
+        "lastUpdateTime": state.timestamp(_last_update(state, result)),
         "resultType": REKEY_RESULT_TYPE,
     }
     if not result.finished(now):
-        return told | {"status": "running", "details": {"state": result.phase(now).value}}
+        return answer | {"status": "running", "details": {"state": result.phase(now).value}}
     if result.fails_in is not None:
-        return told | {"status": "complete", "error": {"name": result.error_name, "message": result.error_message}}
+        return answer | {"status": "complete", "error": {"name": result.error_name, "message": result.error_message}}
     outcome = {
         "keyToDecommission": result.old.reference(),
         "newKey": result.new.reference(),
         "operation": result.operation(state.assumptions.same_type_operation),
         state.assumptions.result_state_member: result.phase(now).value,
     }
-    return told | {"status": "complete", "result": outcome}
+    return answer | {"status": "complete", "result": outcome}
 
 
 def async_handle(state: ClusterState, result: CloneResult | Rekey) -> dict[str, object]:
@@ -147,9 +147,9 @@ def async_handle(state: ClusterState, result: CloneResult | Rekey) -> dict[str, 
         return {
             "asyncResultID": result.handle,
             "completed": True,
-            "createTime": state.told(result.finished - timedelta(seconds=5)),
+            "createTime": state.timestamp(result.finished - timedelta(seconds=5)),
             "data": {"cloneID": result.handle, "message": "Clone complete.", "volumeID": result.volume_id},
-            "lastUpdateTime": state.told(result.finished),
+            "lastUpdateTime": state.timestamp(result.finished),
             "resultType": "Clone",
             "success": True,
         }
@@ -157,9 +157,9 @@ def async_handle(state: ClusterState, result: CloneResult | Rekey) -> dict[str, 
     return {
         "asyncResultID": result.handle,
         "completed": finished,
-        "createTime": state.told(result.begun),
+        "createTime": state.timestamp(result.begun),
         "data": {},
-        "lastUpdateTime": state.told(_last_update(state, result)),
+        "lastUpdateTime": state.timestamp(_last_update(state, result)),
         "resultType": REKEY_RESULT_TYPE,
         "success": finished and result.fails_in is None,
     }
@@ -180,7 +180,7 @@ def cluster_fault(state: ClusterState, fault: ClusterFault) -> dict[str, object]
         "clusterFaultID": fault.fault_id,
         "code": fault.code,
         "data": None,
-        "date": state.told(fault.since),
+        "date": state.timestamp(fault.since),
         "details": f"Simulated fault {fault.code}.",
         "driveID": 0,
         "driveIDs": [],
@@ -189,7 +189,7 @@ def cluster_fault(state: ClusterState, fault: ClusterFault) -> dict[str, object]
         "nodeHardwareFaultID": 0,
         "nodeID": 2 if kind == "node" else 0,
         "resolved": fault.resolved is not None,
-        "resolvedDate": state.told(fault.resolved) if fault.resolved else "",
+        "resolvedDate": state.timestamp(fault.resolved) if fault.resolved else "",
         "serviceID": 7 if kind == "service" else 0,
         "severity": "warning" if fault.code in _WARNINGS else "error",
         "type": kind,

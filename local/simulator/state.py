@@ -71,7 +71,7 @@ class ClusterState:
         self._settle_as_new_cluster()
         for code in (*spec.cluster_faults, *self._provider_faults()):
             self.raise_fault(code)
-        self._standing_faults = len(self._faults)
+        self._initial_faults = len(self._faults)
 
     def _settle_as_new_cluster(self) -> None:
         """An identity, a key and a history of its own; made anew when the address passes to another cluster."""
@@ -105,7 +105,7 @@ class ClusterState:
         """True time."""
         return self.spec.clock()
 
-    def told(self, moment: datetime) -> str:
+    def timestamp(self, moment: datetime) -> str:
         """A moment as the cluster writes it: by its own clock, in UTC, in the time format assumed."""
         shown = moment + self.clock_skew
         if self.assumptions.time_format == "microseconds":
@@ -310,7 +310,7 @@ class ClusterState:
     def resolve_faults(self) -> None:
         """Resolves all cluster faults but those the cluster started with."""
         now = self.now()
-        standing = self._standing_faults
+        standing = self._initial_faults
         self._faults[standing:] = [replace(one, resolved=one.resolved or now) for one in self._faults[standing:]]
 
     def _provider_faults(self) -> list[str]:

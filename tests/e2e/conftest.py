@@ -4,15 +4,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.e2e.scenarios import played
+from tests.e2e.scenarios import run_scenarios
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.e2e.scenarios import Everything
+    from tests.e2e.scenarios import Results
 
 
 @pytest.fixture(scope="session")
-def everything() -> Iterator[Everything]:
-    with played() as result:
+def results() -> Iterator[Results]:
+    with run_scenarios() as result:
         yield result

@@ -9,14 +9,14 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from local.simulator import ClusterSpec, Fault
-from local.stage import stage
+from local.stack import running_stack
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from local.deployment import Deployment
     from local.simulator import MasterKey, RunningCluster
-    from local.stage import Stage
+    from local.stack import Stack
 
 WAIT_SCALE = 0.05
 REKEY_SECONDS = 2.0
@@ -101,44 +101,44 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Everything:
+class Results:
     """All scenarios, ended."""
 
-    set_up: Stage
+    stack: Stack
     runs: Mapping[str, Run]
 
 
 @contextmanager
-def played() -> Iterator[Everything]:
+def run_scenarios() -> Iterator[Results]:
     """All scenarios, side by side, to their ends."""
     specs = [
         ClusterSpec(**{"name": name, "rekey_seconds": REKEY_SECONDS, "seed": name, **scenario.spec})
         for name, scenario in SCENARIOS.items()
     ]
-    with stage(specs, WAIT_SCALE, register=False) as set_up:
+    with running_stack(specs, WAIT_SCALE, register=False) as stack:
         for name, scenario in SCENARIOS.items():
             if scenario.registered:
-                set_up.deployment.register(name, registration(set_up.simulator[name], scenario.registration))
-        before = {name: set_up.simulator[name].cluster.current_key for name in SCENARIOS}
+                stack.deployment.register(name, registration(stack.simulator[name], scenario.registration))
+        before = {name: stack.simulator[name].cluster.current_key for name in SCENARIOS}
         executions: dict[str, str] = {}
         for name, scenario in SCENARIOS.items():
-            wait_for_turn(set_up.deployment, executions.values())
-            executions[name] = set_up.deployment.start({"cluster": name, **scenario.request})
+            wait_for_turn(stack.deployment, executions.values())
+            executions[name] = stack.deployment.start({"cluster": name, **scenario.request})
             if scenario.stopped_while_running:
-                stop_while_running(set_up.deployment, executions[name])
-        published = wait_for_all(set_up.deployment, set(executions.values()))
+                stop_while_running(stack.deployment, executions[name])
+        published = wait_for_all(stack.deployment, set(executions.values()))
         runs = {
             name: Run(
-                set_up.deployment.aws.stepfunctions.describe_execution(executionArn=execution),
-                tuple(set_up.deployment.history(execution)),
-                tuple(told for told in published if told["executionArn"] == execution),
+                stack.deployment.aws.stepfunctions.describe_execution(executionArn=execution),
+                tuple(stack.deployment.history(execution)),
+                tuple(notification for notification in published if notification["executionArn"] == execution),
                 before[name],
-                set_up.simulator[name].cluster.current_key,
-                len(set_up.simulator[name].cluster.rekeys),
+                stack.simulator[name].cluster.current_key,
+                len(stack.simulator[name].cluster.rekeys),
             )
             for name, execution in executions.items()
         }
-        yield Everything(set_up, runs)
+        yield Results(stack, runs)
 
 
 def registration(cluster: RunningCluster, different: Mapping[str, str]) -> dict[str, str]:
@@ -167,10 +167,10 @@ def stop_while_running(deployment: Deployment, execution: str) -> None:
 
 
 def wait_for_all(deployment: Deployment, executions: set[str]) -> list[dict[str, Any]]:
-    """Everything published, once each execution ended and was told about."""
+    """Everything published, once each execution ended and was published."""
     deadline = time.monotonic() + DEADLINE_SECONDS
     published: list[dict[str, Any]] = []
-    while missing := executions - {told["executionArn"] for told in published} or {
+    while missing := executions - {notification["executionArn"] for notification in published} or {
         one for one in executions if deployment.status(one) == "RUNNING"
     }:
         assert time.monotonic() < deadline, f"not ended, or nothing published: {missing}"

@@ -12,13 +12,13 @@ import pytest
 
 from local.fleet import published
 from local.simulator import ClusterSpec, Fault
-from local.stage import stage
+from local.stack import running_stack
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from local.simulator import RunningCluster
-    from local.stage import Stage
+    from local.stack import Stack
 
 pytestmark = [pytest.mark.xdist_group("e2e"), pytest.mark.enable_socket]
 
@@ -41,7 +41,7 @@ def eventually(what: str, found: Any) -> Any:  # noqa: ANN401 - whatever is look
     return value
 
 
-def processes_of(set_up: Stage, function: str) -> list[int]:
+def processes_of(stack: Stack, function: str) -> list[int]:
     """The processes that run a function, by the name the engine gave them in their environment."""
     found = []
     for environment in Path("/proc").glob("[0-9]*/environ"):
@@ -51,41 +51,41 @@ def processes_of(set_up: Stage, function: str) -> list[int]:
         except OSError:  # it ended meanwhile
             continue
         named = any(word.startswith(b"AWS_LAMBDA_FUNCTION_NAME=") and function.encode() in word for word in words)
-        if named and group == set_up.engine.pid:
+        if named and group == stack.engine.pid:
             found.append(int(environment.parent.name))
     return found
 
 
 @pytest.fixture(scope="module")
-def set_up() -> Iterator[Stage]:
+def stack() -> Iterator[Stack]:
     faults = {
         name: (Fault(fault="stall", method=method, applied=applied, seconds=STALL_SECONDS),)
         for name, (method, applied, _, _) in CASES.items()
     }
     specs = [ClusterSpec(name=name, rekey_seconds=1.0, seed=name, faults=rules) for name, rules in faults.items()]
-    with stage(specs, 0.05) as running:
+    with running_stack(specs, 0.05) as running:
         yield running
 
 
-def kill_in_the_call(set_up: Stage, cluster: RunningCluster, method: str, function: str) -> None:
+def kill_in_the_call(stack: Stack, cluster: RunningCluster, method: str, function: str) -> None:
     """Wait until the cluster has got the call that it will not answer, then kill who made it."""
     eventually(f"{method} never came", lambda: cluster.cluster.calls[method])
-    for process in eventually(f"{function} does not run", lambda: processes_of(set_up, function)):
+    for process in eventually(f"{function} does not run", lambda: processes_of(stack, function)):
         os.kill(process, signal.SIGKILL)
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_killed_function_is_repeated_and_nothing_is_done_twice(set_up: Stage, name: str) -> None:
+def test_killed_function_is_repeated_and_nothing_is_done_twice(stack: Stack, name: str) -> None:
     method, _, function, rekeys = CASES[name]
-    cluster, deployment = set_up.simulator[name], set_up.deployment
+    cluster, deployment = stack.simulator[name], stack.deployment
     before = cluster.cluster.current_key
     execution = deployment.start({"cluster": name})
-    kill_in_the_call(set_up, cluster, method, function)
-    *_, told = published(deployment, execution)
-    assert (told["executionArn"], told["outcome"]) == (execution, "Rotated")
+    kill_in_the_call(stack, cluster, method, function)
+    *_, notification = published(deployment, execution)
+    assert (notification["executionArn"], notification["outcome"]) == (execution, "Rotated")
     assert len(cluster.cluster.rekeys) == rekeys
-    assert told["oldKey"]["keyID"] == before.key_id
-    assert told["newKey"]["keyID"] == cluster.cluster.current_key.key_id != before.key_id
+    assert notification["oldKey"]["keyID"] == before.key_id
+    assert notification["newKey"]["keyID"] == cluster.cluster.current_key.key_id != before.key_id
     failed = [
         event["taskFailedEventDetails"]["error"]
         for event in deployment.history(execution)

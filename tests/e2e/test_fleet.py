@@ -11,7 +11,7 @@ import pytest
 
 from local.fleet import published, specifications
 from local.history import rotations, row
-from local.stage import stage
+from local.stack import running_stack
 
 pytestmark = [pytest.mark.xdist_group("e2e"), pytest.mark.enable_socket]
 
@@ -55,13 +55,13 @@ def test_fleet_with_a_failure_lets_the_others_have_their_chance_and_fails() -> N
 
 def test_schedule_stops_the_wave_on_the_first_failure() -> None:
     specs = specifications(clusters=3, due=3, fail=1, rekey_seconds=0.5)
-    with stage(specs, 0.05) as set_up:
-        deployment = set_up.deployment
+    with running_stack(specs, 0.05) as stack:
+        deployment = stack.deployment
         execution = deployment.start({"trigger": "schedule", "canary": "cluster-0001"}, "RotateFleet")
         *_, summary = published(deployment, execution)
         assert summary["executionArn"] == execution
         assert counts(summary) == {"Failed": 1, "NotBegun": 2}
-        assert [len(one.cluster.rekeys) for one in set_up.simulator] == [1, 0, 0]
+        assert [len(one.cluster.rekeys) for one in stack.simulator] == [1, 0, 0]
         (record,) = rotations(deployment.aws.dynamodb, deployment.table_name, "cluster-0001", None)
         assert row(record)[1:4] == ("cluster-0001", "Failed", "schedule")
         month = record["startedAt"][:7]
@@ -74,9 +74,9 @@ def test_schedule_stops_the_wave_on_the_first_failure() -> None:
 def test_trigger_rotates_through_its_rule_and_the_fleet(trigger: str) -> None:
     done = local("rotate", "--trigger", trigger, "--rekey-seconds", "0.5", "--json")
     assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
-    assert (told["outcome"], told["trigger"]) == ("Rotated", trigger)
-    assert told["reason"]
+    notification = json.loads(done.stdout)
+    assert (notification["outcome"], notification["trigger"]) == ("Rotated", trigger)
+    assert notification["reason"]
 
 
 def test_history_that_cannot_be_read_is_one_sentence() -> None:

@@ -26,13 +26,13 @@ STATEMENT = "local: The embedded AWS engine ended unexpectedly: killed by SIGKIL
 def test_json_is_all_there_is_on_standard_output(tmp_path: Path) -> None:
     with Command(tmp_path, "rotate", "--json", "--reason", "because", *QUICK) as command:
         status, out, err = command.end()
-    told = json.loads(out)
-    assert (status, told["outcome"], told["reason"]) == (0, "Rotated", "because")
+    notification = json.loads(out)
+    assert (status, notification["outcome"], notification["reason"]) == (0, "Rotated", "because")
     assert "CheckStatus" in err
     assert command.left_behind() == []
 
 
-def test_narration_without_a_terminal_is_plain_lines(tmp_path: Path) -> None:
+def test_output_without_a_terminal_is_plain_lines(tmp_path: Path) -> None:
     with Command(tmp_path, "rotate", "--external", *QUICK) as command:
         status, out, err = command.end()
     assert (status, err) == (0, "")
@@ -149,17 +149,17 @@ def test_nothing_outlives_a_command_that_was_killed(tmp_path: Path) -> None:
 @pytest.mark.parametrize("how", [interrupt_group, terminate])
 def test_up_says_where_everything_is_until_it_is_stopped(tmp_path: Path, how: Callable[[Command], None]) -> None:
     with Command(tmp_path, "up", "--clusters", "2") as command:
-        told = command.first_line()
+        addresses = command.first_line()
         engine = command.engine()
         how(command)
         status, rest, err = command.end()
     assert (status, rest, err) == (0, "", "")
-    assert [cluster["name"] for cluster in told["clusters"]] == ["cluster-1", "cluster-2"]
+    assert [cluster["name"] for cluster in addresses["clusters"]] == ["cluster-1", "cluster-2"]
     assert eventually_gone(engine)
     assert command.left_behind() == []
 
 
-def test_up_tells_when_the_engine_dies(tmp_path: Path) -> None:
+def test_up_reports_that_the_engine_died(tmp_path: Path) -> None:
     with Command(tmp_path, "up") as command:
         command.first_line()
         kill_engine(command)
@@ -171,18 +171,21 @@ def test_up_tells_when_the_engine_dies(tmp_path: Path) -> None:
 def test_anybody_can_drive_it_and_register_a_cluster_of_their_own(tmp_path: Path) -> None:
     own = ClusterSpec(name="mine", rekey_seconds=0.5)
     with Simulator([own]) as simulator, Command(tmp_path, "up", "--wait-scale", "0.02") as command:
-        told = command.first_line()
-        aws = connect(told["endpointUrl"])
+        addresses = command.first_line()
+        aws = connect(addresses["endpointUrl"])
         aws.secretsmanager.create_secret(
-            Name=f"{told['secretPrefix']}/mine", SecretString=json.dumps(simulator["mine"].registration())
+            Name=f"{addresses['secretPrefix']}/mine", SecretString=json.dumps(simulator["mine"].registration())
         )
         aws.stepfunctions.start_execution(
-            stateMachineArn=told["stateMachineArns"]["RotateMasterKey"], input=json.dumps({"cluster": "mine"})
+            stateMachineArn=addresses["stateMachineArns"]["RotateMasterKey"], input=json.dumps({"cluster": "mine"})
         )
-        published = receive(aws.sqs, told["queueUrl"])
+        published = receive(aws.sqs, addresses["queueUrl"])
         assert (published["cluster"], published["outcome"]) == ("mine", "Rotated")
-        assert aws.dynamodb.describe_table(TableName=told["tableName"])["Table"]["TableStatus"] == "ACTIVE"
-        assert aws.sns.get_topic_attributes(TopicArn=told["topicArn"])["Attributes"]["TopicArn"] == told["topicArn"]
+        assert aws.dynamodb.describe_table(TableName=addresses["tableName"])["Table"]["TableStatus"] == "ACTIVE"
+        assert (
+            aws.sns.get_topic_attributes(TopicArn=addresses["topicArn"])["Attributes"]["TopicArn"]
+            == addresses["topicArn"]
+        )
 
 
 def receive(sqs: Any, queue_url: str) -> dict[str, Any]:  # noqa: ANN401 - an SQS client

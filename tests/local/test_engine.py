@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from local import engine as engine_module
-from local.aws import connect, deaf_session
+from local.aws import connect, isolated_session
 from local.deployment import DeploymentFailed, deploy
 from local.engine import Engine, EngineFailed
 from tests.local.processes import eventually_gone
@@ -102,7 +102,7 @@ def test_a_role_may_do_what_its_policy_says_and_no_more(aws: Aws, probe: Deploym
 
 
 def test_an_alarm_that_changes_its_state_is_an_event(running: Engine, probe: Deployment) -> None:
-    cloudwatch: Any = deaf_session().client("cloudwatch", endpoint_url=running.endpoint_url)
+    cloudwatch: Any = isolated_session().client("cloudwatch", endpoint_url=running.endpoint_url)
     cloudwatch.set_alarm_state(AlarmName="probe-alarm", StateValue="ALARM", StateReason="a test says so")
     (message,) = probe.aws.sqs.receive_message(QueueUrl=probe.outputs["QueueUrl"], WaitTimeSeconds=10)["Messages"]
     event = json.loads(message["Body"])
@@ -132,7 +132,7 @@ def test_it_ends_with_its_block_and_leaves_no_folder(tmp_path: Path, monkeypatch
     assert list(tmp_path.iterdir()) == []
 
 
-def test_one_that_dies_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_that_dies_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     with Engine() as engine:
         engine.wait(0)  # alive: nothing is raised
@@ -153,7 +153,7 @@ def test_one_that_dies_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         ),
     ],
 )
-def test_one_that_does_not_start_is_told_with_the_reason(
+def test_one_that_does_not_start_is_reported_with_the_reason(
     source: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     launcher = tmp_path / "launcher.py"

@@ -1,4 +1,4 @@
-"""Every place at which a function can die, or be overtaken by its own retry, and what comes of it there."""
+"""Every place at which a function can crash, or be overtaken by its own retry, and what comes of it there."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from element_rekey.edge import LEASE
 from element_rekey.planning import LONGEST_WAIT
 from local.simulator import ClusterSpec, Fault, ProviderSpec
-from tests.reliability.light import DEMAND, EXTERNAL, LightStage, light
-from tests.reliability.sabotage import Death, Effect, Moment, Point, Saboteur, killing
+from tests.reliability.fault_injection import Crash, Effect, FaultInjector, InjectionPoint, Side, crash_with
+from tests.reliability.in_memory_harness import DEMAND, EXTERNAL, InMemoryHarness, in_memory_harness
 from tests.workflow.functions import PUBLISH, START
 
 if TYPE_CHECKING:
@@ -31,10 +31,10 @@ class Scenario:
     own_rekeys: int
     faults: tuple[Fault, ...] = ()
 
-    def prepare(self, stage: LightStage) -> None:
-        """Bring the stage to where the story begins."""
+    def prepare(self, harness: InMemoryHarness) -> None:
+        """Bring the harness to where the scenario begins."""
         for fault in self.faults:
-            stage.cluster.inject(fault)
+            harness.cluster.inject(fault)
 
 
 SCENARIOS = {
@@ -48,16 +48,16 @@ SCENARIOS = {
 
 
 @dataclass(frozen=True)
-class Cell:
-    """What came of one interference."""
+class Result:
+    """What came of one interruption."""
 
     effect: Effect
-    point: Point
-    story: str
+    point: InjectionPoint
+    interruption: str
     outcome: str
     own_rekeys: int
     all_rekeys: int
-    told: int
+    notifications: int
     deliveries: int
     lock_seconds: float
     dead_letters: int
@@ -67,113 +67,113 @@ class Cell:
 def effects_of(name: str) -> tuple[Effect, ...]:
     """The side effects of an undisturbed run, in order."""
     scenario = SCENARIOS[name]
-    with light(USUAL) as stage:
-        scenario.prepare(stage)
-        stage.start(scenario.given)
-        stage.time.run()
-        return tuple(stage.saboteur.effects)
+    with in_memory_harness(USUAL) as harness:
+        scenario.prepare(harness)
+        harness.start(scenario.given)
+        harness.clock.run()
+        return tuple(harness.injector.effects)
 
 
-def points_of(name: str) -> Iterator[Point]:
+def points_of(name: str) -> Iterator[InjectionPoint]:
     """Every place between and around them."""
     for number in range(1, len(effects_of(name)) + 1):
-        yield Point(number, Moment.BEFORE)
-        yield Point(number, Moment.AFTER)
+        yield InjectionPoint(number, Side.BEFORE)
+        yield InjectionPoint(number, Side.AFTER)
 
 
-def death_at(point: Point) -> Death:
-    """Another death from place to place; one that takes its time before an effect, a sudden one after it."""
-    slow, sudden = (Death.TIMED_OUT, Death.TASK), (Death.EXIT, Death.UNKNOWN)
-    return (slow if point.moment is Moment.BEFORE else sudden)[point.number % 2]
+def crash_at(point: InjectionPoint) -> Crash:
+    """Another crash from point to point; one that takes its time before an effect, a sudden one after it."""
+    slow, sudden = (Crash.TIMED_OUT, Crash.TASK), (Crash.EXIT, Crash.UNKNOWN)
+    return (slow if point.side is Side.BEFORE else sudden)[point.number % 2]
 
 
-def interrupted(name: str, point: Point, *, overtaken: bool) -> Cell:
-    """One run in which a function dies at the point, or lags behind there and is overtaken by its retry."""
+def interrupted(name: str, point: InjectionPoint, *, overtaken: bool) -> Result:
+    """One run in which a function crashes at the point, or lags behind there and is overtaken by its retry."""
     scenario = SCENARIOS[name]
-    with light(USUAL) as stage:
-        scenario.prepare(stage)
+    with in_memory_harness(USUAL) as harness:
+        scenario.prepare(harness)
         if overtaken:
-            saboteur = Saboteur(stage.time, point, lost=Death.LOST.heard())
-            saboteur.interfere = lambda _: saboteur.lag(LAG_SECONDS)
+            injector = FaultInjector(harness.clock, point, lag_error=Crash.LOST.error())
+            injector.action = lambda _: injector.lag(LAG_SECONDS)
         else:
-            saboteur = Saboteur(stage.time, point, killing(stage.time, death_at(point)))
-        stage.saboteur = saboteur
-        arn = stage.start(scenario.given)
-        stage.time.run()
-        assert saboteur.struck
-        return cell_of(stage, arn, point, "overtaken" if overtaken else "killed")
+            injector = FaultInjector(harness.clock, point, crash_with(harness.clock, crash_at(point)))
+        harness.injector = injector
+        arn = harness.start(scenario.given)
+        harness.clock.run()
+        assert injector.injected
+        return result_of(harness, arn, point, "overtaken" if overtaken else "killed")
 
 
-def cell_of(stage: LightStage, arn: str, point: Point, story: str) -> Cell:
-    """What came of an execution on a stage where nothing happens any more."""
-    deliveries = [told for told in stage.board.accepted if told["executionArn"] == arn]
-    return Cell(
-        effect=stage.saboteur.effects[point.number - 1],
+def result_of(harness: InMemoryHarness, arn: str, point: InjectionPoint, interruption: str) -> Result:
+    """What came of an execution, once nothing happens any more."""
+    deliveries = [notification for notification in harness.topic.deliveries if notification["executionArn"] == arn]
+    return Result(
+        effect=harness.injector.effects[point.number - 1],
         point=point,
-        story=story,
-        outcome=",".join(sorted({told["outcome"] for told in deliveries})),
-        own_rekeys=stage.own_rekeys(),
-        all_rekeys=len(stage.cluster.rekeys),
-        told=len(stage.board.of(arn)),
+        interruption=interruption,
+        outcome=",".join(sorted({notification["outcome"] for notification in deliveries})),
+        own_rekeys=harness.own_rekeys(),
+        all_rekeys=len(harness.cluster.rekeys),
+        notifications=len(harness.topic.notifications_of(arn)),
         deliveries=len(deliveries),
-        lock_seconds=stage.lock_seconds(),
-        dead_letters=len(stage.unheard),
+        lock_seconds=harness.lock_seconds(),
+        dead_letters=len(harness.dead_letters),
     )
 
 
-def may_be_delivered_twice(cell: Cell) -> bool:
+def may_be_delivered_twice(result: Result) -> bool:
     """The one gap nobody can close: the topic has accepted the notification, and the ledger does not know yet."""
-    known = {("topic.publish", Moment.AFTER), ("ledger.save", Moment.BEFORE)}
-    return cell.effect.function == PUBLISH and (cell.effect.what, cell.point.moment) in known
+    known = {("topic.publish", Side.AFTER), ("ledger.save", Side.BEFORE)}
+    return result.effect.function == PUBLISH and (result.effect.what, result.point.side) in known
 
 
-def may_come_too_late(cell: Cell) -> bool:
-    """A function that took its time to die finds the rekey of somebody else over, and its key recent enough."""
-    return cell.effect.function == START and cell.point.moment is Moment.BEFORE
+def may_come_too_late(result: Result) -> bool:
+    """A function that took its time to crash finds the rekey of somebody else over, and its key recent enough."""
+    return result.effect.function == START and result.point.side is Side.BEFORE
 
 
-def broken(name: str, cell: Cell) -> list[str]:
-    """Everything about a cell that breaks the promise."""
+def violations(name: str, result: Result) -> list[str]:
+    """Everything about a result that breaks the promise."""
     scenario = SCENARIOS[name]
-    late = scenario.outcome == "Followed" and cell.outcome == "NotDue" and may_come_too_late(cell)
-    promised = {
-        f"outcome is {cell.outcome}": cell.outcome == scenario.outcome or late,
-        f"{cell.own_rekeys} rekeys of ours": cell.own_rekeys == scenario.own_rekeys,
-        f"{cell.all_rekeys} rekeys": cell.all_rekeys == 1,
-        f"{cell.told} notifications": cell.told == 1,
-        f"{cell.deliveries} deliveries": cell.deliveries == 1 or may_be_delivered_twice(cell),
-        "the lock is held": cell.lock_seconds == 0,
-        "the lock is held for long": cell.lock_seconds <= (LEASE + LONGEST_WAIT).total_seconds(),
-        "there are dead letters": cell.dead_letters == 0,
+    late = scenario.outcome == "Followed" and result.outcome == "NotDue" and may_come_too_late(result)
+    expectations = {
+        f"outcome is {result.outcome}": result.outcome == scenario.outcome or late,
+        f"{result.own_rekeys} rekeys of ours": result.own_rekeys == scenario.own_rekeys,
+        f"{result.all_rekeys} rekeys": result.all_rekeys == 1,
+        f"{result.notifications} notifications": result.notifications == 1,
+        f"{result.deliveries} deliveries": result.deliveries == 1 or may_be_delivered_twice(result),
+        "the lock is held": result.lock_seconds == 0,
+        "the lock is held for long": result.lock_seconds <= (LEASE + LONGEST_WAIT).total_seconds(),
+        "there are dead letters": result.dead_letters == 0,
     }
-    return [f"{cell.effect}, {cell.point}: {what}" for what, kept in promised.items() if not kept]
+    return [f"{result.effect}, {result.point}: {what}" for what, kept in expectations.items() if not kept]
 
 
 @lru_cache
-def cells_of(name: str, story: str) -> tuple[Cell, ...]:
-    """All cells of a scenario."""
-    run = partial(interrupted, name, overtaken=story == "overtaken")
+def results_of(name: str, interruption: str) -> tuple[Result, ...]:
+    """All results of a scenario."""
+    run = partial(interrupted, name, overtaken=interruption == "overtaken")
     return tuple(run(point) for point in points_of(name))
 
 
 def table_rows(name: str) -> list[tuple[str, ...]]:
-    """The cells of a scenario, put together by function and port."""
-    cells = [cell for story in ("killed", "overtaken") for cell in cells_of(name, story)]
+    """The results of a scenario, put together by function and port."""
+    results = [result for interruption in ("killed", "overtaken") for result in results_of(name, interruption)]
     rows: list[tuple[str, ...]] = []
-    for effect in dict.fromkeys(cell.effect for cell in cells):
-        mine = [cell for cell in cells if cell.effect == effect]
-        stories = Counter(cell.story for cell in mine)
+    for effect in dict.fromkeys(result.effect for result in results):
+        mine = [result for result in results if result.effect == effect]
+        counts = Counter(result.interruption for result in mine)
         rows.append(
             (
                 effect.function.removesuffix("Function"),
                 effect.what,
-                str(stories["killed"]),
-                str(stories["overtaken"]),
-                ", ".join(sorted({cell.outcome for cell in mine})),
-                span(cell.own_rekeys for cell in mine),
-                span(cell.told for cell in mine),
-                str(sum(cell.deliveries > 1 for cell in mine)),
-                str(sum(cell.lock_seconds > 0 for cell in mine)),
+                str(counts["killed"]),
+                str(counts["overtaken"]),
+                ", ".join(sorted({result.outcome for result in mine})),
+                span(result.own_rekeys for result in mine),
+                span(result.notifications for result in mine),
+                str(sum(result.deliveries > 1 for result in mine)),
+                str(sum(result.lock_seconds > 0 for result in mine)),
             )
         )
     return rows

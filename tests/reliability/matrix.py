@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from element_rekey.model import ClusterMemory
 from local.simulator import FAULTS, ClusterSpec, Fault, FaultName
-from tests.reliability.light import DEMAND, EXTERNAL, NAME, REKEY, light
-from tests.workflow.stage import SETTINGS
+from tests.reliability.in_memory_harness import DEMAND, EXTERNAL, NAME, REKEY, in_memory_harness
+from tests.workflow.harness import SETTINGS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -64,10 +64,10 @@ class Case:
     def name(self) -> str:
         """The fault with what makes it one of a kind; the row of the table."""
         fault = self.fault
-        told = [str(fault.fault), fault.name or fault.code or fault.phase or ""]
-        told.append("applied" if fault.is_applied and not fault.kind.fixed_applied else "")
-        told.append(f"{fault.seconds:+.0f} s" if fault.fault in _BY_SECONDS and fault.seconds else "")
-        return " ".join([*filter(None, told), "always" if self.for_ever else "once"])
+        words = [str(fault.fault), fault.name or fault.code or fault.phase or ""]
+        words.append("applied" if fault.is_applied and not fault.kind.fixed_applied else "")
+        words.append(f"{fault.seconds:+.0f} s" if fault.fault in _BY_SECONDS and fault.seconds else "")
+        return " ".join([*filter(None, words), "always" if self.for_ever else "once"])
 
 
 _BY_SECONDS = {FaultName.CLOCK_SKEW, FaultName.KEY_TIME_SKEW, FaultName.APPLY_DELAY, FaultName.REFUSE_CONNECTIONS}
@@ -216,60 +216,63 @@ def cases(name: FaultName) -> list[Case]:
 
 
 @dataclass(frozen=True)
-class Came:
+class Result:
     """What came of a case."""
 
     outcome: str
     error: str
     status: str
     own_rekeys: int
-    told: int
+    notifications: int
     deliveries: int
     lock_seconds: float
     took_seconds: float
     dead_letters: int
-    key_is_as_told: bool
+    key_is_as_published: bool
 
 
 @cache
-def run(case: Case) -> Came:
+def run(case: Case) -> Result:
     """Rotate with the fault."""
-    with light(CLUSTER) as stage:
-        began, uuid = stage.time(), stage.cluster.uuid
-        stage.ledger.remember(NAME, ClusterMemory(uuid))
-        stage.cluster.inject(case.fault)
-        arn = stage.start(GIVEN[case.kind])
-        stage.time.run()
-        (told, *more) = stage.board.of(arn)
-        return Came(
-            outcome=told["outcome"],
-            error=told.get("error", ""),
-            status=stage.status(arn),
-            own_rekeys=stage.own_rekeys(),
-            told=1 + len(more),
-            deliveries=len(stage.board.accepted),
-            lock_seconds=stage.lock_seconds(),
-            took_seconds=(stage.time() - began).total_seconds(),
-            dead_letters=len(stage.unheard),
-            key_is_as_told="newKey" not in told or told["newKey"]["keyID"] == stage.cluster.current_key.key_id,
+    with in_memory_harness(CLUSTER) as harness:
+        began, uuid = harness.clock(), harness.cluster.uuid
+        harness.ledger.remember(NAME, ClusterMemory(uuid))
+        harness.cluster.inject(case.fault)
+        arn = harness.start(GIVEN[case.kind])
+        harness.clock.run()
+        (notification, *more) = harness.topic.notifications_of(arn)
+        return Result(
+            outcome=notification["outcome"],
+            error=notification.get("error", ""),
+            status=harness.status(arn),
+            own_rekeys=harness.own_rekeys(),
+            notifications=1 + len(more),
+            deliveries=len(harness.topic.deliveries),
+            lock_seconds=harness.lock_seconds(),
+            took_seconds=(harness.clock() - began).total_seconds(),
+            dead_letters=len(harness.dead_letters),
+            key_is_as_published="newKey" not in notification
+            or notification["newKey"]["keyID"] == harness.cluster.current_key.key_id,
         )
 
 
-def broken(case: Case) -> list[str]:
+def violations(case: Case) -> list[str]:
     """Everything about a case that is not as it must be."""
-    came = run(case)
+    result = run(case)
     outcome, error = expected(case)
     settling = SETTINGS.settling.total_seconds()
     longest = {"Overdue": 6.2 * 3600.0}.get(outcome, 3600.0)
-    promised = {
-        f"{came.outcome} {came.error}, not {outcome} {error}": (came.outcome, came.error) == (outcome, error),
-        f"{came.own_rekeys} rekeys of ours": came.own_rekeys in own_rekeys(case),
-        f"{came.told} notifications in {came.deliveries} deliveries": came.told == came.deliveries == 1,
-        f"ended as {came.status}": came.status == ("FAILED" if came.error else "SUCCEEDED"),
-        f"took {came.took_seconds} s": came.took_seconds <= longest,
-        f"the lock is held for {came.lock_seconds} s": came.lock_seconds
-        <= (settling if came.outcome == UNKNOWN[0] else 0),
-        "there are dead letters": came.dead_letters == 0,
-        "the key told is not the key in use": came.key_is_as_told,
+    expectations = {
+        f"{result.outcome} {result.error}, not {outcome} {error}": (result.outcome, result.error) == (outcome, error),
+        f"{result.own_rekeys} rekeys of ours": result.own_rekeys in own_rekeys(case),
+        f"{result.notifications} notifications in {result.deliveries} deliveries": result.notifications
+        == result.deliveries
+        == 1,
+        f"ended as {result.status}": result.status == ("FAILED" if result.error else "SUCCEEDED"),
+        f"took {result.took_seconds} s": result.took_seconds <= longest,
+        f"the lock is held for {result.lock_seconds} s": result.lock_seconds
+        <= (settling if result.outcome == UNKNOWN[0] else 0),
+        "there are dead letters": result.dead_letters == 0,
+        "the key told is not the key in use": result.key_is_as_published,
     }
-    return [f"{case.name} on {case.call}, {case.kind}: {what}" for what, kept in promised.items() if not kept]
+    return [f"{case.name} on {case.call}, {case.kind}: {what}" for what, kept in expectations.items() if not kept]

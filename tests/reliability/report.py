@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from local.simulator import FAULTS, FaultGroup, FaultName
 from tests.reliability import abandoned, crashes, matrix
-from tests.reliability.light import REKEY
-from tests.workflow.template import ROOT
+from tests.reliability.in_memory_harness import REKEY
+from tests.template import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -38,26 +38,26 @@ def crash_table(name: str) -> str:
         "lock left",
     )
     rows = crashes.table_rows(name)
-    cells = sum(int(row[2]) + int(row[3]) for row in rows)
-    return f"{cells} runs.\n\n{table(head, rows)}"
+    results = sum(int(row[2]) + int(row[3]) for row in rows)
+    return f"{results} runs.\n\n{table(head, rows)}"
 
 
 def abandoned_table(name: str) -> str:
-    """Every gap of a scenario in which its execution ended, by story and by the function it ended in."""
+    """Every gap of a scenario in which its execution ended, by interruption and by the function it ended in."""
     rows = []
-    for story in abandoned.EVENTS:
-        runs = abandoned.abandoned_of(name, story)
+    for interruption in abandoned.EVENTS:
+        runs = abandoned.abandoned_of(name, interruption)
         for function in dict.fromkeys(run.first.effect.function for run in runs):
             mine = [run for run in runs if run.first.effect.function == function]
             rows.append(
                 (
-                    story,
+                    interruption,
                     function.removesuffix("Function"),
                     str(len(mine)),
                     ", ".join(sorted({f"{run.first.outcome} → {run.second}" for run in mine})),
                     crashes.span(run.first.all_rekeys for run in mine),
-                    crashes.span(run.first.told for run in mine),
-                    crashes.span(run.second_told for run in mine),
+                    crashes.span(run.first.notifications for run in mine),
+                    crashes.span(run.second_notifications for run in mine),
                 )
             )
     head = ("story", "in", "gaps", "first → second", "rekeys", "told of the first", "told of the second")
@@ -70,9 +70,9 @@ def matrix_table(names: Iterable[FaultName]) -> str:
     count = 0
     for name in names:
         for case in matrix.cases(name):
-            came = matrix.run(case)
+            result = matrix.run(case)
             where = {REKEY: "rekey", matrix.RESULT: "result"}.get(case.call, "look")
-            found[case.name][where].add(f"{came.outcome} ({came.error})" if came.error else came.outcome)
+            found[case.name][where].add(f"{result.outcome} ({result.error})" if result.error else result.outcome)
             count += 1
     rows = (
         (fault, *(", ".join(sorted(by_place[where])) or "-" for where in ("look", "rekey", "result")))

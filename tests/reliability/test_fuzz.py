@@ -95,13 +95,13 @@ def test_a_secret_is_a_registration_or_is_refused_without_being_quoted(text: str
     clients: Any = Secrets(text)
     directory = SecretsDirectory(clients, "element-rekey", lambda: datetime(2026, 11, 23, 3, 0, tzinfo=UTC))
 
-    told = ""
+    message = ""
     try:
         directory.connect("prod-a")
     except ElementRekeyError as error:
-        told = str(error)
+        message = str(error)
 
-    assert SECRET not in told
+    assert SECRET not in message
 
 
 @FUZZ

@@ -1,4 +1,4 @@
-"""Lost answers that somebody else's rekey came into: nothing is told that nobody can know. Directed, since rare."""
+"""Lost answers that somebody else's rekey came into: nothing is published that nobody can know. Rare, so directed."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import pytest
 
 from element_rekey.model import Request
 from local.simulator import Fault
-from tests.reliability.light import NAME, REKEY
-from tests.reliability.player import Game, Played
-from tests.reliability.sabotage import Moment, Point
+from tests.reliability.fault_injection import InjectionPoint, Side
+from tests.reliability.in_memory_harness import NAME, REKEY
+from tests.reliability.step_harness import StepHarness, SteppedExecution
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -21,72 +21,72 @@ HELD_BACK = Fault("applyDelay", method=REKEY, seconds=50.0)
 THEIRS = Fault("competingRekey", seconds=20.0)
 
 
-class Scene(Game):
-    """A game with one execution."""
+class LostAnswerHarness(StepHarness):
+    """A step harness with one execution."""
 
     def __init__(self, held: ExitStack) -> None:
         super().__init__(held, "lost")
-        self.one = self.player.start(Request(NAME))
+        self.one = self.runner.start(Request(NAME))
 
-    def run(self, one: Played) -> dict[str, Any]:
-        """Play an execution to its end; what was told of it."""
+    def run(self, one: SteppedExecution) -> dict[str, Any]:
+        """Run an execution to its end; its notification."""
         while not one.ended:
-            self.player.step(one)
-        (told,) = self.board.of(one.arn)
-        return told
+            self.runner.step(one)
+        (notification,) = self.topic.notifications_of(one.arn)
+        return notification
 
 
 @pytest.fixture
-def scene() -> Iterator[Scene]:
+def harness() -> Iterator[LostAnswerHarness]:
     with ExitStack() as held:
-        yield Scene(held)
+        yield LostAnswerHarness(held)
 
 
-def held_back(scene: Scene) -> None:
+def held_back(harness: LostAnswerHarness) -> None:
     """The cluster carries ours out only after somebody else's, which is over by then."""
-    scene.cluster.inject(HELD_BACK)
-    scene.player.step(scene.one)
-    scene.time.pass_by(1)
-    scene.cluster.inject(THEIRS)
+    harness.cluster.inject(HELD_BACK)
+    harness.runner.step(harness.one)
+    harness.clock.advance(1)
+    harness.cluster.inject(THEIRS)
 
 
-def held_back_and_read_away(scene: Scene) -> None:
+def held_back_and_read_away(harness: LostAnswerHarness) -> None:
     """As above, and somebody reads the other one's result away before we look."""
-    held_back(scene)
-    scene.time.pass_by(22)
-    scene.cluster.call("GetAsyncResult", {"asyncHandle": scene.cluster.rekeys[-1].handle})
+    held_back(harness)
+    harness.clock.advance(22)
+    harness.cluster.call("GetAsyncResult", {"asyncHandle": harness.cluster.rekeys[-1].handle})
 
 
-def sent_by_a_zombie(scene: Scene) -> None:
+def sent_by_a_function_that_hung(harness: LostAnswerHarness) -> None:
     """The function hangs before it sends; its retry takes somebody else's for ours; then it wakes up and sends."""
     about_to_send = next(number for number in itertools.count(1) if intends_after(number))
-    scene.player.step(scene.one, Point(about_to_send, Moment.AFTER), hang=True)
-    scene.time.pass_by(1)
-    scene.cluster.inject(THEIRS)
-    scene.player.step(scene.one)
-    scene.time.pass_by(10)
-    scene.player.wake(scene.player.zombies[0])
+    harness.runner.step(harness.one, InjectionPoint(about_to_send, Side.AFTER), hang=True)
+    harness.clock.advance(1)
+    harness.cluster.inject(THEIRS)
+    harness.runner.step(harness.one)
+    harness.clock.advance(10)
+    harness.runner.resume(harness.runner.hanging_invocations[0])
 
 
 def intends_after(number: int) -> bool:
-    """Whether a StartRekey that dies after so many side effects has written its intent down."""
+    """Whether a StartRekey that crashes after so many side effects has written its intent down."""
     with ExitStack() as held:
-        scene = Scene(held)
-        scene.player.step(scene.one, Point(number, Moment.AFTER))
-        record = scene.ledger.rotation(scene.one.arn)
+        harness = LostAnswerHarness(held)
+        harness.runner.step(harness.one, InjectionPoint(number, Side.AFTER))
+        record = harness.ledger.rotation(harness.one.arn)
         return record is not None and record.intent is not None
 
 
-@pytest.mark.parametrize("happens", [held_back, held_back_and_read_away, sent_by_a_zombie])
-def test_what_came_after_a_rekey_taken_for_ours_is_not_told_as_ended(
-    scene: Scene, happens: Callable[[Scene], None]
+@pytest.mark.parametrize("happens", [held_back, held_back_and_read_away, sent_by_a_function_that_hung])
+def test_what_came_after_a_rekey_taken_for_ours_is_not_published_as_ended(
+    harness: LostAnswerHarness, happens: Callable[[LostAnswerHarness], None]
 ) -> None:
-    happens(scene)
-    told = scene.run(scene.one)
-    ours = [rekey for rekey in scene.cluster.rekeys if rekey.own]
+    happens(harness)
+    notification = harness.run(harness.one)
+    ours = [rekey for rekey in harness.cluster.rekeys if rekey.own]
     assert len(ours) == 1
-    assert (told["outcome"], told["error"]) == ("OutcomeUnknown", "RekeyOutcomeUnknown")
-    again = scene.run(scene.player.start(Request(NAME, key_created_after=scene.one.execution.started_at)))
+    assert (notification["outcome"], notification["error"]) == ("OutcomeUnknown", "RekeyOutcomeUnknown")
+    again = harness.run(harness.runner.start(Request(NAME, key_created_after=harness.one.execution.started_at)))
     assert again["outcome"] in {"Followed", "NotDue"}
-    assert [rekey for rekey in scene.cluster.rekeys if rekey.own] == ours
-    assert scene.ledger.lock(NAME) is None
+    assert [rekey for rekey in harness.cluster.rekeys if rekey.own] == ours
+    assert harness.ledger.lock(NAME) is None

@@ -1,4 +1,4 @@
-"""A machine that plays every misfortune in every order: ``python -m tests.reliability.torture`` plays it for long."""
+"""Random scenarios of every fault in every order: ``python -m tests.reliability.torture`` runs many of them."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ from element_rekey.edge import LEASE
 from element_rekey.model import KeyManagementType, Outcome, Request, Trigger
 from element_rekey.planning import LONGEST_WAIT
 from local.simulator import Fault, RpcError
-from tests.reliability.light import NAME, REKEY
-from tests.reliability.player import Game, Played
-from tests.reliability.sabotage import Moment, Point
+from tests.reliability.fault_injection import InjectionPoint, Side
+from tests.reliability.in_memory_harness import NAME, REKEY
+from tests.reliability.step_harness import StepHarness, SteppedExecution
 from tests.workflow.clock import BEGIN
 from tests.workflow.functions import START
-from tests.workflow.stage import SETTINGS
+from tests.workflow.harness import SETTINGS
 
 if TYPE_CHECKING:
     from local.simulator import Rekey
 
 STEPS, EXAMPLES, LONGER = 40, 100, 100
 FIGURES: Counter[str] = Counter()
-"""What was played, over all runs of this process."""
+"""What happened, over all scenarios of this process."""
 
-POINTS = st.builds(Point, st.integers(1, 14), st.sampled_from(Moment))
+POINTS = st.builds(InjectionPoint, st.integers(1, 14), st.sampled_from(Side))
 LOST = (
     Fault("resetBeforeProcessing", method=REKEY),
     Fault("resetAfterProcessing", method=REKEY),
@@ -51,16 +51,16 @@ HOUR = 3600
 
 
 class Torture(RuleBasedStateMachine):
-    """One cluster, one ledger, one topic; executions, people and misfortunes."""
+    """One cluster, one ledger, one topic; executions, people and faults."""
 
     def __init__(self) -> None:
         super().__init__()
         self.held = ExitStack()
-        game = Game(self.held, "torture")
-        self.time, self.cluster = game.time, game.cluster
-        self.ledger, self.board, self.player = game.ledger, game.board, game.player
+        harness = StepHarness(self.held, "torture")
+        self.clock, self.cluster = harness.clock, harness.cluster
+        self.ledger, self.topic, self.runner = harness.ledger, harness.topic, harness.runner
         self.alarm_at = BEGIN
-        self.begun: list[tuple[Played, Rekey]] = []
+        self.begun: list[tuple[SteppedExecution, Rekey]] = []
         """The rekeys of ours, each with the execution that sent it."""
         self.learnt: set[tuple[str, int | None]] = set()
         """Which execution knew of which handle at some time."""
@@ -82,7 +82,7 @@ class Torture(RuleBasedStateMachine):
 
     @rule(days=st.integers(1, 200))
     def start_by_schedule(self, days: int) -> None:
-        after = self.time() - timedelta(days=days)
+        after = self.clock() - timedelta(days=days)
         self._start(Request(NAME, trigger=Trigger.SCHEDULE, key_created_after=after))
 
     @rule(cool_down=st.sampled_from([0, HOUR]))
@@ -91,71 +91,71 @@ class Torture(RuleBasedStateMachine):
 
     @rule()
     def raise_a_new_alarm(self) -> None:
-        self.alarm_at = self.time()
+        self.alarm_at = self.clock()
 
-    @precondition(lambda self: self.player.played)
+    @precondition(lambda self: self.runner.executions)
     @rule(data=st.data())
     def start_the_same_demand_again(self, data: st.DataObject) -> None:
-        self._start(data.draw(st.sampled_from(self.player.played)).request)
+        self._start(data.draw(st.sampled_from(self.runner.executions)).request)
 
     def _start(self, request: Request) -> None:
-        if len(self.player.live()) < 4:
-            self.player.start(request)
+        if len(self.runner.live()) < 4:
+            self.runner.start(request)
             FIGURES["executions"] += 1
 
     # -- steps ----------------------------------------------------------------------------------------------------
 
-    @precondition(lambda self: self.player.live())
+    @precondition(lambda self: self.runner.live())
     @rule(data=st.data())
     def step(self, data: st.DataObject) -> None:
         self._step(data)
 
-    @precondition(lambda self: self.player.live())
+    @precondition(lambda self: self.runner.live())
     @rule(data=st.data(), point=POINTS)
-    def step_and_die(self, data: st.DataObject, point: Point) -> None:
+    def step_and_crash(self, data: st.DataObject, point: InjectionPoint) -> None:
         self._step(data, point)
 
-    @precondition(lambda self: self.player.live())
+    @precondition(lambda self: self.runner.live())
     @rule(data=st.data(), point=POINTS)
-    def step_and_hang(self, data: st.DataObject, point: Point) -> None:
+    def step_and_hang(self, data: st.DataObject, point: InjectionPoint) -> None:
         self._step(data, point, hang=True)
 
-    @precondition(lambda self: self.player.zombies)
+    @precondition(lambda self: self.runner.hanging_invocations)
     @rule(data=st.data())
-    def wake_what_hangs(self, data: st.DataObject) -> None:
-        self.player.wake(data.draw(st.sampled_from(self.player.zombies)))
-        FIGURES["zombies"] += 1
+    def resume_what_hangs(self, data: st.DataObject) -> None:
+        self.runner.resume(data.draw(st.sampled_from(self.runner.hanging_invocations)))
+        FIGURES["hanging functions resumed"] += 1
 
-    @precondition(lambda self: any(one.function == START for one in self.player.live()))
+    @precondition(lambda self: any(one.function == START for one in self.runner.live()))
     @rule(data=st.data(), fault=st.sampled_from(LOST))
     def lose_the_answer_of_a_rekey(self, data: st.DataObject, fault: Fault) -> None:
         self.cluster.inject(fault)
         self._step(data)
 
-    def _step(self, data: st.DataObject, point: Point | None = None, *, hang: bool = False) -> None:
-        self.player.step(data.draw(st.sampled_from(self.player.live())), point, hang=hang)
+    def _step(self, data: st.DataObject, point: InjectionPoint | None = None, *, hang: bool = False) -> None:
+        self.runner.step(data.draw(st.sampled_from(self.runner.live())), point, hang=hang)
         FIGURES["steps"] += 1
 
     # -- people ---------------------------------------------------------------------------------------------------
 
-    @precondition(lambda self: self.player.live())
+    @precondition(lambda self: self.runner.live())
     @rule(data=st.data(), status=st.sampled_from(["ABORTED", "TIMED_OUT"]))
     def stop(self, data: st.DataObject, status: str) -> None:
-        one = data.draw(st.sampled_from(self.player.live()))
+        one = data.draw(st.sampled_from(self.runner.live()))
         one.ended, one.interrupted = status, True
         FIGURES["stopped"] += 1
 
-    @precondition(lambda self: any(one.ended for one in self.player.played))
+    @precondition(lambda self: any(one.ended for one in self.runner.executions))
     @rule(data=st.data(), point=st.none() | POINTS)
-    def tell_an_end(self, data: st.DataObject, point: Point | None) -> None:
-        ended = [one for one in self.player.played if one.ended and one.ended != "SUCCEEDED"]
+    def deliver_a_status_event(self, data: st.DataObject, point: InjectionPoint | None) -> None:
+        ended = [one for one in self.runner.executions if one.ended and one.ended != "SUCCEEDED"]
         if ended:
-            self.player.close(data.draw(st.sampled_from(ended)), point)
+            self.runner.close(data.draw(st.sampled_from(ended)), point)
 
-    @precondition(lambda self: any(one.ended in {"FAILED", "ABORTED", "TIMED_OUT"} for one in self.player.played))
+    @precondition(lambda self: any(one.ended in {"FAILED", "ABORTED", "TIMED_OUT"} for one in self.runner.executions))
     @rule(data=st.data())
     def redrive(self, data: st.DataObject) -> None:
-        one = data.draw(st.sampled_from([one for one in self.player.played if one.ended not in {"", "SUCCEEDED"}]))
+        one = data.draw(st.sampled_from([one for one in self.runner.executions if one.ended not in {"", "SUCCEEDED"}]))
         one.ended = ""
         FIGURES["redriven"] += 1
 
@@ -180,7 +180,7 @@ class Torture(RuleBasedStateMachine):
 
     @rule(seconds=st.sampled_from([1, 30, 100, 130, 1000, 2 * HOUR]))
     def let_time_pass(self, seconds: int) -> None:
-        self.time.pass_by(seconds)
+        self.clock.advance(seconds)
 
     # -- what must hold -------------------------------------------------------------------------------------------
 
@@ -189,9 +189,9 @@ class Torture(RuleBasedStateMachine):
         """A rekey of ours is that of the last who sent one and has none yet."""
         own = [rekey for rekey in self.cluster.rekeys if rekey.own]
         for rekey in own[len(self.begun) :]:
-            self.begun.append((self.player.sent[-1], rekey))
+            self.begun.append((self.runner.sent[-1], rekey))
         assert len(own) == len(self.begun)
-        for one in self.player.played:
+        for one in self.runner.executions:
             record = self.ledger.rotation(one.arn)
             if record and record.following:
                 self.learnt.add((one.arn, record.following.async_handle))
@@ -209,35 +209,39 @@ class Torture(RuleBasedStateMachine):
     @invariant()
     def a_lock_runs_out_within_its_lease(self) -> None:
         lock = self.ledger.lock(NAME)
-        assert lock is None or lock.lease_until <= self.time() + LEASE + LONGEST_WAIT
+        assert lock is None or lock.lease_until <= self.clock() + LEASE + LONGEST_WAIT
         assert lock is None or not self._of(lock.owner).request.dry_run
 
     @invariant()
     def a_dry_run_sends_nothing(self) -> None:
-        assert not any(one.request.dry_run for one in self.player.sent)
+        assert not any(one.request.dry_run for one in self.runner.sent)
 
     @invariant()
-    def an_execution_is_told_about_once(self) -> None:
-        for one in self.player.played:
-            told = self.board.of(one.arn)
-            assert len(told) <= 1
-            same = [same for same in self.board.accepted if same["executionArn"] == one.arn]
-            assert all(same_told["outcome"] == told[0]["outcome"] for same_told in same)
+    def an_execution_is_published_once(self) -> None:
+        for one in self.runner.executions:
+            notifications = self.topic.notifications_of(one.arn)
+            assert len(notifications) <= 1
+            deliveries = [delivery for delivery in self.topic.deliveries if delivery["executionArn"] == one.arn]
+            assert all(delivery["outcome"] == notifications[0]["outcome"] for delivery in deliveries)
 
     @invariant()
-    def what_is_told_of_keys_is_true(self) -> None:
+    def what_is_published_of_keys_is_true(self) -> None:
         known = {rekey.new.key_id: rekey for rekey in self.cluster.rekeys}
-        for told in self.board.accepted:
-            if told["outcome"] == Outcome.ROTATED:
-                assert told["newKey"]["keyID"] != told["oldKey"]["keyID"]
-                rekey = known[told["newKey"]["keyID"]]
-                if told["jobResultRead"]:
-                    assert told["keyToDecommission"]["keyID"] == told["oldKey"]["keyID"] == rekey.old.key_id
-            if self._of(told["executionArn"]).request.force:
-                assert told["outcome"] != Outcome.COOLING_DOWN
+        for notification in self.topic.deliveries:
+            if notification["outcome"] == Outcome.ROTATED:
+                assert notification["newKey"]["keyID"] != notification["oldKey"]["keyID"]
+                rekey = known[notification["newKey"]["keyID"]]
+                if notification["jobResultRead"]:
+                    assert (
+                        notification["keyToDecommission"]["keyID"]
+                        == notification["oldKey"]["keyID"]
+                        == rekey.old.key_id
+                    )
+            if self._of(notification["executionArn"]).request.force:
+                assert notification["outcome"] != Outcome.COOLING_DOWN
 
-    def _of(self, arn: str) -> Played:
-        return next(one for one in self.player.played if one.arn == arn)
+    def _of(self, arn: str) -> SteppedExecution:
+        return next(one for one in self.runner.executions if one.arn == arn)
 
     def teardown(self) -> None:
         """Let everything come to its end, and look at the whole."""
@@ -247,41 +251,41 @@ class Torture(RuleBasedStateMachine):
             self.held.close()
 
     def _settle(self) -> None:
-        while self.player.zombies:
-            self.player.wake(self.player.zombies[0])
+        while self.runner.hanging_invocations:
+            self.runner.resume(self.runner.hanging_invocations[0])
             self.whose_rekey_it_is_is_known()
-        for one in self.player.live():
+        for one in self.runner.live():
             for _ in range(400):
                 if not one.ended:
-                    self.player.step(one)
+                    self.runner.step(one)
                     self.whose_rekey_it_is_is_known()
             assert one.ended
-        self.time.pass_by(SETTINGS.settling.total_seconds() + 1)
-        for one in self.player.played:
+        self.clock.advance(SETTINGS.settling.total_seconds() + 1)
+        for one in self.runner.executions:
             if one.ended != "SUCCEEDED":
-                self.player.close(one)
+                self.runner.close(one)
         self.whose_rekey_it_is_is_known()
-        for one in self.player.played:
-            assert len(self.board.of(one.arn)) == 1
+        for one in self.runner.executions:
+            assert len(self.topic.notifications_of(one.arn)) == 1
             self._nothing_was_lost(one)
-        self.an_execution_is_told_about_once()
-        self.what_is_told_of_keys_is_true()
-        FIGURES["games"] += 1
+        self.an_execution_is_published_once()
+        self.what_is_published_of_keys_is_true()
+        FIGURES["scenarios"] += 1
         FIGURES["rekeys"] += len(self.cluster.rekeys)
-        FIGURES["crashes"] += self.player.crashes
+        FIGURES["crashes"] += self.runner.crashes
 
-    def _nothing_was_lost(self, one: Played) -> None:
-        """An execution that ended well, and knew of a rekey it began, has told of that rekey's keys."""
-        (told,) = self.board.of(one.arn)
+    def _nothing_was_lost(self, one: SteppedExecution) -> None:
+        """An execution that ended well, and knew of a rekey it began, has published that rekey's keys."""
+        (notification,) = self.topic.notifications_of(one.arn)
         for mine in (rekey for who, rekey in self.begun if who is one):
-            if told["succeeded"] and (one.arn, mine.handle) in self.learnt:
-                assert told["oldKey"]["keyID"] == mine.old.key_id
+            if notification["succeeded"] and (one.arn, mine.handle) in self.learnt:
+                assert notification["oldKey"]["keyID"] == mine.old.key_id
                 # Where the result was read away and a rekey of somebody else came after, the last key is all there is.
-                assert told["newKey"]["keyID"] == mine.new.key_id or not told["jobResultRead"]
+                assert notification["newKey"]["keyID"] == mine.new.key_id or not notification["jobResultRead"]
 
 
-def play(examples: int, *, derandomize: bool = True) -> None:
-    """Play so many games."""
+def run_scenarios(examples: int, *, derandomize: bool = True) -> None:
+    """Run so many random scenarios."""
     chosen = settings(
         max_examples=examples,
         stateful_step_count=STEPS,
@@ -294,5 +298,5 @@ def play(examples: int, *, derandomize: bool = True) -> None:
 
 
 if __name__ == "__main__":
-    play(EXAMPLES * LONGER, derandomize="--random" not in sys.argv)
+    run_scenarios(EXAMPLES * LONGER, derandomize="--random" not in sys.argv)
     print(", ".join(f"{count} {what}" for what, count in FIGURES.items()))  # noqa: T201 - what it is for

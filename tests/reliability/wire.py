@@ -31,11 +31,11 @@ class Wire:
     """``element_rekey.transport.Transport`` to one simulated cluster."""
 
     def __init__(
-        self, name: str, cluster: SimulatedCluster, registration: Registration, pass_by: Callable[[float], Any]
+        self, name: str, cluster: SimulatedCluster, registration: Registration, advance: Callable[[float], Any]
     ) -> None:
         self._name = name
         self._cluster = cluster
-        self._pass_by = pass_by
+        self._advance = advance
         token = b64encode(f"{registration.username}:{registration.password}".encode()).decode()
         self._authorization = f"Basic {token}"
         self._trusted = registration.certificate_fingerprint
@@ -49,9 +49,9 @@ class Wire:
         reply = reply_to(self._cluster, HttpRequest("POST", path, self._authorization, body))
         if reply.manner is not Manner.WHOLE:
             self._epoch = None
-            self._pass_by({Manner.STALL: LIMITS.read, Manner.DRIP: LIMITS.total}.get(reply.manner, 0.0))
+            self._advance({Manner.STALL: LIMITS.read, Manner.DRIP: LIMITS.total}.get(reply.manner, 0.0))
             raise AnswerUnusable(f"the connection failed before a whole answer came ({reply.manner})")
-        date = format_datetime(self._cluster.told_time(), usegmt=True)
+        date = format_datetime(self._cluster.cluster_time(), usegmt=True)
         return HttpAnswer(reply.status, reply.body, clock_offset(date, sent_at, self._cluster.spec.clock()))
 
     def close(self) -> None:
@@ -75,11 +75,11 @@ def fingerprint(cluster: SimulatedCluster) -> str:
 
 
 @contextmanager
-def without_sockets(clusters: dict[str, SimulatedCluster], pass_by: Callable[[float], Any]) -> Iterator[None]:
+def without_sockets(clusters: dict[str, SimulatedCluster], advance: Callable[[float], Any]) -> Iterator[None]:
     """Have every client made in here reach these clusters, by their names, without a socket."""
 
     def wire(name: str, registration: Registration, _timeouts: Timeouts, _clock: Callable[[], datetime]) -> Wire:
-        return Wire(name, clusters[registration.mvip], registration, pass_by)
+        return Wire(name, clusters[registration.mvip], registration, advance)
 
     with patch.object(element_api, "Transport", wire):
         yield

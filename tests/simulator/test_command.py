@@ -43,7 +43,7 @@ def call(cluster: dict[str, str], method: str) -> Any:  # noqa: ANN401 - whateve
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_it_says_where_the_clusters_are_and_serves_until_told_to_stop(tmp_path: Path, number: signal.Signals) -> None:
+def test_it_says_where_the_clusters_are_and_serves_until_a_signal_comes(tmp_path: Path, number: signal.Signals) -> None:
     rules = tmp_path / "rules.json"
     rules.write_text('[{"fault": "rpcError", "method": "GetAPI", "name": "xDBClosing"}]')
     temporary = tmp_path / "tmp"
@@ -89,11 +89,11 @@ def test_what_it_cannot_do_it_says_in_one_sentence(
 ) -> None:
     handlers = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
     assert main(options) == 1
-    told = capsys.readouterr()
-    assert told.out == ""
-    assert told.err.startswith("simulator: ")
-    assert sentence in told.err
-    assert told.err.count("\n") == 1
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert output.err.startswith("simulator: ")
+    assert sentence in output.err
+    assert output.err.count("\n") == 1
     assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == handlers
 
 

@@ -24,6 +24,7 @@ from local.simulator import (
     SimulatorError,
     parse_rules,
 )
+from local.simulator.names import MethodName
 
 REKEY = "RekeySoftwareEncryptionAtRestMasterKey"
 INFO = "GetSoftwareEncryptionAtRestInfo"
@@ -73,6 +74,7 @@ def test_every_fault_can_be_written_as_json_and_read_back() -> None:
 
 def test_every_method_a_fault_is_bound_to_exists() -> None:
     names = {method.name for method in METHODS.values()}
+    assert names == set(MethodName)
     assert {hit for kind in FAULTS.values() for hit in kind.hits} <= names
 
 
@@ -109,7 +111,7 @@ def test_a_wrong_rule_is_refused_naming_what_is_wrong(text: str, word: str) -> N
     assert word in str(caught.value)
 
 
-def test_a_password_in_a_rule_is_not_told() -> None:
+def test_a_password_in_a_rule_is_not_shown() -> None:
     rule = Fault("passwordChanged", password="hush")
     assert "hush" not in repr(rule) + json.dumps(rule.to_json())
 
@@ -310,14 +312,14 @@ def test_a_late_request_comes_after_a_rekey_that_ended_in_time(one: SimulatedClu
 
 def test_a_wrong_clock_tells_wrong_times_everywhere(one: SimulatedCluster, clock: Clock) -> None:
     one.inject(Fault("clockSkew", seconds=-7200))
-    assert one.told_time() == clock.time - timedelta(hours=2)
+    assert one.cluster_time() == clock.time - timedelta(hours=2)
     one.call(REKEY)
     clock.pass_by(100)
     info = one.call(INFO)["masterKeyInfo"]
     assert isinstance(info, dict)
     assert info["keyCreatedTime"] == "2026-01-31T10:00:43Z"
     one.clear_faults()
-    assert one.told_time() == clock.time
+    assert one.cluster_time() == clock.time
 
 
 def test_the_key_time_alone_can_be_wrong(one: SimulatedCluster, clock: Clock) -> None:
@@ -327,7 +329,7 @@ def test_the_key_time_alone_can_be_wrong(one: SimulatedCluster, clock: Clock) ->
     info = one.call(INFO)["masterKeyInfo"]
     assert isinstance(info, dict)
     assert info["keyCreatedTime"] == "2026-01-31T13:00:43Z"
-    assert one.told_time() == clock.time
+    assert one.cluster_time() == clock.time
 
 
 def test_an_upgrade_can_be_pending(one: SimulatedCluster) -> None:

@@ -242,7 +242,7 @@ def test_removing_an_older_result_keeps_the_latest_handle(clock: Clock) -> None:
         ("xAsyncHandleDoesNotExist", "Async handle 1 does not exist."),
     ],
 )
-def test_an_unknown_handle_is_told_in_either_wording(clock: Clock, name: str, message: str) -> None:
+def test_an_unknown_handle_is_reported_in_either_wording(clock: Clock, name: str, message: str) -> None:
     one = cluster(clock, assumptions=Assumptions().switched("unknown_handle", name))
     with pytest.raises(RpcError) as caught:
         poll(one, 1)

@@ -48,11 +48,11 @@ def full(clusters: Simulator) -> RunningCluster:
 
 @pytest.fixture(scope="module")
 def transcript(clusters: Simulator) -> dict[str, dict[str, Any]]:
-    told = {running.name: description(running) for running in clusters}
+    descriptions = {running.name: description(running) for running in clusters}
     # The SDK would take the machine's CA bundle or proxy from the environment.
     done = subprocess.run(  # noqa: S603
         [str(sdk_python()), "-W", "ignore", str(DRIVER)],
-        input=json.dumps(told),
+        input=json.dumps(descriptions),
         capture_output=True,
         text=True,
         timeout=60,
@@ -161,7 +161,7 @@ def test_a_kept_result_stays_and_one_read_without_keeping_is_gone(transcript: di
     assert "rekeyMasterKeyAsyncResultID" not in ok(transcript, "after")
 
 
-def test_it_is_told_what_is_wrong_with_a_call(transcript: dict[str, dict[str, Any]]) -> None:
+def test_it_learns_what_is_wrong_with_a_call(transcript: dict[str, dict[str, Any]]) -> None:
     assert error(transcript, "invalid")["name"] == "xInvalidParameter"
     unknown = error(transcript, "unknown-method")
     assert unknown["name"] == "xUnknownAPIMethod"

@@ -212,8 +212,8 @@ def test_calls_share_a_connection_and_an_answer_is_one_write(running: RunningClu
 
 def test_the_date_header_is_the_clusters_clock(client: Client, running: RunningCluster) -> None:
     def offset() -> timedelta:
-        told = client.send(b'{"method": "GetAPI"}')[0].getheader("Date")
-        return parsedate_to_datetime(told or "") - datetime.now(UTC)
+        date = client.send(b'{"method": "GetAPI"}')[0].getheader("Date")
+        return parsedate_to_datetime(date or "") - datetime.now(UTC)
 
     assert abs(offset()) < timedelta(seconds=30)
     running.inject(Fault("clockSkew", seconds=-3 * 3600))
@@ -240,7 +240,7 @@ def test_sixteen_callers_at_once_begin_one_rekey(connect: Connect) -> None:
 # -- TLS
 
 
-def test_the_certificate_is_good_for_every_name_and_its_fingerprint_is_told(running: RunningCluster) -> None:
+def test_the_certificate_is_good_for_every_name_and_its_fingerprint_is_reported(running: RunningCluster) -> None:
     context = ssl.create_default_context(cafile=running.ca_file)
     for name in ("127.0.0.1", "::1", "localhost", "prod-a"):
         with context.wrap_socket(socket.create_connection(address(running)), server_hostname=name) as connection:
@@ -260,10 +260,10 @@ def test_a_cluster_can_listen_on_ipv6_with_a_certificate_of_its_own(connect: Con
 
 
 def test_the_registration_is_what_a_client_needs(running: RunningCluster) -> None:
-    told = running.registration()
-    assert set(told) == {"mvip", "username", "password", "caBundle"}
-    assert told["caBundle"] == Path(running.ca_file).read_text()
-    assert running.url == f"https://{told['mvip']}"
+    registration = running.registration()
+    assert set(registration) == {"mvip", "username", "password", "caBundle"}
+    assert registration["caBundle"] == Path(running.ca_file).read_text()
+    assert running.url == f"https://{registration['mvip']}"
 
 
 # -- faults on the wire
@@ -400,8 +400,8 @@ def test_a_replaced_certificate_meets_new_connections_and_ends_old_ones(
         connect(alone).rpc("GetAPI")
     host, port = address(alone)
     der = ssl.PEM_cert_to_DER_cert(ssl.get_server_certificate((host, port), timeout=5))
-    told = alone.certificate_fingerprint
-    assert hashlib.sha256(der).hexdigest().upper() == told.replace(":", "") != first.replace(":", "")
+    fingerprint = alone.certificate_fingerprint
+    assert hashlib.sha256(der).hexdigest().upper() == fingerprint.replace(":", "") != first.replace(":", "")
 
 
 def test_a_changed_password_is_the_one_the_cluster_tells(connect: Connect, alone: RunningCluster) -> None:
@@ -421,8 +421,8 @@ def test_faults_can_be_put_looked_at_and_taken_away(client: Client, running: Run
         {"fault": "rpcError", "method": "GetAPI", "name": "xDBClosing", "times": None},
         {"fault": "upgradePending"},
     ]
-    status, told = client.control("PUT", "faults", rules)
-    assert (status, [one["rule"]["fault"] for one in told]) == (200, ["rpcError", "upgradePending"])
+    status, in_force = client.control("PUT", "faults", rules)
+    assert (status, [one["rule"]["fault"] for one in in_force]) == (200, ["rpcError", "upgradePending"])
     assert client.rpc("GetAPI")["error"]["name"] == "xDBClosing"
     assert client.rpc("GetClusterVersionInfo")["result"]["pendingClusterVersion"] == "12.5.0.897"
     assert [one["used"] for one in client.control("GET", "faults")[1]] == [1, 1]
@@ -450,18 +450,18 @@ def test_faults_do_not_touch_the_control_endpoint(client: Client, running: Runni
 def test_the_state_tells_rekeys_requests_and_the_key(connect: Connect, alone: RunningCluster) -> None:
     one = connect(alone)
     handle = one.rpc(REKEY, keyManagementType="External", keyProviderID=15)["result"]["asyncHandle"]
-    status, told = one.control("GET", "state")
+    status, report = one.control("GET", "state")
     key = alone.cluster.current_key
     assert status == 200
-    assert (told["name"], told["uuid"], told["requests"]) == ("alone", alone.cluster.uuid, {REKEY: 1})
-    assert told["softwareEncryptionAtRest"]["masterKeyInfo"]["keyID"] == key.key_id
-    assert told["heldKeyIDs"] == [key.key_id]
-    (rekey,) = told["rekeys"]
+    assert (report["name"], report["uuid"], report["requests"]) == ("alone", alone.cluster.uuid, {REKEY: 1})
+    assert report["softwareEncryptionAtRest"]["masterKeyInfo"]["keyID"] == key.key_id
+    assert report["heldKeyIDs"] == [key.key_id]
+    (rekey,) = report["rekeys"]
     assert (rekey["asyncHandle"], rekey["by"], rekey["own"]) == (handle, "rekey", True)
     assert (rekey["phase"], rekey["finished"], rekey["failed"]) == ("Ready", True, False)
     assert rekey["params"] == {"keyManagementType": "external", "keyProviderID": 15}
     assert datetime.fromisoformat(rekey["begun"]) == alone.cluster.rekeys[0].begun
-    assert alone.password not in json.dumps(told)
+    assert alone.password not in json.dumps(report)
 
 
 def test_a_fault_put_over_the_wire_ends_the_other_connections(connect: Connect, alone: RunningCluster) -> None:

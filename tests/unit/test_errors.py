@@ -41,8 +41,8 @@ def test_the_drawn_tree_is_the_real_one() -> None:
 
 @pytest.mark.parametrize("error", CLASSES)
 def test_every_error_says_what_to_do_next(error: type[ElementRekeyError]) -> None:
-    told = str(error("It happened.", cluster="prod-a"))
-    assert told == f"Cluster prod-a: It happened. Next: {error.next_step}"
+    message = str(error("It happened.", cluster="prod-a"))
+    assert message == f"Cluster prod-a: It happened. Next: {error.next_step}"
     assert error.next_step.endswith((".", "examples."))
     if not error.__subclasses__():
         assert error.next_step != ElementRekeyError.next_step, "a leaf has a next step of its own"

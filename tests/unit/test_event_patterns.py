@@ -10,7 +10,7 @@ import pytest
 from ministack.services import eventbridge
 from moto.events.models import EventPattern
 
-from tests.workflow.template import TEMPLATE, properties
+from tests.template import TEMPLATE, properties
 
 EVENTS = Path(__file__).parents[2] / "events"
 STATES = "arn:aws:states:eu-central-1:123456789012:stateMachine"
@@ -38,7 +38,7 @@ MATCHING = {
     "compromise-reported-external": {REPORT},
     "fleet-stopped": {FLEET},
     "fleet-failed": {FLEET},
-    "fleet-item-failed": set[str](),  # an item of the map is no run: its rotation tells its own story
+    "fleet-item-failed": set[str](),  # an item of the map is no run: its rotation is reported by itself
 }
 
 
@@ -83,19 +83,19 @@ def test_every_golden_event_is_judged() -> None:
 
 
 @pytest.mark.parametrize("name", MATCHING)
-def test_an_event_is_heard_by_the_rules_it_is_meant_for_and_by_no_other(name: str) -> None:
+def test_an_event_is_matched_by_the_rules_it_is_meant_for_and_by_no_other(name: str) -> None:
     assert heard(golden(name)) == MATCHING[name]
 
 
 @pytest.mark.parametrize("name", MATCHING)
-def test_a_change_from_insufficient_data_is_heard_only_where_the_operator_wants_it(name: str) -> None:
+def test_a_change_from_insufficient_data_is_matched_only_where_the_operator_wants_it(name: str) -> None:
     expected = {ALARM} if name == "alarm-from-insufficient-data" else MATCHING[name]
     assert heard(golden(name), from_insufficient_data=True) == expected
 
 
 @pytest.mark.parametrize("machine", MACHINES)
 @pytest.mark.parametrize("status", ["RUNNING", "SUCCEEDED", "FAILED", "TIMED_OUT", "ABORTED", "PENDING_REDRIVE"])
-def test_an_execution_that_did_not_end_well_is_heard_by_its_own_rule(machine: str, status: str) -> None:
+def test_an_execution_that_did_not_end_well_is_matched_by_its_own_rule(machine: str, status: str) -> None:
     event = golden("fleet-stopped")
     event["detail"] |= {"status": status, "stateMachineArn": MACHINES[machine]}
     rule = FLEET if machine == "RotateFleet" else ROTATION
@@ -109,13 +109,13 @@ def test_an_execution_that_did_not_end_well_is_heard_by_its_own_rule(machine: st
         ("detail-type", "CloudWatch Alarm Contributor State Change"),
     ],
 )
-def test_an_event_of_another_source_or_kind_is_not_heard(path: str, value: str) -> None:
+def test_an_event_of_another_source_or_kind_is_not_matched(path: str, value: str) -> None:
     assert heard(golden("alarm-one-cluster") | {path: value}) == set()
     assert heard(golden("compromise-reported") | {path: value}) == set()
     assert heard(golden("fleet-stopped") | {path: value}) == set()
 
 
-def test_every_state_but_a_true_change_into_alarm_is_not_heard() -> None:
+def test_every_state_but_a_true_change_into_alarm_is_not_matched() -> None:
     states = ("OK", "INSUFFICIENT_DATA", "ALARM")
     for before in states:
         for after in states:
@@ -125,7 +125,7 @@ def test_every_state_but_a_true_change_into_alarm_is_not_heard() -> None:
             assert heard(event) == ({ALARM} if (before, after) == ("OK", "ALARM") else set())
 
 
-def test_the_tag_is_heard_with_any_value_and_only_that_tag() -> None:
+def test_the_tag_is_matched_with_any_value_and_only_that_tag() -> None:
     for tags, expected in (
         ({"element-rekey:cluster": "all"}, {ALARM}),
         ({"element-rekey:max-key-age-days": "30"}, set()),

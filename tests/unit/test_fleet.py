@@ -459,7 +459,7 @@ def closing(failure: Failure | None = None, request: FleetRequest | None = None)
     return FleetEnding(EXECUTION, request or FleetRequest(), failure)
 
 
-def test_a_run_in_which_all_went_well_is_told_once() -> None:
+def test_a_run_in_which_all_went_well_is_reported_once() -> None:
     ports = fleet_ports(*registered("a", "b"))
     run = begin_fleet(ports, FLEET, EXECUTION, FleetRequest())
     for one, outcome in zip(run.selected, (Outcome.ROTATED, Outcome.NOT_DUE), strict=True):
@@ -469,8 +469,8 @@ def test_a_run_in_which_all_went_well_is_told_once() -> None:
     assert closed.run.failure is None
     assert closed.run.ended_at == closed.run.notified_at == NOW
     assert outcome_counts(closed.run, closed.after) == {"Rotated": 1, "NotDue": 1}
-    (told,) = topic_of(ports).summaries
-    assert told == (replace(closed.run, notified_at=None, version=2), closed.after)
+    (summary,) = topic_of(ports).summaries
+    assert summary == (replace(closed.run, notified_at=None, version=2), closed.after)
     again = summarize_fleet(ports, FLEET, closing(Failure("ExecutionAborted", "late", "")))
     assert again == FleetClosed(closed.run, closed.after, told_now=False)
     assert len(topic_of(ports).summaries) == 1
@@ -504,7 +504,7 @@ def test_a_long_list_of_failures_is_cut_and_says_so() -> None:
     assert failure.cause.endswith("c08, c09 and 3 more.")
 
 
-def test_an_error_that_was_caught_is_what_is_told() -> None:
+def test_an_error_that_was_caught_is_what_is_reported() -> None:
     ports = fleet_ports()
     caught = Failure("RequestInvalid", "clusters: unknown", "Correct it.")
     closed = summarize_fleet(ports, FLEET, FleetEnding(EXECUTION, None, caught))

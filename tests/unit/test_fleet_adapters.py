@@ -18,8 +18,8 @@ from element_rekey.errors import AwsCallFailed, LedgerConflict
 from element_rekey.ledger import DynamoLedger
 from element_rekey.model import Execution, Failure, FleetRequest, FleetRun, Refused, Registered, Selected
 from tests.fakes import NOW, FakeClock
+from tests.template import properties
 from tests.unit.samples import DAY, rotated
-from tests.workflow.template import properties
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

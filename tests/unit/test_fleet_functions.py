@@ -22,8 +22,8 @@ from element_rekey.fleet import FleetSettings
 from element_rekey.model import Execution
 from element_rekey.rotation import Status, Step
 from tests.fakes import NOW
+from tests.template import TEMPLATE, default, properties
 from tests.unit.samples import HOUR, MINUTE, failed, following, rotated, rotation
-from tests.workflow.template import TEMPLATE, default, properties
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -66,7 +66,7 @@ class Fleet:
         for name in names:
             self.secrets.create_secret(Name=f"element-rekey/{name}", SecretString="{}")
 
-    def told(self) -> list[dict[str, Any]]:
+    def summaries(self) -> list[dict[str, Any]]:
         """Every summary published so far."""
         sent = sns_backends[ACCOUNT][REGION].topics[self.topic].sent_notifications
         return [json.loads(json.loads(message)["default"]) for _, message, *_ in sent]
@@ -113,7 +113,7 @@ def test_a_fleet_is_selected_and_summarized(fleet: Fleet) -> None:
     assert answered["outcome"]["succeeded"] is True
     assert answered["outcome"]["rotated"] == ["prod-b", "prod-a"]
     assert answered["execution"] == STATE["execution"]
-    assert fleet.told() == [answered["outcome"]]
+    assert fleet.summaries() == [answered["outcome"]]
 
 
 def test_how_many_failures_a_scheduled_run_tolerates_is_the_operators(
@@ -133,7 +133,7 @@ def test_a_repeated_selection_gives_the_same_orders(fleet: Fleet) -> None:
     assert call(fleet.select, state) == first
 
 
-def test_a_run_that_fell_short_names_the_next_step_in_its_cause_and_is_told_once(
+def test_a_run_that_fell_short_names_the_next_step_in_its_cause_and_is_reported_once(
     fleet: Fleet, capsys: pytest.CaptureFixture[str]
 ) -> None:
     fleet.register("prod-a")
@@ -144,7 +144,7 @@ def test_a_run_that_fell_short_names_the_next_step_in_its_cause_and_is_told_once
     assert "FleetRunsFailed" in capsys.readouterr().out
     event = json.loads((ROOT / "events" / "fleet-failed.json").read_text())
     assert call(fleet.summarize, event)["outcome"] == answered["outcome"]
-    assert len(fleet.told()) == 1
+    assert len(fleet.summaries()) == 1
     assert "FleetRunsFailed" not in capsys.readouterr().out, "counted once"
 
 
@@ -152,10 +152,10 @@ def test_a_stopped_run_is_summarized_from_its_event(fleet: Fleet) -> None:
     fleet.register("prod-a")
     call(fleet.select, {**STATE, "input": {"reason": "change CHG-1001"}})
     answered = call(fleet.summarize, json.loads((ROOT / "events" / "fleet-stopped.json").read_text()))
-    (told,) = fleet.told()
-    assert told["error"] == answered["outcome"]["error"] == "ExecutionAborted"
-    assert told["counts"] == [{"outcome": "NotBegun", "clusters": 1}]
-    assert told["executionArn"] == ARN
+    (summary,) = fleet.summaries()
+    assert summary["error"] == answered["outcome"]["error"] == "ExecutionAborted"
+    assert summary["counts"] == [{"outcome": "NotBegun", "clusters": 1}]
+    assert summary["executionArn"] == ARN
 
 
 @pytest.mark.parametrize(

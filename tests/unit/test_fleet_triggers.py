@@ -70,7 +70,7 @@ def test_an_empty_input_means_every_cluster() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("given", "message"),
     [
         (None, "the input: expected an object, not null."),
         ([], "the input: expected an object, not a list."),
@@ -102,8 +102,8 @@ def test_an_empty_input_means_every_cluster() -> None:
         ({"dryRun": "yes"}, "dryRun: expected true or false, not a string."),
     ],
 )
-def test_a_wrong_input_is_refused_by_the_name_of_the_member(given: object, told: str) -> None:
-    assert refused(given).startswith(told)
+def test_a_wrong_input_is_refused_by_the_name_of_the_member(given: object, message: str) -> None:
+    assert refused(given).startswith(message)
 
 
 @pytest.mark.parametrize("tolerated", [0, 1, ANY_NUMBER])
@@ -172,7 +172,7 @@ def test_the_tag_counts_more_than_the_name(tag: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "value", "told"),
+    ("path", "value", "message"),
     [
         ("detail", None, "detail: expected an object."),
         ("detail", "text", "detail: expected an object."),
@@ -200,8 +200,8 @@ def test_the_tag_counts_more_than_the_name(tag: str) -> None:
         ("detail/alarmTags", {"element-rekey:cluster": ""}, "detail.alarmName: expected element-key-compromise-"),
     ],
 )
-def test_a_malformed_alarm_is_refused_by_the_name_of_the_member(path: str, value: object, told: str) -> None:
-    assert refused(changed(golden("alarm-one-cluster"), path, value)).startswith(told)
+def test_a_malformed_alarm_is_refused_by_the_name_of_the_member(path: str, value: object, message: str) -> None:
+    assert refused(changed(golden("alarm-one-cluster"), path, value)).startswith(message)
 
 
 @pytest.mark.parametrize("tags", [None, [], "text", {"team": "storage"}])
@@ -271,7 +271,7 @@ def test_every_example_report_is_in_these_tests() -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "value", "told"),
+    ("path", "value", "message"),
     [
         ("detail", "text", "detail: expected an object."),
         ("detail/reason", None, "detail.reason: missing; a report needs one."),
@@ -288,9 +288,9 @@ def test_every_example_report_is_in_these_tests() -> None:
         ("detail/dryRun", 1, "detail.dryRun: expected true or false"),
     ],
 )
-def test_a_wrong_report_is_refused_by_schema_and_code(path: str, value: object, told: str) -> None:
+def test_a_wrong_report_is_refused_by_schema_and_code(path: str, value: object, message: str) -> None:
     event = changed(golden("compromise-reported"), path, value)
-    assert refused(event).startswith(told)
+    assert refused(event).startswith(message)
     assert not JUDGE.is_valid(event)
 
 

@@ -30,8 +30,8 @@ from element_rekey.rotation import Status, Step
 from element_rekey.summary import summary_of
 from element_rekey.topic import SnsTopic
 from tests.fakes import NOW
+from tests.unit.harness import RotationHarness
 from tests.unit.samples import ARN, execution, failed, following, rotated, rotation
-from tests.unit.world import World
 
 FUNCTIONS = Path(__file__).parents[2] / "functions"
 NAMES = sorted(path.name for path in FUNCTIONS.iterdir() if (path / "app.py").exists())
@@ -89,15 +89,17 @@ def apps() -> Iterator[dict[str, ModuleType]]:
 
 
 @pytest.fixture
-def world() -> World:
-    return World()
+def harness() -> RotationHarness:
+    return RotationHarness()
 
 
 @pytest.fixture
-def invoke(apps: dict[str, ModuleType], world: World, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Any], Any]:
+def invoke(
+    apps: dict[str, ModuleType], harness: RotationHarness, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[str, Any], Any]:
     """A handler's answer, through JSON in both directions as between Step Functions and Lambda."""
     for module in apps.values():
-        monkeypatch.setattr(module, "PORTS", world.ports)
+        monkeypatch.setattr(module, "PORTS", harness.ports)
 
     def call(name: str, event: Any) -> Any:  # noqa: ANN401 - JSON
         return json.loads(json.dumps(apps[name].handler(json.loads(json.dumps(event)), CONTEXT)))
@@ -128,7 +130,7 @@ def test_a_function_keeps_its_adapters_for_the_life_of_its_container(apps: dict[
 
 
 def test_three_functions_rotate_a_key_and_keep_input_and_execution(
-    world: World, invoke: Callable[[str, Any], Any]
+    harness: RotationHarness, invoke: Callable[[str, Any], Any]
 ) -> None:
     begun = invoke("start_rekey", STATE)
     assert begun["rotation"] == {
@@ -138,21 +140,23 @@ def test_three_functions_rotate_a_key_and_keep_input_and_execution(
         "detail": "Replacing key key-0.",
         "asyncHandle": 7,
     }
-    world.clock.pass_seconds(40)
+    harness.clock.advance(40)
     waiting = invoke("check_status", begun)
     assert (waiting["rotation"]["status"], waiting["rotation"]["polls"]) == ("running", 1)
-    world.cluster.finish()
+    harness.cluster.finish()
     checked = invoke("check_status", waiting)
     assert checked["rotation"]["status"] == "ended"
     ended = invoke("publish_outcome", checked)
     assert (ended["outcome"]["outcome"], ended["outcome"]["succeeded"]) == ("Rotated", True)
     for state in (begun, waiting, checked, ended):
         assert {name: state[name] for name in STATE} == STATE
-    assert len(world.topic.published) == 1
+    assert len(harness.topic.published) == 1
 
 
-def test_an_error_reaches_the_state_machine_under_its_own_name(world: World, invoke: Callable[[str, Any], Any]) -> None:
-    world.cluster.failing = {"identity": [ClusterUnavailable("No answer.", cluster="prod-a")]}
+def test_an_error_reaches_the_state_machine_under_its_own_name(
+    harness: RotationHarness, invoke: Callable[[str, Any], Any]
+) -> None:
+    harness.cluster.failing = {"identity": [ClusterUnavailable("No answer.", cluster="prod-a")]}
     with pytest.raises(ClusterUnavailable):
         invoke("start_rekey", STATE)
     with pytest.raises(RequestInvalid, match="Cluster: unknown member"):
@@ -168,19 +172,21 @@ def test_a_failure_ends_with_what_a_fail_state_needs(invoke: Callable[[str, Any]
     assert ended["outcome"]["cause"].startswith("No answer. Next: Check that the MVIP answers")
 
 
-def test_an_interrupted_execution_is_told_of_by_the_event(world: World, invoke: Callable[[str, Any], Any]) -> None:
+def test_an_interrupted_execution_is_reported_by_the_event(
+    harness: RotationHarness, invoke: Callable[[str, Any], Any]
+) -> None:
     invoke("start_rekey", STATE)
     event = {
         "source": "aws.states",
         "detail": {"executionArn": ARN, "status": "ABORTED", "startDate": NOW.timestamp() * 1000, "input": None},
     }
-    told = invoke("publish_outcome", event)
-    assert (told["outcome"]["outcome"], told["outcome"]["error"]) == ("OutcomeUnknown", "ExecutionAborted")
-    assert told["outcome"]["cluster"] == "prod-a", "by the record, where the event says nothing"
-    assert len(world.topic.published) == 1
+    answer = invoke("publish_outcome", event)
+    assert (answer["outcome"]["outcome"], answer["outcome"]["error"]) == ("OutcomeUnknown", "ExecutionAborted")
+    assert answer["outcome"]["cluster"] == "prod-a", "by the record, where the event says nothing"
+    assert len(harness.topic.published) == 1
 
 
-def test_an_outcome_that_is_told_twice_is_counted_once(
+def test_an_outcome_that_is_reported_twice_is_counted_once(
     invoke: Callable[[str, Any], Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     invoke("publish_outcome", STATE)
@@ -190,12 +196,15 @@ def test_an_outcome_that_is_told_twice_is_counted_once(
 
 
 def test_a_secret_that_cannot_be_used_appears_nowhere(
-    apps: dict[str, ModuleType], world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    apps: dict[str, ModuleType],
+    harness: RotationHarness,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Not in the error, not in the trace that Lambda logs with it."""
     secrets = boto3.client("secretsmanager")
     secrets.create_secret(Name="the-prefix/prod-a", SecretString=json.dumps({"mvip": PASSWORD, "password": PASSWORD}))
-    ports = replace(world.ports, clusters=SecretsDirectory(secrets, "the-prefix", world.clock))
+    ports = replace(harness.ports, clusters=SecretsDirectory(secrets, "the-prefix", harness.clock))
     monkeypatch.setattr(apps["start_rekey"], "PORTS", ports)
     with pytest.raises(RegistrationInvalid, match="username: missing") as caught:
         apps["start_rekey"].handler(STATE, CONTEXT)
@@ -270,16 +279,16 @@ def test_an_answer_says_what_the_state_machine_decides_by_and_drops_what_came_be
 
 
 def test_the_last_answer_is_the_notification() -> None:
-    told = answer_outcome(STATE, rotated())
-    assert {name: told[name] for name in STATE} == STATE
-    assert told["outcome"]["notificationID"] == notification_of(rotated()).notification_id
-    assert told["outcome"]["outcome"] == Outcome.ROTATED
-    assert "cause" not in told["outcome"]
+    answer = answer_outcome(STATE, rotated())
+    assert {name: answer[name] for name in STATE} == STATE
+    assert answer["outcome"]["notificationID"] == notification_of(rotated()).notification_id
+    assert answer["outcome"]["outcome"] == Outcome.ROTATED
+    assert "cause" not in answer["outcome"]
 
 
 def test_the_cause_in_the_console_carries_the_next_step() -> None:
-    told = answer_outcome(STATE, failed())["outcome"]
-    assert told["cause"] == "The rekey ended with xAssumed: out of entropy Next: Mend it, then start again."
+    answer = answer_outcome(STATE, failed())["outcome"]
+    assert answer["cause"] == "The rekey ended with xAssumed: out of entropy Next: Mend it, then start again."
 
 
 RUN = FleetRun(execution(), FleetRequest(), selected=(Selected("prod-a", "prod-a-1", NOW),), ended_at=NOW)
@@ -287,21 +296,21 @@ AFTER = (Standing(RUN.selected[0], rotated()),)
 
 
 def test_the_fleets_last_answer_is_its_summary_without_what_only_steps_needed() -> None:
-    told = answer_fleet(STATE | {"items": [1], "canary": []}, RUN, AFTER)
-    assert told.keys() == {"input", "execution", "outcome"}
-    assert told["outcome"]["notificationID"] == summary_of(RUN, AFTER).notification_id
-    assert "cause" not in told["outcome"]
+    answer = answer_fleet(STATE | {"items": [1], "canary": []}, RUN, AFTER)
+    assert answer.keys() == {"input", "execution", "outcome"}
+    assert answer["outcome"]["notificationID"] == summary_of(RUN, AFTER).notification_id
+    assert "cause" not in answer["outcome"]
 
 
 def test_the_fleets_cause_in_the_console_carries_the_next_step() -> None:
     run = replace(RUN, failure=Failure("FleetIncomplete", "Not as they should be: prod-a.", "Read the summary."))
-    told = answer_fleet({}, run, AFTER)
-    assert told["outcome"]["cause"] == "Not as they should be: prod-a. Next: Read the summary."
-    assert (told["input"], told["execution"]) == (None, None)
+    answer = answer_fleet({}, run, AFTER)
+    assert answer["outcome"]["cause"] == "Not as they should be: prod-a. Next: Read the summary."
+    assert (answer["input"], answer["execution"]) == (None, None)
 
 
 def test_a_fleet_run_goes_through_its_two_functions(
-    world: World, invoke: Callable[[str, Any], Any], monkeypatch: pytest.MonkeyPatch
+    harness: RotationHarness, invoke: Callable[[str, Any], Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     state = STATE | {"input": {"reason": "audit"}}
     ordered = invoke("select_clusters", state)
@@ -309,8 +318,8 @@ def test_a_fleet_run_goes_through_its_two_functions(
     assert ordered["execution"] == state["execution"]
     summary = invoke("summarize_fleet", state)
     assert summary["outcome"]["error"] == "FleetIncomplete"
-    assert len(world.topic.summaries) == 1
+    assert len(harness.topic.summaries) == 1
     invoke("summarize_fleet", state)
-    assert len(world.topic.summaries) == 1
-    monkeypatch.setattr(world.ports.clusters, "by_name", {})
+    assert len(harness.topic.summaries) == 1
+    monkeypatch.setattr(harness.ports.clusters, "by_name", {})
     assert invoke("select_clusters", state) == ordered, "what was selected stays selected"

@@ -19,6 +19,7 @@ from element_rekey.errors import AwsCallFailed, LedgerConflict
 from element_rekey.ledger import DynamoLedger
 from element_rekey.model import ClusterMemory, FleetRequest, FleetRun, Lock, Refused, Rotation, Selected
 from tests.fakes import NOW, FakeLedger
+from tests.template import properties
 from tests.unit.samples import (
     ARN,
     DAY,
@@ -33,7 +34,6 @@ from tests.unit.samples import (
     rotated,
     rotation,
 )
-from tests.workflow.template import properties
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -94,7 +94,7 @@ def test_a_lock_of_ours_is_renewed(ledger: Ledger) -> None:
     assert ledger.take_lock("a", THEIRS, NOW + HOUR) == longer, "the renewal counts"
 
 
-def test_a_lock_somebody_else_holds_is_told_and_left(ledger: Ledger) -> None:
+def test_a_lock_somebody_else_holds_is_reported_and_left(ledger: Ledger) -> None:
     ledger.take_lock("a", THEIRS, NOW)
     assert ledger.take_lock("a", MINE, NOW + HOUR - MILLISECOND) == THEIRS
     assert ledger.take_lock("a", MINE, NOW + HOUR - MILLISECOND) == THEIRS

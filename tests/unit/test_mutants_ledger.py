@@ -70,7 +70,7 @@ def test_keeping_a_lock_sends_the_moment_until_which(client: DynamoDBClient, stu
         ("delete_item", lambda ledger: ledger.release_lock("prod-a", ARN), "free the lock"),
     ],
 )
-def test_what_failed_is_told_in_words(
+def test_what_failed_is_reported_in_words(
     client: DynamoDBClient, stubber: Stubber, operation: str, use: Callable[[DynamoLedger], object], words: str
 ) -> None:
     stubber.add_client_error(operation, "InternalServerError", "Not now.")

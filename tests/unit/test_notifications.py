@@ -96,9 +96,9 @@ def test_every_outcome_has_an_example_here() -> None:
 
 @pytest.mark.parametrize("name", ALL)
 def test_a_notification_keeps_its_schema(name: str) -> None:
-    told = json.loads(json.dumps(encode(notification_of(ALL[name]))))
-    VALIDATOR.validate(told)
-    assert told["schema"] == SCHEMA == DOCUMENT["$id"]
+    notification = json.loads(json.dumps(encode(notification_of(ALL[name]))))
+    VALIDATOR.validate(notification)
+    assert notification["schema"] == SCHEMA == DOCUMENT["$id"]
 
 
 @pytest.mark.parametrize(
@@ -116,17 +116,17 @@ def test_a_notification_keeps_its_schema(name: str) -> None:
     ],
 )
 def test_the_schema_notices_a_wrong_member(changed: str, to: object) -> None:
-    told = encode(notification_of(rotated())) | {changed: to}
+    notification = encode(notification_of(rotated())) | {changed: to}
     with pytest.raises(ValidationError):
-        VALIDATOR.validate(told)
+        VALIDATOR.validate(notification)
 
 
 @pytest.mark.parametrize("name", DOCUMENT["required"])
 def test_the_schema_notices_a_missing_member(name: str) -> None:
-    told = encode(notification_of(rotated()))
-    del told[name]
+    notification = encode(notification_of(rotated()))
+    del notification[name]
     with pytest.raises(ValidationError):
-        VALIDATOR.validate(told)
+        VALIDATOR.validate(notification)
 
 
 def members(cls: Any) -> set[str]:  # noqa: ANN401 - a dataclass
@@ -169,27 +169,32 @@ def test_every_member_of_the_schema_is_described_and_every_object_may_grow() -> 
 
 
 def test_the_schema_notices_an_input_to_start_again_with_that_protects_nobody() -> None:
-    told = encode(notification_of(UNSETTLED))
-    VALIDATOR.validate(told)
+    notification = encode(notification_of(UNSETTLED))
+    VALIDATOR.validate(notification)
     for member in ("cluster", "keyCreatedAfter"):
-        without = {name: value for name, value in told["startAgainWith"].items() if name != member}
+        without = {name: value for name, value in notification["startAgainWith"].items() if name != member}
         with pytest.raises(ValidationError):
-            VALIDATOR.validate(told | {"startAgainWith": without})
+            VALIDATOR.validate(notification | {"startAgainWith": without})
     with pytest.raises(ValidationError):
-        VALIDATOR.validate(encode(notification_of(rotated())) | {"startAgainWith": told["startAgainWith"]})
+        VALIDATOR.validate(encode(notification_of(rotated())) | {"startAgainWith": notification["startAgainWith"]})
 
 
 def test_a_later_version_may_add_a_member() -> None:
     VALIDATOR.validate(encode(notification_of(rotated())) | {"later": 1})
 
 
-# --- what is told ---
+# --- what is published ---
 
 
-def test_what_was_asked_and_by_whom_is_told() -> None:
+def test_what_was_asked_and_by_whom_is_reported() -> None:
     request = Request("prod-a", reason="audit", requested_by="j.doe", trigger=Trigger.ALARM, dry_run=True)
-    told = notification_of(rotated(request=request))
-    assert (told.reason, told.requested_by, told.trigger, told.dry_run) == ("audit", "j.doe", Trigger.ALARM, True)
+    notification = notification_of(rotated(request=request))
+    assert (notification.reason, notification.requested_by, notification.trigger, notification.dry_run) == (
+        "audit",
+        "j.doe",
+        Trigger.ALARM,
+        True,
+    )
 
 
 def test_a_repeated_delivery_has_the_same_id() -> None:
@@ -198,26 +203,34 @@ def test_a_repeated_delivery_has_the_same_id() -> None:
     )
 
 
-def test_keys_times_and_proof_of_a_rotation_are_told() -> None:
-    told = notification_of(rotated())
-    assert (told.old_key, told.new_key, told.key_to_decommission) == (key(), key("key-1", NOW + MINUTE), key())
-    assert (told.started_at, told.ended_at, told.duration_seconds) == (NOW, ENDED, 240)
-    assert (told.rekey_seconds, told.job_result_read, told.polls) == (120, True, 3)
-    assert (told.error, told.cause, told.next_step) == (None, None, None)
-    assert told.succeeded
+def test_keys_times_and_proof_of_a_rotation_are_reported() -> None:
+    notification = notification_of(rotated())
+    assert (notification.old_key, notification.new_key, notification.key_to_decommission) == (
+        key(),
+        key("key-1", NOW + MINUTE),
+        key(),
+    )
+    assert (notification.started_at, notification.ended_at, notification.duration_seconds) == (NOW, ENDED, 240)
+    assert (notification.rekey_seconds, notification.job_result_read, notification.polls) == (120, True, 3)
+    assert (notification.error, notification.cause, notification.next_step) == (None, None, None)
+    assert notification.succeeded
 
 
-def test_cause_and_next_step_of_a_failure_are_told() -> None:
-    told = notification_of(failed())
-    assert not told.succeeded
-    assert (told.error, told.next_step) == ("RekeyFailed", "Mend it, then start again.")
-    assert told.current_key == key()
-    assert (told.old_key, told.new_key, told.job_result_read) == (None, None, None)
+def test_cause_and_next_step_of_a_failure_are_reported() -> None:
+    notification = notification_of(failed())
+    assert not notification.succeeded
+    assert (notification.error, notification.next_step) == ("RekeyFailed", "Mend it, then start again.")
+    assert notification.current_key == key()
+    assert (notification.old_key, notification.new_key, notification.job_result_read) == (None, None, None)
 
 
 def test_a_record_that_is_not_closed_has_no_end_and_claims_nothing() -> None:
-    told = notification_of(rotation())
-    assert (told.ended_at, told.duration_seconds, told.outcome) == (None, 0, Outcome.OUTCOME_UNKNOWN)
+    notification = notification_of(rotation())
+    assert (notification.ended_at, notification.duration_seconds, notification.outcome) == (
+        None,
+        0,
+        Outcome.OUTCOME_UNKNOWN,
+    )
 
 
 # --- what to start again with ---
@@ -241,11 +254,11 @@ ASKED = Request(
 
 @pytest.mark.parametrize("name", ALL)
 def test_an_input_to_start_again_with_is_given_exactly_where_a_rekey_may_still_go_through(name: str) -> None:
-    told = notification_of(ALL[name])
-    unsettled = told.outcome in {Outcome.OUTCOME_UNKNOWN, Outcome.OVERDUE}
-    assert (told.start_again_with is not None) is unsettled
-    assert ("startAgainWith" in encode(told)) is unsettled
-    assert ("Start again:" in plain_words(told)) is unsettled
+    notification = notification_of(ALL[name])
+    unsettled = notification.outcome in {Outcome.OUTCOME_UNKNOWN, Outcome.OVERDUE}
+    assert (notification.start_again_with is not None) is unsettled
+    assert ("startAgainWith" in encode(notification)) is unsettled
+    assert ("Start again:" in plain_words(notification)) is unsettled
 
 
 @pytest.mark.parametrize("record", [UNSETTLED, OVERDUE], ids=["OutcomeUnknown", "Overdue"])
@@ -320,9 +333,9 @@ def test_no_mail_says_none_or_leaves_a_line_unfinished(name: str) -> None:
 
 @pytest.mark.parametrize("name", ALL)
 def test_every_mail_and_subject_says_in_its_first_line_how_it_ended(name: str) -> None:
-    told = notification_of(ALL[name])
-    assert plain_words(told).splitlines()[0].endswith(f": {told.headline}.")
-    assert subject_of(told).startswith(f"[{told.outcome}] ")
+    notification = notification_of(ALL[name])
+    assert plain_words(notification).splitlines()[0].endswith(f": {notification.headline}.")
+    assert subject_of(notification).startswith(f"[{notification.outcome}] ")
 
 
 def test_a_mail_that_needs_a_person_says_what_to_do_before_anything_else() -> None:

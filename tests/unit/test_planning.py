@@ -264,7 +264,7 @@ FAILED_JOB = done(None, None, error=BROKEN)  # begun a minute before NOW
 FLAWED = key("key-1", NOW - MINUTE)
 
 
-def test_the_error_of_the_rekey_that_made_the_key_is_told_with_a_demand_that_is_met() -> None:
+def test_the_error_of_the_rekey_that_made_the_key_is_reported_with_a_demand_that_is_met() -> None:
     decision = plan(demand(), seen(FLAWED, handle=7, job=FAILED_JOB))
     assert isinstance(decision, Flawed)
     assert decision.error.what == (
@@ -302,16 +302,16 @@ def test_the_error_of_the_rekey_that_made_the_key_is_told_with_a_demand_that_is_
         "no job",
     ],
 )
-def test_an_error_is_told_once_and_only_of_the_rekey_that_made_the_key(state: Observation, *, flawed: bool) -> None:
+def test_an_error_is_reported_once_and_only_of_the_rekey_that_made_the_key(state: Observation, *, flawed: bool) -> None:
     assert isinstance(plan(demand(), state), Flawed if flawed else Satisfied)
 
 
-def test_what_was_told_of_a_cluster_that_was_replaced_since_says_nothing_of_the_new_one() -> None:
+def test_what_was_reported_of_a_cluster_that_was_replaced_since_says_nothing_of_the_new_one() -> None:
     state = seen(FLAWED, handle=7, job=FAILED_JOB, memory=ClusterMemory("another", told_error_of=7))
     assert isinstance(plan(demand(accept_cluster_uuid=UUID), state), Flawed)
 
 
-def test_a_key_that_cools_down_is_told_as_that_and_not_as_made_for_the_demand() -> None:
+def test_a_key_that_cools_down_is_reported_as_that_and_not_as_made_for_the_demand() -> None:
     state = seen(FLAWED, handle=7, job=FAILED_JOB)
     assert isinstance(plan(demand(made_after=NOW, cool_down=timedelta(days=1)), state), CoolingDown)
 
@@ -400,7 +400,7 @@ WITNESSED = ClusterMemory(UUID, "key-1", NOW - HOUR)
         (key("key-1", None), None, replace(done(key("key-1"), OLD), create_time=None), None),
     ],
 )
-def test_when_a_key_was_made_is_told_by_the_best_witness_there_is(
+def test_when_a_key_was_made_is_reported_by_the_best_witness_there_is(
     current: MasterKey, memory: ClusterMemory | None, job: RekeyJob | None, expected: datetime | None
 ) -> None:
     assert made_at(current, seen(current, memory=memory, job=job)) == expected
@@ -647,7 +647,7 @@ def test_our_job_that_failed_before_the_change_of_keys_failed() -> None:
     assert "xAssumed: Out of entropy." in refusal.what
 
 
-def test_a_job_that_failed_after_the_change_of_keys_is_told_with_both() -> None:
+def test_a_job_that_failed_after_the_change_of_keys_is_reported_with_both() -> None:
     verdict = judged(done(None, None, error=BROKEN), NEW)
     assert isinstance(verdict, Ended)
     assert verdict.change.job_error == BROKEN
@@ -828,7 +828,7 @@ def test_what_satisfies_is_of_the_kind_and_age_demanded(asked: Demand, state: Ob
 
 
 @given(demands, states)
-def test_a_flawed_key_meets_the_demand_and_its_error_was_not_told(asked: Demand, state: Observation) -> None:
+def test_a_flawed_key_meets_the_demand_and_its_error_was_not_reported(asked: Demand, state: Observation) -> None:
     decision = plan(asked, state)
     if isinstance(decision, Flawed):
         current = state.encryption.master_key
@@ -839,8 +839,8 @@ def test_a_flawed_key_meets_the_demand_and_its_error_was_not_told(asked: Demand,
         assert asked.of_kind(current)
         assert state.job
         assert state.job.error
-        told = recall(state.memory, UUID, current, NOW).told_error_of
-        assert told != state.job.async_handle
+        reported = recall(state.memory, UUID, current, NOW).told_error_of
+        assert reported != state.job.async_handle
         later = replace(recall(state.memory, UUID, current, NOW), told_error_of=state.job.async_handle)
         assert isinstance(plan(asked, replace(state, memory=later)), Satisfied)
 

@@ -19,8 +19,8 @@ from element_rekey.errors import (
 from element_rekey.model import ElementError, Execution, Failure, Following, Lock, Outcome, Rotation
 from element_rekey.rotation import Ending, Status, Step, conclude, publish_outcome
 from tests.fakes import NOW, SETTINGS
+from tests.unit.harness import RotationHarness
 from tests.unit.samples import ARN, DAY, HOUR, OTHER_ARN, change, following, intent, key, rotated, rotation
-from tests.unit.world import World
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,145 +30,145 @@ ABORTED = Failure("ExecutionAborted", "Stopped.", ExecutionAborted.next_step)
 
 
 @pytest.fixture
-def world() -> World:
-    return World()
+def harness() -> RotationHarness:
+    return RotationHarness()
 
 
-def lost(world: World) -> None:
+def lost(harness: RotationHarness) -> None:
     """A rekey is sent and its answer lost."""
-    world.cluster.lose_answer = True
+    harness.cluster.lose_answer = True
     with pytest.raises(RekeyOutcomeUnknown):
-        world.start()
+        harness.start()
 
 
-def test_a_proven_rotation_is_closed_published_once_and_gives_its_lock_back(world: World) -> None:
-    world.start()
-    world.clock.pass_seconds(40)
-    world.cluster.finish()
-    world.check()
-    closed = world.publish()
+def test_a_proven_rotation_is_closed_published_once_and_gives_its_lock_back(harness: RotationHarness) -> None:
+    harness.start()
+    harness.clock.advance(40)
+    harness.cluster.finish()
+    harness.check()
+    closed = harness.publish()
     assert closed.told_now
-    assert closed.rotation == world.record()
+    assert closed.rotation == harness.record()
     assert closed.rotation.outcome is Outcome.ROTATED
     assert closed.rotation.failure is None
-    assert closed.rotation.ended_at == closed.rotation.notified_at == world.clock.now
-    assert world.ledger.lock("prod-a") is None
-    assert [told.execution.id for told in world.topic.published] == [world.execution.id]
+    assert closed.rotation.ended_at == closed.rotation.notified_at == harness.clock.now
+    assert harness.ledger.lock("prod-a") is None
+    assert [rotation.execution.id for rotation in harness.topic.published] == [harness.execution.id]
 
 
-def test_a_repeated_publication_publishes_nothing_and_changes_nothing(world: World) -> None:
-    world.start()
-    first = world.publish(ABORTED)
-    world.clock.pass_seconds(1000)
-    again = world.publish(Failure("Other", "Other.", "Other."))
+def test_a_repeated_publication_publishes_nothing_and_changes_nothing(harness: RotationHarness) -> None:
+    harness.start()
+    first = harness.publish(ABORTED)
+    harness.clock.advance(1000)
+    again = harness.publish(Failure("Other", "Other.", "Other."))
     assert not again.told_now
     assert again.rotation == first.rotation
-    assert len(world.topic.published) == 1
+    assert len(harness.topic.published) == 1
 
 
-def test_a_recorded_outcome_counts_more_than_the_error_that_came_after_it(world: World) -> None:
+def test_a_recorded_outcome_counts_more_than_the_error_that_came_after_it(harness: RotationHarness) -> None:
     """The step wrote its result down, and its answer got lost on the way."""
-    world.start()
-    world.cluster.finish()
-    world.check()
-    closed = world.publish(ABORTED).rotation
+    harness.start()
+    harness.cluster.finish()
+    harness.check()
+    closed = harness.publish(ABORTED).rotation
     assert (closed.outcome, closed.failure) == (Outcome.ROTATED, None)
 
 
-def test_an_execution_without_any_record_is_told_too(world: World) -> None:
-    closed = publish_outcome(world.ports, Ending(world.execution, "", None, ABORTED)).rotation
+def test_an_execution_without_any_record_is_reported_too(harness: RotationHarness) -> None:
+    closed = publish_outcome(harness.ports, Ending(harness.execution, "", None, ABORTED)).rotation
     assert (closed.cluster, closed.request, closed.outcome) == ("", None, Outcome.FAILED)
-    assert world.topic.published == [replace(closed, version=1, notified_at=None)]
+    assert harness.topic.published == [replace(closed, version=1, notified_at=None)]
 
 
-def test_the_lock_that_was_taken_before_anything_was_recorded_is_freed(world: World) -> None:
-    world.ledger.take_lock("prod-a", Lock(world.execution.id, NOW + HOUR), NOW)
-    world.publish(ABORTED)
-    assert world.ledger.lock("prod-a") is None
+def test_the_lock_that_was_taken_before_anything_was_recorded_is_freed(harness: RotationHarness) -> None:
+    harness.ledger.take_lock("prod-a", Lock(harness.execution.id, NOW + HOUR), NOW)
+    harness.publish(ABORTED)
+    assert harness.ledger.lock("prod-a") is None
 
 
-def test_nobody_elses_lock_is_freed(world: World) -> None:
+def test_nobody_elses_lock_is_freed(harness: RotationHarness) -> None:
     theirs = Lock(OTHER_ARN, NOW + HOUR)
-    world.ledger.take_lock("prod-a", theirs, NOW)
-    world.publish(ABORTED)
-    assert world.ledger.lock("prod-a") == theirs
+    harness.ledger.take_lock("prod-a", theirs, NOW)
+    harness.publish(ABORTED)
+    assert harness.ledger.lock("prod-a") == theirs
 
 
-def test_the_lock_is_kept_until_a_rekey_that_may_have_been_sent_would_show(world: World) -> None:
-    lost(world)
-    world.clock.pass_seconds(10)
-    closed = world.publish(ABORTED).rotation
+def test_the_lock_is_kept_until_a_rekey_that_may_have_been_sent_would_show(harness: RotationHarness) -> None:
+    lost(harness)
+    harness.clock.advance(10)
+    closed = harness.publish(ABORTED).rotation
     assert closed.outcome is Outcome.OUTCOME_UNKNOWN
-    assert world.ledger.lock("prod-a") == Lock(world.execution.id, NOW + SETTINGS.settling)
-    second = world.another(OTHER_ARN)
-    assert second.start().rotation.detail == f"Waiting for execution {world.execution.id}."
-    world.clock.now = NOW + SETTINGS.settling
+    assert harness.ledger.lock("prod-a") == Lock(harness.execution.id, NOW + SETTINGS.settling)
+    second = harness.another(OTHER_ARN)
+    assert second.start().rotation.detail == f"Waiting for execution {harness.execution.id}."
+    harness.clock.now = NOW + SETTINGS.settling
     step = second.start()
     assert step.rotation.following
     assert step.rotation.following.async_handle == 7
-    assert world.cluster.rekeys == 1
+    assert harness.cluster.rekeys == 1
 
 
-def test_the_second_publisher_does_not_shorten_or_free_a_lock_that_is_kept(world: World) -> None:
-    lost(world)
-    world.publish(ABORTED)
-    world.publish(ABORTED)
-    assert world.ledger.lock("prod-a") == Lock(world.execution.id, NOW + SETTINGS.settling)
+def test_the_second_publisher_does_not_shorten_or_free_a_lock_that_is_kept(harness: RotationHarness) -> None:
+    lost(harness)
+    harness.publish(ABORTED)
+    harness.publish(ABORTED)
+    assert harness.ledger.lock("prod-a") == Lock(harness.execution.id, NOW + SETTINGS.settling)
 
 
-def test_while_one_publishes_a_second_one_waits(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    world.start()
-    real, waited = world.topic.publish, []
+def test_while_one_publishes_a_second_one_waits(harness: RotationHarness, monkeypatch: pytest.MonkeyPatch) -> None:
+    harness.start()
+    real, waited = harness.topic.publish, []
 
     def meanwhile(record: Rotation) -> None:
         with pytest.raises(LedgerConflict, match="Another invocation is publishing") as caught:
-            world.publish(ABORTED)
+            harness.publish(ABORTED)
         waited.append(caught.value.cluster)
         real(record)
 
-    monkeypatch.setattr(world.topic, "publish", meanwhile)
-    assert world.publish(ABORTED).told_now
+    monkeypatch.setattr(harness.topic, "publish", meanwhile)
+    assert harness.publish(ABORTED).told_now
     assert waited == ["prod-a"]
-    assert len(world.topic.published) == 1
+    assert len(harness.topic.published) == 1
 
 
-def test_a_publisher_that_lives_and_failed_does_not_make_the_next_one_wait(world: World) -> None:
-    world.start()
-    world.topic.failures = 2
+def test_a_publisher_that_lives_and_failed_does_not_make_the_next_one_wait(harness: RotationHarness) -> None:
+    harness.start()
+    harness.topic.failures = 2
     for _ in range(2):
         with pytest.raises(AwsCallFailed, match="SNS did not publish"):
-            world.publish(ABORTED)
-        assert world.record().publishing_until is None
-        assert world.record().notified_at is None
-    ended_at = world.record().ended_at
-    world.clock.pass_seconds(1)
-    closed = world.publish(Failure("Other", "Other.", "Other."))
+            harness.publish(ABORTED)
+        assert harness.record().publishing_until is None
+        assert harness.record().notified_at is None
+    ended_at = harness.record().ended_at
+    harness.clock.advance(1)
+    closed = harness.publish(Failure("Other", "Other.", "Other."))
     assert closed.told_now
     assert (closed.rotation.ended_at, closed.rotation.failure) == (ended_at, ABORTED), "the first word counts"
-    assert len(world.topic.published) == 1
+    assert len(harness.topic.published) == 1
 
 
 def test_a_publisher_that_failed_at_both_topic_and_ledger_is_succeeded_after_the_settling_time(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    harness: RotationHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    world.start()
-    world.topic.failures = 1
-    real = world.ledger.save
+    harness.start()
+    harness.topic.failures = 1
+    real = harness.ledger.save
 
     def broken(record: Rotation) -> Rotation:
         if record.publishing_until is None:
             raise AwsCallFailed("DynamoDB did not answer.")
         return real(record)
 
-    monkeypatch.setattr(world.ledger, "save", broken)
+    monkeypatch.setattr(harness.ledger, "save", broken)
     with pytest.raises(AwsCallFailed):
-        world.publish(ABORTED)
-    monkeypatch.setattr(world.ledger, "save", real)
+        harness.publish(ABORTED)
+    monkeypatch.setattr(harness.ledger, "save", real)
     with pytest.raises(LedgerConflict):
-        world.publish(ABORTED)
-    world.clock.pass_seconds(SETTINGS.settling.total_seconds())
-    assert world.publish(ABORTED).told_now
-    assert len(world.topic.published) == 1
+        harness.publish(ABORTED)
+    harness.clock.advance(SETTINGS.settling.total_seconds())
+    assert harness.publish(ABORTED).told_now
+    assert len(harness.topic.published) == 1
 
 
 class Died(Exception):
@@ -176,133 +176,135 @@ class Died(Exception):
 
 
 def test_a_publisher_that_died_is_succeeded_after_the_settling_time(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    harness: RotationHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    world.start()
-    real = world.topic.publish
+    harness.start()
+    real = harness.topic.publish
 
     def dying(_: Rotation) -> None:
         raise Died
 
-    monkeypatch.setattr(world.topic, "publish", dying)
+    monkeypatch.setattr(harness.topic, "publish", dying)
     with pytest.raises(Died):
-        world.publish(ABORTED)
-    monkeypatch.setattr(world.topic, "publish", real)
-    world.clock.pass_seconds(SETTINGS.settling.total_seconds() - 1)
+        harness.publish(ABORTED)
+    monkeypatch.setattr(harness.topic, "publish", real)
+    harness.clock.advance(SETTINGS.settling.total_seconds() - 1)
     with pytest.raises(LedgerConflict, match="Another invocation is publishing"):
-        world.publish(ABORTED)
-    ended_at = world.record().ended_at
-    world.clock.pass_seconds(1)
-    closed = world.publish(Failure("Other", "Other.", "Other."))
+        harness.publish(ABORTED)
+    ended_at = harness.record().ended_at
+    harness.clock.advance(1)
+    closed = harness.publish(Failure("Other", "Other.", "Other."))
     assert closed.told_now
     assert closed.rotation.ended_at == ended_at
     assert closed.rotation.failure == ABORTED, "the first word counts"
-    assert len(world.topic.published) == 1
+    assert len(harness.topic.published) == 1
 
 
 @pytest.mark.parametrize("settling", [1, 120, 3600])
 def test_a_publisher_is_waited_for_until_it_is_dead_and_no_longer_than_others_are_retried(
-    world: World, settling: int
+    harness: RotationHarness, settling: int
 ) -> None:
-    world.ports = replace(world.ports, settings=replace(SETTINGS, settling=timedelta(seconds=settling)))
-    world.publish(ABORTED)
-    assert world.record().publishing_until == world.clock.now + timedelta(seconds=120)
+    harness.ports = replace(harness.ports, settings=replace(SETTINGS, settling=timedelta(seconds=settling)))
+    harness.publish(ABORTED)
+    assert harness.record().publishing_until == harness.clock.now + timedelta(seconds=120)
 
 
-@pytest.mark.parametrize("step", [World.start, World.check])
+@pytest.mark.parametrize("step", [RotationHarness.start, RotationHarness.check])
 @pytest.mark.parametrize(("failure", "kept"), [(ABORTED, True), (replace(ABORTED, error="RekeyFailed"), False)])
 def test_a_function_overtaken_by_the_end_of_its_execution_gives_the_lock_back(
-    world: World,
-    step: Callable[[World], Step],
+    harness: RotationHarness,
+    step: Callable[[RotationHarness], Step],
     failure: Failure,
     *,
     kept: bool,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    world.start()
-    take = world.ledger.take_lock
+    harness.start()
+    take = harness.ledger.take_lock
 
     def late(cluster: str, lock: Lock, now: datetime) -> Lock:
-        world.publish(failure)
+        harness.publish(failure)
         return take(cluster, lock, now)
 
-    monkeypatch.setattr(world.ledger, "take_lock", late)
-    world.cluster.calls.clear()
-    assert step(world) == Step(Status.ENDED, world.record())
-    assert world.ledger.lock("prod-a") == (Lock(ARN, NOW + SETTINGS.settling) if kept else None)
-    assert world.cluster.calls == []
+    monkeypatch.setattr(harness.ledger, "take_lock", late)
+    harness.cluster.calls.clear()
+    assert step(harness) == Step(Status.ENDED, harness.record())
+    assert harness.ledger.lock("prod-a") == (Lock(ARN, NOW + SETTINGS.settling) if kept else None)
+    assert harness.cluster.calls == []
 
 
-def test_an_end_told_without_its_input_does_not_keep_an_overtaken_function_from_giving_the_lock_back(
-    world: World, monkeypatch: pytest.MonkeyPatch
+def test_an_end_reported_without_its_input_does_not_keep_an_overtaken_function_from_giving_the_lock_back(
+    harness: RotationHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    take = world.ledger.take_lock
+    take = harness.ledger.take_lock
 
     def late(cluster: str, lock: Lock, now: datetime) -> Lock:
-        publish_outcome(world.ports, Ending(world.execution, "", None, ABORTED))
+        publish_outcome(harness.ports, Ending(harness.execution, "", None, ABORTED))
         return take(cluster, lock, now)
 
-    monkeypatch.setattr(world.ledger, "take_lock", late)
-    world.start()
-    assert world.ledger.lock("prod-a") is None
+    monkeypatch.setattr(harness.ledger, "take_lock", late)
+    harness.start()
+    assert harness.ledger.lock("prod-a") is None
 
 
-def test_of_two_publishers_at_once_only_one_publishes(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_two_publishers_at_once_only_one_publishes(
+    harness: RotationHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Both read an open record; the first one to write closes it."""
-    world.start()
-    read = world.ledger.rotation
+    harness.start()
+    read = harness.ledger.rotation
 
     def read_and_be_late(execution_id: str) -> Rotation | None:
         found = read(execution_id)
-        monkeypatch.setattr(world.ledger, "rotation", read)
-        world.publish(ABORTED)
+        monkeypatch.setattr(harness.ledger, "rotation", read)
+        harness.publish(ABORTED)
         return found
 
-    monkeypatch.setattr(world.ledger, "rotation", read_and_be_late)
+    monkeypatch.setattr(harness.ledger, "rotation", read_and_be_late)
     with pytest.raises(LedgerConflict):
-        world.publish(ABORTED)
-    assert len(world.topic.published) == 1
+        harness.publish(ABORTED)
+    assert len(harness.topic.published) == 1
 
 
-def test_a_closed_rotation_is_not_continued(world: World) -> None:
-    world.start()
-    world.publish(ABORTED)
-    world.cluster.calls.clear()
-    assert world.start().rotation.outcome is Outcome.OUTCOME_UNKNOWN
-    assert world.check().rotation.outcome is Outcome.OUTCOME_UNKNOWN
-    assert world.cluster.calls == []
+def test_a_closed_rotation_is_not_continued(harness: RotationHarness) -> None:
+    harness.start()
+    harness.publish(ABORTED)
+    harness.cluster.calls.clear()
+    assert harness.start().rotation.outcome is Outcome.OUTCOME_UNKNOWN
+    assert harness.check().rotation.outcome is Outcome.OUTCOME_UNKNOWN
+    assert harness.cluster.calls == []
 
 
 @pytest.mark.parametrize("method", ["rotation", "save", "release_lock"])
 @pytest.mark.parametrize("written", [False, True], ids=["before the write", "after the write"])
 def test_a_publication_that_breaks_at_the_ledger_can_be_repeated(
-    world: World, method: str, *, written: bool, monkeypatch: pytest.MonkeyPatch
+    harness: RotationHarness, method: str, *, written: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    world.start()
-    real = getattr(world.ledger, method)
+    harness.start()
+    real = getattr(harness.ledger, method)
 
     def broken(*arguments: object) -> object:
-        monkeypatch.setattr(world.ledger, method, real)
+        monkeypatch.setattr(harness.ledger, method, real)
         if written:
             real(*arguments)
         raise AwsCallFailed("DynamoDB did not answer.")
 
-    monkeypatch.setattr(world.ledger, method, broken)
+    monkeypatch.setattr(harness.ledger, method, broken)
     with pytest.raises(AwsCallFailed):
-        world.publish(ABORTED)
-    world.clock.pass_seconds(SETTINGS.settling.total_seconds())
-    world.publish(ABORTED)
-    assert len(world.topic.published) == 1
-    assert world.record().notified_at
-    assert world.ledger.lock("prod-a") == Lock(world.execution.id, NOW + SETTINGS.settling), "which is over"
+        harness.publish(ABORTED)
+    harness.clock.advance(SETTINGS.settling.total_seconds())
+    harness.publish(ABORTED)
+    assert len(harness.topic.published) == 1
+    assert harness.record().notified_at
+    assert harness.ledger.lock("prod-a") == Lock(harness.execution.id, NOW + SETTINGS.settling), "which is over"
 
 
-def test_an_answer_lost_between_the_topic_and_the_ledger_is_told_again_under_the_same_id(
-    world: World, monkeypatch: pytest.MonkeyPatch
+def test_an_answer_lost_between_the_topic_and_the_ledger_is_reported_again_under_the_same_id(
+    harness: RotationHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """At least once: the alternative would be to tell nobody."""
-    world.start()
-    real, saves = world.ledger.save, 0
+    harness.start()
+    real, saves = harness.ledger.save, 0
 
     def broken(record: Rotation) -> Rotation:
         nonlocal saves
@@ -311,13 +313,13 @@ def test_an_answer_lost_between_the_topic_and_the_ledger_is_told_again_under_the
             raise AwsCallFailed("DynamoDB did not answer.")
         return real(record)
 
-    monkeypatch.setattr(world.ledger, "save", broken)
+    monkeypatch.setattr(harness.ledger, "save", broken)
     with pytest.raises(AwsCallFailed):
-        world.publish(ABORTED)
-    monkeypatch.setattr(world.ledger, "save", real)
-    world.clock.pass_seconds(SETTINGS.settling.total_seconds())
-    world.publish(ABORTED)
-    assert [told.execution.id for told in world.topic.published] == [world.execution.id] * 2
+        harness.publish(ABORTED)
+    monkeypatch.setattr(harness.ledger, "save", real)
+    harness.clock.advance(SETTINGS.settling.total_seconds())
+    harness.publish(ABORTED)
+    assert [rotation.execution.id for rotation in harness.topic.published] == [harness.execution.id] * 2
     assert saves == 2
 
 
@@ -363,11 +365,11 @@ def test_an_error_means_unknown_wherever_a_rekey_may_be_running_or_ours_has_made
     ("record", "outcome"), [(rotation(), Outcome.FAILED), (rotation(intent=intent()), Outcome.OUTCOME_UNKNOWN)]
 )
 def test_an_end_without_outcome_or_error_is_a_failure_with_a_name(record: Rotation, outcome: Outcome) -> None:
-    concluded, told = conclude(record, None)
+    concluded, reported = conclude(record, None)
     assert concluded is outcome
-    assert told
-    assert told.error == "ExecutionBroken"
-    assert told.next_step
+    assert reported
+    assert reported.error == "ExecutionBroken"
+    assert reported.next_step
 
 
 def test_what_is_concluded_already_stays() -> None:
@@ -388,9 +390,9 @@ def test_every_outcome_that_needs_a_person_carries_a_named_failure(outcome: Outc
         recorded = rotation(outcome=outcome, failure=failure(by_error[outcome]))
         assert conclude(recorded, failure("ExecutionAborted")) == (outcome, recorded.failure)
     elif outcome in by_error:
-        concluded, told = conclude(rotation(intent=intent()), failure(by_error[outcome]))
+        concluded, reported = conclude(rotation(intent=intent()), failure(by_error[outcome]))
         assert concluded is outcome
-        assert told
+        assert reported
 
 
 @pytest.mark.parametrize("broken", ["ExecutionBroken", "ExecutionTimedOut", "AwsCallFailed", None])
@@ -402,33 +404,35 @@ def test_what_a_step_wrote_down_counts_more_than_what_whoever_closes_it_knows(br
     assert conclude(record, failure(broken) if broken else None) == (Outcome.OUTCOME_UNKNOWN, record.failure)
 
 
-def test_a_rekey_that_failed_is_told_as_that_by_an_event_that_knows_only_that_it_broke(world: World) -> None:
-    world.start()
-    world.cluster.finish(ElementError("xAssumed", "Out of entropy."), replaced=False)
+def test_a_rekey_that_failed_is_reported_as_that_by_an_event_that_knows_only_that_it_broke(
+    harness: RotationHarness,
+) -> None:
+    harness.start()
+    harness.cluster.finish(ElementError("xAssumed", "Out of entropy."), replaced=False)
     with pytest.raises(RekeyFailed) as caught:
-        world.check()
-    closed = world.publish(failure("ExecutionBroken")).rotation
+        harness.check()
+    closed = harness.publish(failure("ExecutionBroken")).rotation
     assert closed.outcome is Outcome.FAILED
     assert closed.failure == Failure("RekeyFailed", caught.value.what, RekeyFailed.next_step)
 
 
-def test_a_doubt_that_a_good_look_cleared_is_not_told(world: World) -> None:
-    world.start()
-    kept = world.cluster.key
-    world.cluster.before = {"encryption": lambda: setattr(world.cluster, "key", None)}
+def test_a_doubt_that_a_good_look_cleared_is_not_reported(harness: RotationHarness) -> None:
+    harness.start()
+    kept = harness.cluster.key
+    harness.cluster.before = {"encryption": lambda: setattr(harness.cluster, "key", None)}
     with pytest.raises(RotationNotProven):
-        world.check()
-    world.cluster.key = kept
-    world.check()
-    assert world.publish(ABORTED).rotation.failure == ABORTED
+        harness.check()
+    harness.cluster.key = kept
+    harness.check()
+    assert harness.publish(ABORTED).rotation.failure == ABORTED
 
 
-def locked_until(world: World, record: Rotation) -> datetime | None:
+def locked_until(harness: RotationHarness, record: Rotation) -> datetime | None:
     """The lease that is left after such a record was published."""
-    world.ledger.take_lock("prod-a", Lock(world.execution.id, NOW + HOUR), NOW)
-    world.ledger.save(record)
-    world.publish(failure("ClusterUnavailable"))
-    lock = world.ledger.lock("prod-a")
+    harness.ledger.take_lock("prod-a", Lock(harness.execution.id, NOW + HOUR), NOW)
+    harness.ledger.save(record)
+    harness.publish(failure("ClusterUnavailable"))
+    lock = harness.ledger.lock("prod-a")
     return lock.lease_until if lock else None
 
 
@@ -443,54 +447,54 @@ def locked_until(world: World, record: Rotation) -> datetime | None:
     ids=["sent", "sent and answered", "somebody else's", "not sent"],
 )
 def test_the_lock_outlives_the_execution_only_where_a_rekey_of_ours_may_be_on_its_way_unseen(
-    world: World, following_: Following | None, *, sent: bool, kept: bool
+    harness: RotationHarness, following_: Following | None, *, sent: bool, kept: bool
 ) -> None:
     record = rotation(following=following_, intent=intent(sent_at=NOW) if sent else None)
-    assert locked_until(world, record) == (NOW + SETTINGS.settling if kept else None)
+    assert locked_until(harness, record) == (NOW + SETTINGS.settling if kept else None)
 
 
-def test_the_lock_is_not_kept_where_the_outcome_is_known(world: World) -> None:
-    assert locked_until(world, rotation(intent=intent(sent_at=NOW), outcome=Outcome.ROTATED)) is None
+def test_the_lock_is_not_kept_where_the_outcome_is_known(harness: RotationHarness) -> None:
+    assert locked_until(harness, rotation(intent=intent(sent_at=NOW), outcome=Outcome.ROTATED)) is None
 
 
-def test_a_handle_the_cluster_does_not_list_yet_is_waited_for_by_the_next_execution(world: World) -> None:
+def test_a_handle_the_cluster_does_not_list_yet_is_waited_for_by_the_next_execution(harness: RotationHarness) -> None:
     """Stopped right after its rekey was answered: without the lock the next one would see nothing and send another."""
-    world.start()
-    world.publish(ABORTED)
-    handle, world.cluster.handle = world.cluster.handle, None
-    second = world.another(OTHER_ARN)
-    world.clock.now = NOW + SETTINGS.settling - timedelta(seconds=1)
-    assert second.start().rotation.detail == f"Waiting for execution {world.execution.id}."
-    world.cluster.handle = handle
-    world.clock.now = NOW + SETTINGS.settling
+    harness.start()
+    harness.publish(ABORTED)
+    handle, harness.cluster.handle = harness.cluster.handle, None
+    second = harness.another(OTHER_ARN)
+    harness.clock.now = NOW + SETTINGS.settling - timedelta(seconds=1)
+    assert second.start().rotation.detail == f"Waiting for execution {harness.execution.id}."
+    harness.cluster.handle = handle
+    harness.clock.now = NOW + SETTINGS.settling
     step = second.start()
     assert step.rotation.following
     assert step.rotation.following.async_handle == 7
-    assert world.cluster.rekeys == 1
+    assert harness.cluster.rekeys == 1
 
 
 # --- a name that was used before ---
 
 
-@pytest.mark.parametrize("told", [False, True])
-def test_the_end_of_an_execution_that_reuses_a_name_is_not_told_as_the_end_of_the_earlier_one(
-    world: World, *, told: bool
+@pytest.mark.parametrize("reported", [False, True])
+def test_the_end_of_an_execution_that_reuses_a_name_is_not_reported_as_the_end_of_the_earlier_one(
+    harness: RotationHarness, *, reported: bool
 ) -> None:
-    world.start()
-    if told:
-        world.publish(ABORTED)
-    before, published = dict(world.ledger.items), len(world.topic.published)
-    reused = Ending(Execution(ARN, NOW + 91 * DAY), "prod-a", world.request, None)
+    harness.start()
+    if reported:
+        harness.publish(ABORTED)
+    before, published = dict(harness.ledger.items), len(harness.topic.published)
+    reused = Ending(Execution(ARN, NOW + 91 * DAY), "prod-a", harness.request, None)
     with pytest.raises(RequestInvalid, match="An execution of this name ran on 2026-11-23; choose another name"):
-        publish_outcome(world.ports, reused)
-    assert world.ledger.items == before
-    assert len(world.topic.published) == published
+        publish_outcome(harness.ports, reused)
+    assert harness.ledger.items == before
+    assert len(harness.topic.published) == published
 
 
-def test_an_event_may_tell_the_start_in_another_way_than_the_state_machine(world: World) -> None:
-    world.start()
+def test_an_event_may_tell_the_start_in_another_way_than_the_state_machine(harness: RotationHarness) -> None:
+    harness.start()
     event = Execution(ARN, NOW + timedelta(milliseconds=1))
-    assert publish_outcome(world.ports, Ending(event, "prod-a", world.request, ABORTED)).told_now
+    assert publish_outcome(harness.ports, Ending(event, "prod-a", harness.request, ABORTED)).told_now
 
 
 def test_an_error_of_ours_is_found_by_its_name() -> None:

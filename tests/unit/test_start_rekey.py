@@ -37,8 +37,8 @@ from element_rekey.model import (
 )
 from element_rekey.rotation import Status
 from tests.fakes import NOW, SETTINGS
+from tests.unit.harness import RotationHarness
 from tests.unit.samples import ARN, DAY, HOUR, MINUTE, OTHER_ARN, change, external, key
-from tests.unit.world import World
 
 SECOND = timedelta(seconds=1)
 BROKEN = ElementError("xAssumed", "Out of entropy.")
@@ -46,70 +46,70 @@ SEEN = ClusterMemory("uuid-of-prod-a", "key-0", key_seen_at=NOW)
 
 
 @pytest.fixture
-def world() -> World:
-    return World()
+def harness() -> RotationHarness:
+    return RotationHarness()
 
 
-def test_an_old_key_is_replaced_once_and_what_was_begun_is_written_down(world: World) -> None:
-    step = world.start()
+def test_an_old_key_is_replaced_once_and_what_was_begun_is_written_down(harness: RotationHarness) -> None:
+    step = harness.start()
     assert (step.status, step.wait_seconds) == (Status.RUNNING, 5)
-    assert world.cluster.rekeys == 1
-    record = world.record()
+    assert harness.cluster.rekeys == 1
+    record = harness.record()
     assert record == step.rotation
     assert record.intent
     assert record.intent.baseline_key == key()
-    assert (record.intent.cluster_uuid, record.intent.attempts) == (world.cluster.uuid, 1)
+    assert (record.intent.cluster_uuid, record.intent.attempts) == (harness.cluster.uuid, 1)
     assert record.following
     assert (record.following.async_handle, record.following.own) == (7, True)
     assert record.detail == "Replacing key key-0."
     assert (record.cluster_uuid, record.cluster_name) == ("uuid-of-prod-a", "production")
-    assert world.ledger.lock("prod-a") == Lock(world.execution.id, NOW + SETTINGS.lease)
-    assert world.ledger.memory("prod-a") == SEEN
+    assert harness.ledger.lock("prod-a") == Lock(harness.execution.id, NOW + SETTINGS.lease)
+    assert harness.ledger.memory("prod-a") == SEEN
 
 
 def test_the_lock_is_taken_before_the_cluster_is_looked_at_and_the_intent_written_before_the_rekey(
-    world: World,
+    harness: RotationHarness,
 ) -> None:
     held: list[str] = []
 
     def look() -> None:
-        lock = world.ledger.lock("prod-a")
+        lock = harness.ledger.lock("prod-a")
         held.append(lock.owner if lock else "")
 
     def sent() -> None:
-        intent = world.record().intent
+        intent = harness.record().intent
         assert intent
         held.append(f"intent {intent.attempts}")
 
-    world.cluster.before = {"check_api_version": look, "rekey": sent}
-    world.start()
-    assert held == [world.execution.id, "intent 1"]
+    harness.cluster.before = {"check_api_version": look, "rekey": sent}
+    harness.start()
+    assert held == [harness.execution.id, "intent 1"]
 
 
-def test_a_repeated_start_finds_the_rekey_and_sends_none(world: World) -> None:
-    world.start()
-    world.clock.pass_seconds(40)
-    again = world.start()
+def test_a_repeated_start_finds_the_rekey_and_sends_none(harness: RotationHarness) -> None:
+    harness.start()
+    harness.clock.advance(40)
+    again = harness.start()
     assert (again.status, again.wait_seconds) == (Status.RUNNING, 10)
-    assert world.cluster.rekeys == 1
+    assert harness.cluster.rekeys == 1
 
 
-def test_a_repeated_start_after_the_end_does_not_look_at_the_cluster(world: World) -> None:
-    world.start()
-    world.change_record(outcome=Outcome.ROTATED)
-    world.cluster.calls.clear()
-    assert world.start().status is Status.ENDED
-    assert world.cluster.calls == []
+def test_a_repeated_start_after_the_end_does_not_look_at_the_cluster(harness: RotationHarness) -> None:
+    harness.start()
+    harness.change_record(outcome=Outcome.ROTATED)
+    harness.cluster.calls.clear()
+    assert harness.start().status is Status.ENDED
+    assert harness.cluster.calls == []
 
 
-def test_the_kind_asked_for_is_what_the_rekey_asks_for(world: World) -> None:
-    world.request = Request("prod-a", key_management_type=KeyManagementType.EXTERNAL, key_provider_id=15)
-    world.cluster.providers = (KeyProvider(14, "x"), KeyProvider(15, "kms", (1,)))
-    world.start()
-    job = world.cluster.jobs[7]
+def test_the_kind_asked_for_is_what_the_rekey_asks_for(harness: RotationHarness) -> None:
+    harness.request = Request("prod-a", key_management_type=KeyManagementType.EXTERNAL, key_provider_id=15)
+    harness.cluster.providers = (KeyProvider(14, "x"), KeyProvider(15, "kms", (1,)))
+    harness.start()
+    job = harness.cluster.jobs[7]
     assert job.new_key
     assert (job.new_key.key_management_type, job.new_key.key_provider_id) == (KeyManagementType.EXTERNAL, 15)
-    assert "test_key_provider" in world.cluster.calls
+    assert "test_key_provider" in harness.cluster.calls
 
 
 @pytest.mark.parametrize(
@@ -118,178 +118,180 @@ def test_the_kind_asked_for_is_what_the_rekey_asks_for(world: World) -> None:
     ids=["unknown", "without a server", "failing its test"],
 )
 def test_the_provider_of_the_key_in_use_is_checked_too(
-    world: World, providers: tuple[KeyProvider, ...], errors: dict[int, ElementError], *, tested: bool
+    harness: RotationHarness, providers: tuple[KeyProvider, ...], errors: dict[int, ElementError], *, tested: bool
 ) -> None:
-    world.cluster.key = external()
-    world.cluster.providers, world.cluster.test_errors = providers, errors
+    harness.cluster.key = external()
+    harness.cluster.providers, harness.cluster.test_errors = providers, errors
     with pytest.raises(KeyProviderUnusable) as caught:
-        world.start()
+        harness.start()
     assert caught.value.cluster == "prod-a"
-    assert ("test_key_provider" in world.cluster.calls) is tested
-    assert world.cluster.rekeys == 0
+    assert ("test_key_provider" in harness.cluster.calls) is tested
+    assert harness.cluster.rekeys == 0
 
 
-def test_an_internal_rekey_asks_no_provider(world: World) -> None:
-    world.cluster.key = external()
-    world.request = Request("prod-a", key_management_type=KeyManagementType.INTERNAL)
-    world.start()
-    assert "key_providers" not in world.cluster.calls
-    assert world.cluster.rekeys == 1
+def test_an_internal_rekey_asks_no_provider(harness: RotationHarness) -> None:
+    harness.cluster.key = external()
+    harness.request = Request("prod-a", key_management_type=KeyManagementType.INTERNAL)
+    harness.start()
+    assert "key_providers" not in harness.cluster.calls
+    assert harness.cluster.rekeys == 1
 
 
-def test_an_external_key_without_a_provider_has_none_to_check(world: World) -> None:
-    world.cluster.key = replace(external(), key_provider_id=None)
-    world.start()
-    assert "key_providers" not in world.cluster.calls
+def test_an_external_key_without_a_provider_has_none_to_check(harness: RotationHarness) -> None:
+    harness.cluster.key = replace(external(), key_provider_id=None)
+    harness.start()
+    assert "key_providers" not in harness.cluster.calls
 
 
-def test_a_cluster_without_a_key_is_refused_without_a_look_at_providers(world: World) -> None:
-    world.cluster.enabled = False
-    world.cluster.before = {"encryption": lambda: setattr(world.cluster, "key", None)}
+def test_a_cluster_without_a_key_is_refused_without_a_look_at_providers(harness: RotationHarness) -> None:
+    harness.cluster.enabled = False
+    harness.cluster.before = {"encryption": lambda: setattr(harness.cluster, "key", None)}
     with pytest.raises(EncryptionDisabled):
-        world.start()
+        harness.start()
 
 
-def test_a_refusal_changes_nothing_and_names_the_cluster(world: World) -> None:
-    world.cluster.pending_version = "12.9.1"
+def test_a_refusal_changes_nothing_and_names_the_cluster(harness: RotationHarness) -> None:
+    harness.cluster.pending_version = "12.9.1"
     with pytest.raises(UpgradePending) as caught:
-        world.start()
+        harness.start()
     assert caught.value.cluster == "prod-a"
-    assert world.cluster.rekeys == 0
-    assert world.ledger.rotation(world.execution.id) is None
+    assert harness.cluster.rekeys == 0
+    assert harness.ledger.rotation(harness.execution.id) is None
 
 
-def test_a_fault_that_is_ignored_is_told(world: World) -> None:
-    world.request = Request("prod-a", ignore_faults=("nodeOffline",))
-    world.cluster.current_faults = (ClusterFault("nodeOffline", "error"),)
-    assert world.start().rotation.detail == "Replacing key key-0 in spite of nodeOffline."
+def test_a_fault_that_is_ignored_is_reported(harness: RotationHarness) -> None:
+    harness.request = Request("prod-a", ignore_faults=("nodeOffline",))
+    harness.cluster.current_faults = (ClusterFault("nodeOffline", "error"),)
+    assert harness.start().rotation.detail == "Replacing key key-0 in spite of nodeOffline."
 
 
-def test_an_unregistered_cluster_is_refused(world: World) -> None:
-    world.request = Request("prod-b")
+def test_an_unregistered_cluster_is_refused(harness: RotationHarness) -> None:
+    harness.request = Request("prod-b")
     with pytest.raises(ClusterNotRegistered):
-        world.start()
+        harness.start()
 
 
-def test_a_stranger_at_the_address_is_refused_until_a_person_accepts_it(world: World) -> None:
-    world.ledger.remember("prod-a", ClusterMemory("uuid-of-old", "key-0", NOW))
+def test_a_stranger_at_the_address_is_refused_until_a_person_accepts_it(harness: RotationHarness) -> None:
+    harness.ledger.remember("prod-a", ClusterMemory("uuid-of-old", "key-0", NOW))
     with pytest.raises(ClusterIdentityChanged):
-        world.start()
-    assert world.cluster.rekeys == 0
-    world.request = Request("prod-a", accept_cluster_uuid="uuid-of-prod-a")
-    world.start()
-    assert world.cluster.rekeys == 1
-    assert world.ledger.memory("prod-a") == SEEN
+        harness.start()
+    assert harness.cluster.rekeys == 0
+    harness.request = Request("prod-a", accept_cluster_uuid="uuid-of-prod-a")
+    harness.start()
+    assert harness.cluster.rekeys == 1
+    assert harness.ledger.memory("prod-a") == SEEN
 
 
-def test_what_is_remembered_of_the_same_cluster_is_kept(world: World) -> None:
+def test_what_is_remembered_of_the_same_cluster_is_kept(harness: RotationHarness) -> None:
     remembered = ClusterMemory("uuid-of-prod-a", "key-0", NOW - 500 * DAY, NOW - DAY, told_error_of=3)
-    world.ledger.remember("prod-a", remembered)
-    world.start()
-    assert world.ledger.memory("prod-a") == replace(remembered, key_seen_at=NOW)
+    harness.ledger.remember("prod-a", remembered)
+    harness.start()
+    assert harness.ledger.memory("prod-a") == replace(remembered, key_seen_at=NOW)
 
 
 # --- what is remembered of each look ---
 
 
-def test_a_look_that_finds_another_key_remembers_the_last_sight_of_the_one_before(world: World) -> None:
-    world.ledger.remember("prod-a", ClusterMemory("uuid-of-prod-a", "key-x", None, NOW - HOUR))
-    world.request = Request("prod-a", key_created_after=NOW - 500 * DAY)
-    world.start()
-    assert world.ledger.memory("prod-a") == replace(SEEN, key_made_after=NOW - HOUR)
+def test_a_look_that_finds_another_key_remembers_the_last_sight_of_the_one_before(harness: RotationHarness) -> None:
+    harness.ledger.remember("prod-a", ClusterMemory("uuid-of-prod-a", "key-x", None, NOW - HOUR))
+    harness.request = Request("prod-a", key_created_after=NOW - 500 * DAY)
+    harness.start()
+    assert harness.ledger.memory("prod-a") == replace(SEEN, key_made_after=NOW - HOUR)
 
 
 @pytest.mark.parametrize(
     "changes", [{"key_created_after": NOW - 500 * DAY}, {"cool_down_seconds": 500 * 86400}, {}], ids=str
 )
-def test_whatever_is_decided_after_a_look_the_key_was_seen(world: World, changes: dict[str, Any]) -> None:
-    world.request = replace(world.request, **changes)
-    world.start()
-    assert world.ledger.memory("prod-a") == SEEN
+def test_whatever_is_decided_after_a_look_the_key_was_seen(harness: RotationHarness, changes: dict[str, Any]) -> None:
+    harness.request = replace(harness.request, **changes)
+    harness.start()
+    assert harness.ledger.memory("prod-a") == SEEN
 
 
-def test_a_dry_run_remembers_nothing(world: World) -> None:
+def test_a_dry_run_remembers_nothing(harness: RotationHarness) -> None:
     remembered = ClusterMemory("uuid-of-prod-a", "key-x", None, NOW - HOUR)
-    world.ledger.remember("prod-a", remembered)
-    world.request = Request("prod-a", dry_run=True)
-    world.start()
-    assert world.ledger.memory("prod-a") == remembered
+    harness.ledger.remember("prod-a", remembered)
+    harness.request = Request("prod-a", dry_run=True)
+    harness.start()
+    assert harness.ledger.memory("prod-a") == remembered
 
 
-def test_the_key_is_remembered_before_the_rekey_that_replaces_it_is_sent(world: World) -> None:
+def test_the_key_is_remembered_before_the_rekey_that_replaces_it_is_sent(harness: RotationHarness) -> None:
     remembered: list[ClusterMemory | None] = []
-    world.cluster.before = {"rekey": lambda: remembered.append(world.ledger.memory("prod-a"))}
-    world.start()
+    harness.cluster.before = {"rekey": lambda: remembered.append(harness.ledger.memory("prod-a"))}
+    harness.start()
     assert remembered == [SEEN]
 
 
-def test_a_look_during_a_running_rekey_is_no_witness_of_when_its_key_was_made(world: World) -> None:
-    world.ledger.remember("prod-a", replace(SEEN, key_seen_at=NOW - HOUR))
-    world.cluster.begin()
-    world.clock.pass_seconds(30)
-    world.start()
-    assert world.ledger.memory("prod-a") == replace(SEEN, key_seen_at=NOW - HOUR)
+def test_a_look_during_a_running_rekey_is_no_witness_of_when_its_key_was_made(harness: RotationHarness) -> None:
+    harness.ledger.remember("prod-a", replace(SEEN, key_seen_at=NOW - HOUR))
+    harness.cluster.begin()
+    harness.clock.advance(30)
+    harness.start()
+    assert harness.ledger.memory("prod-a") == replace(SEEN, key_seen_at=NOW - HOUR)
 
 
 # --- what is refused before anything is done ---
 
 
 @pytest.mark.parametrize("dry_run", [False, True])
-def test_a_key_made_in_the_future_is_refused_before_the_lock_is_taken(world: World, *, dry_run: bool) -> None:
-    world.request = Request("prod-a", key_created_after=NOW + 5 * MINUTE + SECOND, dry_run=dry_run)
+def test_a_key_made_in_the_future_is_refused_before_the_lock_is_taken(
+    harness: RotationHarness, *, dry_run: bool
+) -> None:
+    harness.request = Request("prod-a", key_created_after=NOW + 5 * MINUTE + SECOND, dry_run=dry_run)
     with pytest.raises(RequestInvalid, match="keyCreatedAfter: expected a time that is not in the future") as caught:
-        world.start()
+        harness.start()
     assert caught.value.cluster == "prod-a"
-    assert world.ledger.items == {}
-    assert world.cluster.calls == []
+    assert harness.ledger.items == {}
+    assert harness.cluster.calls == []
 
 
 @pytest.mark.parametrize("outcome", [None, Outcome.ROTATED], ids=["broken off", "ended"])
 @pytest.mark.parametrize("apart", [-91 * DAY, -2 * SECOND, 2 * SECOND, 91 * DAY], ids=str)
 def test_an_execution_that_reuses_the_name_of_an_earlier_one_does_nothing_and_says_so(
-    world: World, outcome: Outcome | None, apart: timedelta
+    harness: RotationHarness, outcome: Outcome | None, apart: timedelta
 ) -> None:
-    world.start()
-    world.change_record(outcome=outcome)
-    before = dict(world.ledger.items)
-    world.cluster.calls.clear()
-    world.clock.now += 91 * DAY
-    world.execution = Execution(ARN, NOW + apart)
+    harness.start()
+    harness.change_record(outcome=outcome)
+    before = dict(harness.ledger.items)
+    harness.cluster.calls.clear()
+    harness.clock.now += 91 * DAY
+    harness.execution = Execution(ARN, NOW + apart)
     with pytest.raises(
         RequestInvalid, match="An execution of this name ran on 2026-11-23; choose another name"
     ) as caught:
-        world.start()
+        harness.start()
     assert caught.value.cluster == "prod-a"
-    assert world.ledger.items == before
-    assert world.cluster.calls == []
+    assert harness.ledger.items == before
+    assert harness.cluster.calls == []
 
 
 @pytest.mark.parametrize("apart", [-SECOND, timedelta(milliseconds=-1), timedelta(milliseconds=1), SECOND], ids=str)
-def test_a_start_that_is_told_in_two_ways_is_the_same_execution(world: World, apart: timedelta) -> None:
-    world.start()
-    world.execution = Execution(ARN, NOW + apart)
-    assert world.start().status is Status.RUNNING
-    assert world.cluster.rekeys == 1
+def test_a_start_that_is_reported_in_two_ways_is_the_same_execution(harness: RotationHarness, apart: timedelta) -> None:
+    harness.start()
+    harness.execution = Execution(ARN, NOW + apart)
+    assert harness.start().status is Status.RUNNING
+    assert harness.cluster.rekeys == 1
 
 
 # --- nothing to do ---
 
 
-def test_a_key_that_meets_the_demand_is_left_alone(world: World) -> None:
-    world.request = Request("prod-a", key_created_after=NOW - 500 * DAY)
-    step = world.start()
+def test_a_key_that_meets_the_demand_is_left_alone(harness: RotationHarness) -> None:
+    harness.request = Request("prod-a", key_created_after=NOW - 500 * DAY)
+    step = harness.start()
     assert step.status is Status.ENDED
-    assert world.record().outcome is Outcome.NOT_DUE
-    assert world.record().detail == "The current key was made at 2025-10-19 03:00:00 UTC, which is recent enough."
-    assert world.cluster.rekeys == 0
+    assert harness.record().outcome is Outcome.NOT_DUE
+    assert harness.record().detail == "The current key was made at 2025-10-19 03:00:00 UTC, which is recent enough."
+    assert harness.cluster.rekeys == 0
 
 
-def test_a_key_that_is_cooling_down_is_left_alone(world: World) -> None:
-    world.cluster.key = key("key-0", NOW - HOUR)
-    world.request = Request("prod-a", key_created_after=NOW - MINUTE, cool_down_seconds=7200)
-    assert world.start().rotation.outcome is Outcome.COOLING_DOWN
-    assert "cooling down until 2026-11-23 04:00:00 UTC" in world.record().detail
-    assert world.cluster.rekeys == 0
+def test_a_key_that_is_cooling_down_is_left_alone(harness: RotationHarness) -> None:
+    harness.cluster.key = key("key-0", NOW - HOUR)
+    harness.request = Request("prod-a", key_created_after=NOW - MINUTE, cool_down_seconds=7200)
+    assert harness.start().rotation.outcome is Outcome.COOLING_DOWN
+    assert "cooling down until 2026-11-23 04:00:00 UTC" in harness.record().detail
+    assert harness.cluster.rekeys == 0
 
 
 # --- waiting for the moment asked for ---
@@ -300,70 +302,70 @@ def test_a_key_that_is_cooling_down_is_left_alone(world: World) -> None:
     [(timedelta(milliseconds=1), 1), (SECOND, 2), (timedelta(seconds=90.5), 91), (5 * MINUTE, 301)],
     ids=str,
 )
-def test_a_moment_by_a_clock_ahead_of_ours_is_waited_for(world: World, early: timedelta, wait: int) -> None:
-    world.request = Request("prod-a", key_created_after=NOW + early)
-    step = world.start()
+def test_a_moment_by_a_clock_ahead_of_ours_is_waited_for(harness: RotationHarness, early: timedelta, wait: int) -> None:
+    harness.request = Request("prod-a", key_created_after=NOW + early)
+    step = harness.start()
     assert (step.status, step.wait_seconds) == (Status.BUSY, wait)
     assert step.rotation.detail == "Waiting for the moment after which the key is to be made."
-    assert (world.ledger.items, world.cluster.calls) == ({}, [])
-    world.clock.pass_seconds(wait)
-    assert world.start().status is Status.RUNNING
+    assert (harness.ledger.items, harness.cluster.calls) == ({}, [])
+    harness.clock.advance(wait)
+    assert harness.start().status is Status.RUNNING
 
 
-def test_a_moment_that_is_now_is_not_waited_for(world: World) -> None:
-    world.request = Request("prod-a", key_created_after=NOW)
-    assert world.start().status is Status.RUNNING
+def test_a_moment_that_is_now_is_not_waited_for(harness: RotationHarness) -> None:
+    harness.request = Request("prod-a", key_created_after=NOW)
+    assert harness.start().status is Status.RUNNING
 
 
-def test_a_dry_run_does_not_wait_for_the_moment(world: World) -> None:
-    world.request = Request("prod-a", key_created_after=NOW + MINUTE, dry_run=True)
-    assert world.start().rotation.outcome is Outcome.PLANNED
+def test_a_dry_run_does_not_wait_for_the_moment(harness: RotationHarness) -> None:
+    harness.request = Request("prod-a", key_created_after=NOW + MINUTE, dry_run=True)
+    assert harness.start().rotation.outcome is Outcome.PLANNED
 
 
 @pytest.mark.parametrize("force", [False, True])
-def test_a_moment_ahead_stated_twice_before_it_comes_rotates_once(world: World, *, force: bool) -> None:
-    world.request = Request("prod-a", key_created_after=NOW + 4 * MINUTE, force=force, reason="test")
-    assert world.run().outcome is Outcome.ROTATED
-    assert world.another(OTHER_ARN).run().outcome is Outcome.NOT_DUE
-    assert world.cluster.rekeys == 1
+def test_a_moment_ahead_stated_twice_before_it_comes_rotates_once(harness: RotationHarness, *, force: bool) -> None:
+    harness.request = Request("prod-a", key_created_after=NOW + 4 * MINUTE, force=force, reason="test")
+    assert harness.run().outcome is Outcome.ROTATED
+    assert harness.another(OTHER_ARN).run().outcome is Outcome.NOT_DUE
+    assert harness.cluster.rekeys == 1
 
 
 # --- waiting for one's turn ---
 
 
-def test_a_cluster_that_another_execution_holds_is_waited_for_without_a_look(world: World) -> None:
-    world.ledger.take_lock("prod-a", Lock(OTHER_ARN, NOW + HOUR), NOW)
-    step = world.start()
+def test_a_cluster_that_another_execution_holds_is_waited_for_without_a_look(harness: RotationHarness) -> None:
+    harness.ledger.take_lock("prod-a", Lock(OTHER_ARN, NOW + HOUR), NOW)
+    step = harness.start()
     assert (step.status, step.wait_seconds) == (Status.BUSY, 5)
     assert OTHER_ARN in step.rotation.detail
-    assert world.cluster.calls == []
+    assert harness.cluster.calls == []
 
 
-def test_the_wait_for_ones_turn_grows(world: World) -> None:
-    world.ledger.take_lock("prod-a", Lock(OTHER_ARN, NOW + HOUR), NOW)
-    world.clock.pass_seconds(400)
-    assert world.start().wait_seconds == 100
+def test_the_wait_for_ones_turn_grows(harness: RotationHarness) -> None:
+    harness.ledger.take_lock("prod-a", Lock(OTHER_ARN, NOW + HOUR), NOW)
+    harness.clock.advance(400)
+    assert harness.start().wait_seconds == 100
 
 
-def test_the_wait_for_ones_turn_ends_at_the_deadline(world: World) -> None:
-    world.clock.now = NOW + SETTINGS.deadline
-    world.ledger.take_lock("prod-a", Lock(OTHER_ARN, world.clock.now + HOUR), NOW)
+def test_the_wait_for_ones_turn_ends_at_the_deadline(harness: RotationHarness) -> None:
+    harness.clock.now = NOW + SETTINGS.deadline
+    harness.ledger.take_lock("prod-a", Lock(OTHER_ARN, harness.clock.now + HOUR), NOW)
     with pytest.raises(ClusterBusy) as caught:
-        world.start()
+        harness.start()
     assert OTHER_ARN in caught.value.what
     assert caught.value.cluster == "prod-a"
 
 
-def test_a_lease_that_ran_out_is_taken_over_and_its_rekey_followed_and_not_repeated(world: World) -> None:
-    world.start()
-    world.clock.pass_seconds(SETTINGS.lease.total_seconds())
-    second = world.another(OTHER_ARN)
+def test_a_lease_that_ran_out_is_taken_over_and_its_rekey_followed_and_not_repeated(harness: RotationHarness) -> None:
+    harness.start()
+    harness.clock.advance(SETTINGS.lease.total_seconds())
+    second = harness.another(OTHER_ARN)
     step = second.start()
     assert step.status is Status.RUNNING
     assert step.rotation.following
     assert not step.rotation.following.own
     assert step.rotation.detail == "Following rekey 7, begun by somebody else."
-    assert world.cluster.rekeys == 1
+    assert harness.cluster.rekeys == 1
 
 
 # --- dry run ---
@@ -373,27 +375,27 @@ def dry(**changes: object) -> Request:
     return replace(Request("prod-a", dry_run=True), **changes)  # type: ignore[arg-type]  # members of Request
 
 
-def test_a_dry_run_says_what_it_would_do_and_changes_nothing_but_its_record(world: World) -> None:
-    world.request = dry(ignore_faults=("nodeOffline",))
-    world.cluster.current_faults = (ClusterFault("nodeOffline", "error"),)
-    step = world.start()
+def test_a_dry_run_says_what_it_would_do_and_changes_nothing_but_its_record(harness: RotationHarness) -> None:
+    harness.request = dry(ignore_faults=("nodeOffline",))
+    harness.cluster.current_faults = (ClusterFault("nodeOffline", "error"),)
+    step = harness.start()
     assert (step.status, step.rotation.outcome) == (Status.ENDED, Outcome.PLANNED)
     assert step.rotation.detail == "Would replace the current key in spite of nodeOffline."
-    assert world.cluster.rekeys == 0
-    assert list(world.ledger.items) == [f"ROTATION#{world.execution.id}"], "no lock, no memory"
+    assert harness.cluster.rekeys == 0
+    assert list(harness.ledger.items) == [f"ROTATION#{harness.execution.id}"], "no lock, no memory"
 
 
-def test_a_dry_run_needs_no_lock(world: World) -> None:
-    world.ledger.take_lock("prod-a", Lock(OTHER_ARN, NOW + HOUR), NOW)
-    world.request = dry()
-    assert world.start().rotation.outcome is Outcome.PLANNED
-    assert world.ledger.lock("prod-a") == Lock(OTHER_ARN, NOW + HOUR)
+def test_a_dry_run_needs_no_lock(harness: RotationHarness) -> None:
+    harness.ledger.take_lock("prod-a", Lock(OTHER_ARN, NOW + HOUR), NOW)
+    harness.request = dry()
+    assert harness.start().rotation.outcome is Outcome.PLANNED
+    assert harness.ledger.lock("prod-a") == Lock(OTHER_ARN, NOW + HOUR)
 
 
-def test_a_dry_run_would_follow_a_running_rekey(world: World) -> None:
-    world.cluster.begin()
-    world.request = dry()
-    step = world.start()
+def test_a_dry_run_would_follow_a_running_rekey(harness: RotationHarness) -> None:
+    harness.cluster.begin()
+    harness.request = dry()
+    step = harness.start()
     assert (step.rotation.outcome, step.rotation.detail) == (
         Outcome.PLANNED,
         "Would follow rekey 7, which is running already.",
@@ -401,293 +403,299 @@ def test_a_dry_run_would_follow_a_running_rekey(world: World) -> None:
     assert step.rotation.following is None
 
 
-def test_a_dry_run_on_a_young_key_says_so(world: World) -> None:
-    world.request = dry(key_created_after=NOW - 500 * DAY)
-    assert world.start().rotation.outcome is Outcome.NOT_DUE
+def test_a_dry_run_on_a_young_key_says_so(harness: RotationHarness) -> None:
+    harness.request = dry(key_created_after=NOW - 500 * DAY)
+    assert harness.start().rotation.outcome is Outcome.NOT_DUE
 
 
-def test_a_dry_run_on_a_cooling_key_says_so(world: World) -> None:
-    world.cluster.key = key("key-0", NOW - HOUR)
-    world.request = dry(cool_down_seconds=7200)
-    assert world.start().rotation.outcome is Outcome.COOLING_DOWN
+def test_a_dry_run_on_a_cooling_key_says_so(harness: RotationHarness) -> None:
+    harness.cluster.key = key("key-0", NOW - HOUR)
+    harness.request = dry(cool_down_seconds=7200)
+    assert harness.start().rotation.outcome is Outcome.COOLING_DOWN
 
 
-def test_a_dry_run_on_an_unfit_cluster_fails_as_the_rotation_would(world: World) -> None:
-    world.cluster.pending_version = "12.9.1"
-    world.request = dry()
+def test_a_dry_run_on_an_unfit_cluster_fails_as_the_rotation_would(harness: RotationHarness) -> None:
+    harness.cluster.pending_version = "12.9.1"
+    harness.request = dry()
     with pytest.raises(UpgradePending):
-        world.start()
+        harness.start()
 
 
 # --- answers that get lost, and refusals ---
 
 
-def test_a_lost_answer_is_settled_by_the_handle_the_cluster_shows(world: World) -> None:
-    world.cluster.lose_answer = True
+def test_a_lost_answer_is_settled_by_the_handle_the_cluster_shows(harness: RotationHarness) -> None:
+    harness.cluster.lose_answer = True
     with pytest.raises(RekeyOutcomeUnknown):
-        world.start()
-    assert world.record().intent
-    assert world.record().following is None
-    step = world.start()
+        harness.start()
+    assert harness.record().intent
+    assert harness.record().following is None
+    step = harness.start()
     assert step.rotation.following
     assert (step.rotation.following.async_handle, step.rotation.following.own) == (7, True)
     assert step.rotation.detail == "Replacing key key-0."
-    assert world.cluster.rekeys == 1
+    assert harness.cluster.rekeys == 1
 
 
-def test_a_lost_answer_is_settled_by_its_handle_also_where_the_cluster_names_no_key_for_a_while(world: World) -> None:
-    world.cluster.lose_answer = True
+def test_a_lost_answer_is_settled_by_its_handle_also_where_the_cluster_names_no_key_for_a_while(
+    harness: RotationHarness,
+) -> None:
+    harness.cluster.lose_answer = True
     with pytest.raises(RekeyOutcomeUnknown):
-        world.start()
-    world.cluster.key = None
-    world.clock.pass_seconds(10)
-    assert world.start().status is Status.RUNNING
-    assert world.ledger.memory("prod-a") == SEEN, "there was no key to see"
-    assert world.cluster.rekeys == 1
+        harness.start()
+    harness.cluster.key = None
+    harness.clock.advance(10)
+    assert harness.start().status is Status.RUNNING
+    assert harness.ledger.memory("prod-a") == SEEN, "there was no key to see"
+    assert harness.cluster.rekeys == 1
 
 
-def test_a_lost_answer_is_settled_by_the_key_where_the_result_is_gone(world: World) -> None:
-    world.cluster.lose_answer = True
+def test_a_lost_answer_is_settled_by_the_key_where_the_result_is_gone(harness: RotationHarness) -> None:
+    harness.cluster.lose_answer = True
     with pytest.raises(RekeyOutcomeUnknown):
-        world.start()
-    world.cluster.finish()
-    world.cluster.handle = None
-    step = world.start()
+        harness.start()
+    harness.cluster.finish()
+    harness.cluster.handle = None
+    step = harness.start()
     assert step.rotation.following
     assert step.rotation.following.async_handle is None
-    assert world.cluster.rekeys == 1
-    waiting = world.check()
+    assert harness.cluster.rekeys == 1
+    waiting = harness.check()
     assert (waiting.status, waiting.rotation.outcome) == (Status.RUNNING, None)
-    world.clock.now += SETTINGS.settling
-    assert world.check().rotation.outcome is Outcome.ROTATED
-    assert world.record().change
-    assert "read away" in world.record().detail
-    assert "taken for it" in world.record().detail
+    harness.clock.now += SETTINGS.settling
+    assert harness.check().rotation.outcome is Outcome.ROTATED
+    assert harness.record().change
+    assert "read away" in harness.record().detail
+    assert "taken for it" in harness.record().detail
 
 
-def test_a_lost_rekey_is_sent_again_only_after_settling_and_only_once(world: World) -> None:
+def test_a_lost_rekey_is_sent_again_only_after_settling_and_only_once(harness: RotationHarness) -> None:
     lost = RekeyOutcomeUnknown("Reset.")
-    world.cluster.failing = {"rekey": [lost, lost, lost]}
+    harness.cluster.failing = {"rekey": [lost, lost, lost]}
 
     def sent() -> int:
-        return world.cluster.calls.count("rekey")
+        return harness.cluster.calls.count("rekey")
 
     with pytest.raises(RekeyOutcomeUnknown):
-        world.start()
-    world.clock.now = NOW + SETTINGS.settling - SECOND
+        harness.start()
+    harness.clock.now = NOW + SETTINGS.settling - SECOND
     with pytest.raises(RekeyOutcomeUnknown, match="does not show yet"):
-        world.start()
+        harness.start()
     assert sent() == 1
-    world.clock.now = NOW + SETTINGS.settling
+    harness.clock.now = NOW + SETTINGS.settling
     with pytest.raises(RekeyOutcomeUnknown, match="Reset"):
-        world.start()
+        harness.start()
     assert sent() == 2
-    intent = world.record().intent
+    intent = harness.record().intent
     assert intent
-    assert (intent.attempts, intent.sent_at) == (2, world.clock.now)
-    world.clock.pass_seconds(86400)
+    assert (intent.attempts, intent.sent_at) == (2, harness.clock.now)
+    harness.clock.advance(86400)
     with pytest.raises(RekeyOutcomeUnknown, match="does not show yet"):
-        world.start()
+        harness.start()
     assert sent() == 2
 
 
 @pytest.mark.parametrize("error", [ClusterUnavailable, CredentialsRefused, PermissionDenied])
 def test_a_rekey_that_certainly_was_not_applied_leaves_no_intent_and_may_be_sent_at_once(
-    world: World, error: type[ElementRekeyError]
+    harness: RotationHarness, error: type[ElementRekeyError]
 ) -> None:
-    world.cluster.failing = {"rekey": [error("Refused.")]}
+    harness.cluster.failing = {"rekey": [error("Refused.")]}
     with pytest.raises(error):
-        world.start()
-    assert world.record().intent is None
-    assert world.start().status is Status.RUNNING
-    assert world.cluster.rekeys == 1
+        harness.start()
+    assert harness.record().intent is None
+    assert harness.start().status is Status.RUNNING
+    assert harness.cluster.rekeys == 1
 
 
-def test_a_certain_refusal_of_the_second_attempt_does_not_make_the_first_one_certain(world: World) -> None:
-    world.cluster.failing = {"rekey": [RekeyOutcomeUnknown("Reset."), ClusterUnavailable("Refused.")]}
+def test_a_certain_refusal_of_the_second_attempt_does_not_make_the_first_one_certain(harness: RotationHarness) -> None:
+    harness.cluster.failing = {"rekey": [RekeyOutcomeUnknown("Reset."), ClusterUnavailable("Refused.")]}
     with pytest.raises(RekeyOutcomeUnknown):
-        world.start()
-    first = world.record().intent
-    world.clock.pass_seconds(120)
+        harness.start()
+    first = harness.record().intent
+    harness.clock.advance(120)
     with pytest.raises(ClusterUnavailable):
-        world.start()
-    assert world.record().intent == first
+        harness.start()
+    assert harness.record().intent == first
 
 
-def test_a_refused_rekey_that_left_the_cluster_unchanged_is_refused(world: World) -> None:
-    world.cluster.failing = {"rekey": [RekeyRefused("Answered with xAssumed.", name="xAssumed")]}
+def test_a_refused_rekey_that_left_the_cluster_unchanged_is_refused(harness: RotationHarness) -> None:
+    harness.cluster.failing = {"rekey": [RekeyRefused("Answered with xAssumed.", name="xAssumed")]}
     with pytest.raises(RekeyRefused):
-        world.start()
-    assert world.record().intent is None
-    assert world.record().following is None
+        harness.start()
+    assert harness.record().intent is None
+    assert harness.record().following is None
 
 
-def test_a_rekey_refused_because_somebody_else_was_quicker_follows_theirs(world: World) -> None:
-    world.cluster.failing = {"rekey": [RekeyRefused("One is running.", name="xAssumed")]}
-    world.cluster.before = {"rekey": world.cluster.begin}
-    step = world.start()
+def test_a_rekey_refused_because_somebody_else_was_quicker_follows_theirs(harness: RotationHarness) -> None:
+    harness.cluster.failing = {"rekey": [RekeyRefused("One is running.", name="xAssumed")]}
+    harness.cluster.before = {"rekey": harness.cluster.begin}
+    step = harness.start()
     assert step.status is Status.RUNNING
     assert step.rotation.following
     assert (step.rotation.following.async_handle, step.rotation.following.own) == (7, False)
     assert step.rotation.following.assumed is False
-    assert world.cluster.rekeys == 1
+    assert harness.cluster.rekeys == 1
 
 
-def test_a_refused_rekey_whose_state_cannot_be_read_stays_open(world: World) -> None:
-    world.cluster.failing = {"rekey": [RekeyRefused("Answered with xAssumed.", name="xAssumed")]}
-    world.cluster.before = {
-        "rekey": lambda: world.cluster.failing.update(encryption=[ClusterUnavailable("No answer.")])
+def test_a_refused_rekey_whose_state_cannot_be_read_stays_open(harness: RotationHarness) -> None:
+    harness.cluster.failing = {"rekey": [RekeyRefused("Answered with xAssumed.", name="xAssumed")]}
+    harness.cluster.before = {
+        "rekey": lambda: harness.cluster.failing.update(encryption=[ClusterUnavailable("No answer.")])
     }
     with pytest.raises(ClusterUnavailable):
-        world.start()
-    assert world.record().intent, "nobody knows yet"
+        harness.start()
+    assert harness.record().intent, "nobody knows yet"
     with pytest.raises(RekeyOutcomeUnknown):
-        world.start()
+        harness.start()
 
 
-def test_no_rekey_is_sent_where_the_lock_changed_hands_before_the_intent(world: World) -> None:
+def test_no_rekey_is_sent_where_the_lock_changed_hands_before_the_intent(harness: RotationHarness) -> None:
     def taken_over() -> None:
-        world.clock.pass_seconds(SETTINGS.lease.total_seconds())
-        world.ledger.take_lock("prod-a", Lock(OTHER_ARN, world.clock.now + HOUR), world.clock.now)
+        harness.clock.advance(SETTINGS.lease.total_seconds())
+        harness.ledger.take_lock("prod-a", Lock(OTHER_ARN, harness.clock.now + HOUR), harness.clock.now)
 
-    world.cluster.before = {"faults": taken_over}
+    harness.cluster.before = {"faults": taken_over}
     with pytest.raises(LedgerConflict):
-        world.start()
-    assert world.cluster.rekeys == 0
+        harness.start()
+    assert harness.cluster.rekeys == 0
 
 
-def test_no_rekey_is_sent_by_an_execution_that_was_closed_meanwhile(world: World) -> None:
+def test_no_rekey_is_sent_by_an_execution_that_was_closed_meanwhile(harness: RotationHarness) -> None:
     """A stopped execution leaves its function running; the stop closes the record and frees the lock."""
-    world.cluster.before = {"faults": world.publish}
+    harness.cluster.before = {"faults": harness.publish}
     with pytest.raises(LedgerConflict):
-        world.start()
-    assert world.cluster.rekeys == 0
+        harness.start()
+    assert harness.cluster.rekeys == 0
 
 
-def test_a_rekey_that_ends_between_two_looks_is_not_repeated(world: World) -> None:
+def test_a_rekey_that_ends_between_two_looks_is_not_repeated(harness: RotationHarness) -> None:
     """The state is read first and shows the old key; the job, read next, is complete."""
-    world.request = Request("prod-a", key_created_after=NOW - HOUR)
-    world.cluster.begin()
-    world.cluster.before = {"rekey_job": world.cluster.finish}
-    step = world.start()
+    harness.request = Request("prod-a", key_created_after=NOW - HOUR)
+    harness.cluster.begin()
+    harness.cluster.before = {"rekey_job": harness.cluster.finish}
+    step = harness.start()
     assert step.rotation.outcome is Outcome.NOT_DUE
-    assert world.cluster.rekeys == 1
+    assert harness.cluster.rekeys == 1
 
 
-def test_a_rekey_that_begins_between_two_looks_is_followed(world: World) -> None:
-    world.cluster.begin()
-    world.cluster.finish()
+def test_a_rekey_that_begins_between_two_looks_is_followed(harness: RotationHarness) -> None:
+    harness.cluster.begin()
+    harness.cluster.finish()
 
-    world.cluster.before = {"rekey_job": world.cluster.begin}
-    step = world.start()
+    harness.cluster.before = {"rekey_job": harness.cluster.begin}
+    step = harness.start()
     assert step.rotation.following
     assert step.rotation.following.async_handle == 8
-    assert world.cluster.rekeys == 2
+    assert harness.cluster.rekeys == 2
 
 
 @pytest.mark.parametrize("dry_run", [False, True])
 def test_a_decision_that_nobody_thought_of_sends_no_rekey(
-    world: World, *, dry_run: bool, monkeypatch: pytest.MonkeyPatch
+    harness: RotationHarness, *, dry_run: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rotation, "plan", lambda *_: object())
-    world.request = Request("prod-a", dry_run=dry_run)
+    harness.request = Request("prod-a", dry_run=dry_run)
     with pytest.raises(AssertionError):
-        world.start()
-    assert world.cluster.rekeys == 0
+        harness.start()
+    assert harness.cluster.rekeys == 0
 
 
 # --- after somebody else's rekey was followed ---
 
 
-def test_a_followed_job_that_met_the_demand_is_told_as_followed(world: World) -> None:
-    world.cluster.begin()
-    world.request = Request("prod-a", key_created_after=NOW - HOUR)
-    assert world.run().outcome is Outcome.FOLLOWED
-    assert world.record().change
-    assert world.cluster.rekeys == 1
+def test_a_followed_job_that_met_the_demand_is_reported_as_followed(harness: RotationHarness) -> None:
+    harness.cluster.begin()
+    harness.request = Request("prod-a", key_created_after=NOW - HOUR)
+    assert harness.run().outcome is Outcome.FOLLOWED
+    assert harness.record().change
+    assert harness.cluster.rekeys == 1
 
 
-def test_a_followed_job_that_did_not_meet_the_demand_is_followed_by_our_own(world: World) -> None:
-    world.cluster.begin()
-    world.clock.pass_seconds(5)
-    asked = world.another(OTHER_ARN, key_created_after=NOW + SECOND)
+def test_a_followed_job_that_did_not_meet_the_demand_is_followed_by_our_own(harness: RotationHarness) -> None:
+    harness.cluster.begin()
+    harness.clock.advance(5)
+    asked = harness.another(OTHER_ARN, key_created_after=NOW + SECOND)
     assert asked.run().outcome is Outcome.ROTATED
-    assert world.cluster.rekeys == 2
+    assert harness.cluster.rekeys == 2
 
 
-def test_a_followed_job_that_met_the_demand_with_an_error_is_told_with_it(world: World) -> None:
+def test_a_followed_job_that_met_the_demand_with_an_error_is_reported_with_it(harness: RotationHarness) -> None:
     """Also where the cluster shows the job no more; only the record still has its error."""
-    world.request = Request("prod-a", key_created_after=NOW - HOUR)
-    world.start()
-    world.cluster.finish()
-    world.change_record(
+    harness.request = Request("prod-a", key_created_after=NOW - HOUR)
+    harness.start()
+    harness.cluster.finish()
+    harness.change_record(
         following=None, intent=None, change=change(own=False, new_key=key("key-1", NOW), job_error=BROKEN)
     )
-    step = world.start()
+    step = harness.start()
     assert (step.status, step.rotation.outcome) == (Status.ENDED, Outcome.ROTATED_WITH_ERROR)
-    assert step.rotation == world.record()
+    assert step.rotation == harness.record()
     assert step.rotation.failure
     assert step.rotation.failure.error == "RekeyEndedWithError"
 
 
-def test_somebody_elses_rekey_that_ended_with_an_error_while_it_was_followed_is_told_with_it(world: World) -> None:
-    world.request = Request("prod-a", key_created_after=NOW - HOUR)
-    world.cluster.begin()
-    world.start()
-    world.clock.pass_seconds(40)
-    world.cluster.finish(BROKEN)
-    assert world.check().status is Status.REPLAN
-    step = world.start()
+def test_somebody_elses_rekey_that_ended_with_an_error_while_it_was_followed_is_reported_with_it(
+    harness: RotationHarness,
+) -> None:
+    harness.request = Request("prod-a", key_created_after=NOW - HOUR)
+    harness.cluster.begin()
+    harness.start()
+    harness.clock.advance(40)
+    harness.cluster.finish(BROKEN)
+    assert harness.check().status is Status.REPLAN
+    step = harness.start()
     assert (step.status, step.rotation.outcome) == (Status.ENDED, Outcome.ROTATED_WITH_ERROR)
     assert step.rotation.change
     assert (step.rotation.change.own, step.rotation.change.job_error) == (False, BROKEN)
-    memory = world.ledger.memory("prod-a")
+    memory = harness.ledger.memory("prod-a")
     assert memory
-    assert (memory.key_id, memory.key_seen_at, memory.told_error_of) == ("key-1", world.clock.now, 7)
+    assert (memory.key_id, memory.key_seen_at, memory.told_error_of) == ("key-1", harness.clock.now, 7)
 
 
-def left_with_an_error(world: World) -> World:
+def left_with_an_error(harness: RotationHarness) -> RotationHarness:
     """A rekey nobody follows made the current key and ended with an error."""
-    world.request = Request("prod-a", key_created_after=NOW - HOUR)
-    world.cluster.begin()
-    world.clock.pass_seconds(40)
-    world.cluster.finish(BROKEN)
-    return world
+    harness.request = Request("prod-a", key_created_after=NOW - HOUR)
+    harness.cluster.begin()
+    harness.clock.advance(40)
+    harness.cluster.finish(BROKEN)
+    return harness
 
 
-def test_the_error_of_a_rekey_that_nobody_followed_is_told_once(world: World) -> None:
-    first = left_with_an_error(world).start()
+def test_the_error_of_a_rekey_that_nobody_followed_is_reported_once(harness: RotationHarness) -> None:
+    first = left_with_an_error(harness).start()
     assert (first.status, first.rotation.outcome) == (Status.ENDED, Outcome.ROTATED_WITH_ERROR)
-    assert first.rotation == world.record()
+    assert first.rotation == harness.record()
     assert first.rotation.failure
     assert first.rotation.failure.error == "RekeyEndedWithError"
     assert "xAssumed: Out of entropy." in first.rotation.failure.cause
-    assert world.ledger.memory("prod-a") == replace(SEEN, key_id="key-1", key_seen_at=world.clock.now, told_error_of=7)
-    assert world.start() == replace(first, wait_seconds=0), "repeated"
-    world.publish()
-    world.clock.pass_seconds(60)
-    second = world.another(OTHER_ARN)
+    assert harness.ledger.memory("prod-a") == replace(
+        SEEN, key_id="key-1", key_seen_at=harness.clock.now, told_error_of=7
+    )
+    assert harness.start() == replace(first, wait_seconds=0), "repeated"
+    harness.publish()
+    harness.clock.advance(60)
+    second = harness.another(OTHER_ARN)
     assert second.start().rotation.outcome is Outcome.NOT_DUE
-    assert world.cluster.rekeys == 1
+    assert harness.cluster.rekeys == 1
 
 
-def test_a_dry_run_names_the_error_and_leaves_telling_it_to_a_real_one(world: World) -> None:
-    left_with_an_error(world)
-    dry_run = world.another(OTHER_ARN, dry_run=True).start().rotation
+def test_a_dry_run_names_the_error_and_leaves_telling_it_to_a_real_one(harness: RotationHarness) -> None:
+    left_with_an_error(harness)
+    dry_run = harness.another(OTHER_ARN, dry_run=True).start().rotation
     assert dry_run.outcome is Outcome.NOT_DUE
     assert dry_run.detail.startswith("The current key is recent enough, but: Key key-1 is current, but the rekey that")
-    assert world.ledger.memory("prod-a") is None
-    assert world.start().rotation.outcome is Outcome.ROTATED_WITH_ERROR
+    assert harness.ledger.memory("prod-a") is None
+    assert harness.start().rotation.outcome is Outcome.ROTATED_WITH_ERROR
 
 
-def test_a_key_that_was_made_after_the_followed_job_is_not_told_as_its_work(world: World) -> None:
-    world.request = Request("prod-a", key_created_after=NOW - HOUR)
-    world.start()
-    world.cluster.finish()
-    world.change_record(following=None, intent=None, change=change(own=False, new_key=key("key-x", NOW)))
-    world.start()
-    assert world.record().outcome is Outcome.NOT_DUE
-    assert world.record().change is None
+def test_a_key_that_was_made_after_the_followed_job_is_not_reported_as_its_work(harness: RotationHarness) -> None:
+    harness.request = Request("prod-a", key_created_after=NOW - HOUR)
+    harness.start()
+    harness.cluster.finish()
+    harness.change_record(following=None, intent=None, change=change(own=False, new_key=key("key-x", NOW)))
+    harness.start()
+    assert harness.record().outcome is Outcome.NOT_DUE
+    assert harness.record().change is None
 
 
 # --- every write may get lost ---
@@ -696,19 +704,19 @@ def test_a_key_that_was_made_after_the_followed_job_is_not_told_as_its_work(worl
 @pytest.mark.parametrize("method", ["take_lock", "save_intent", "save", "remember", "memory", "rotation"])
 @pytest.mark.parametrize("written", [False, True], ids=["before the write", "after the write"])
 def test_a_start_that_breaks_at_the_ledger_can_be_repeated_and_rotates_once(
-    world: World, method: str, *, written: bool, monkeypatch: pytest.MonkeyPatch
+    harness: RotationHarness, method: str, *, written: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = getattr(world.ledger, method)
+    real = getattr(harness.ledger, method)
 
     def broken(*arguments: object) -> object:
-        monkeypatch.setattr(world.ledger, method, real)
+        monkeypatch.setattr(harness.ledger, method, real)
         if written:
             real(*arguments)
         raise AwsCallFailed("DynamoDB did not answer.")
 
-    monkeypatch.setattr(world.ledger, method, broken)
+    monkeypatch.setattr(harness.ledger, method, broken)
     with pytest.raises(AwsCallFailed):
-        world.start()
-    assert world.run().outcome is Outcome.ROTATED
-    assert world.cluster.rekeys == 1
-    assert len(world.topic.published) == 1
+        harness.start()
+    assert harness.run().outcome is Outcome.ROTATED
+    assert harness.cluster.rekeys == 1
+    assert len(harness.topic.published) == 1

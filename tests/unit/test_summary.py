@@ -66,7 +66,7 @@ def closed(
     return replace(run, **{"failure": failure or shortfall(run, after), **changes})
 
 
-def told(run: FleetRun, *after: Standing) -> Summary:
+def summary_after(run: FleetRun, *after: Standing) -> Summary:
     """The summary, which always fits its schema."""
     made = summary_of(run, after)
     JUDGE.validate(json.loads(json.dumps(encode(made))))
@@ -102,7 +102,7 @@ def test_a_run_in_which_all_went_well() -> None:
         standing("b", Outcome.NOT_DUE, 80 * DAY),
         standing("c", Outcome.FOLLOWED, HOUR, 30),
     )
-    summary = told(closed(*after), *after)
+    summary = summary_after(closed(*after), *after)
     assert summary.succeeded
     assert summary.headline == "3 clusters, 2 rotated, all well"
     assert summary.notification_id == summary.execution_arn == ARN
@@ -125,7 +125,7 @@ def test_a_run_in_which_much_went_wrong() -> None:
         standing("d", None),
         NOT_BEGUN,
     )
-    summary = told(closed(*after, refused=(NOWHERE,)), *after)
+    summary = summary_after(closed(*after, refused=(NOWHERE,)), *after)
     assert not summary.succeeded
     assert summary.headline == "6 clusters, 1 rotated, 5 need ATTENTION"
     assert summary.attention == (
@@ -143,7 +143,7 @@ def test_a_run_in_which_much_went_wrong() -> None:
 
 def test_a_run_whose_input_was_refused() -> None:
     failure = Failure("RequestInvalid", "cluster: unknown member.", "Correct it.")
-    summary = told(FleetRun(EXECUTION, None, failure=failure, ended_at=ENDED))
+    summary = summary_after(FleetRun(EXECUTION, None, failure=failure, ended_at=ENDED))
     assert summary.headline == "fleet run FAILED: RequestInvalid"
     assert (summary.trigger, summary.reason, summary.clusters) == (Trigger.MANUAL, "", 0)
     assert summary.oldest_key_age_days is None
@@ -153,12 +153,12 @@ def test_a_run_whose_input_was_refused() -> None:
 def test_a_run_that_was_stopped_after_all_were_done() -> None:
     after = (standing("a", Outcome.ROTATED, MINUTE),)
     failure = Failure("ExecutionAborted", "Stopped.", "Start again.")
-    assert told(closed(*after, failure=failure), *after).headline == "fleet run FAILED: ExecutionAborted"
+    assert summary_after(closed(*after, failure=failure), *after).headline == "fleet run FAILED: ExecutionAborted"
 
 
 def test_a_dry_run_says_so() -> None:
     after = (standing("a", Outcome.PLANNED, 400 * DAY, None),)
-    summary = told(closed(*after, request=FleetRequest(dry_run=True)), *after)
+    summary = summary_after(closed(*after, request=FleetRequest(dry_run=True)), *after)
     assert summary.headline == "dry run, 1 cluster, 0 rotated, all well"
     assert summary.dry_run
     assert summary.overdue_keys == summary.next_due == ()
@@ -172,7 +172,7 @@ def test_a_run_that_is_not_closed_yet_lasted_no_time() -> None:
 
 def test_a_key_that_is_due_this_very_moment_is_overdue() -> None:
     after = (standing("a", Outcome.FAILED, 90 * DAY), standing("b", Outcome.NOT_DUE, 90 * DAY - timedelta(seconds=1)))
-    summary = told(closed(*after), *after)
+    summary = summary_after(closed(*after), *after)
     assert [line.cluster for line in summary.overdue_keys] == ["a"]
     assert [line.cluster for line in summary.next_due] == ["b"]
 
@@ -197,7 +197,7 @@ def large() -> tuple[FleetRun, list[Standing]]:
 
 def test_a_summary_of_a_thousand_clusters_stays_small_and_counts_them_all() -> None:
     run, after = large()
-    summary = told(run, *after)
+    summary = summary_after(run, *after)
     assert summary.counts == (Count("Failed", 1000),)
     assert len(summary.attention) == len(summary.next_due) == 50
     assert summary.headline == "1000 clusters, 0 rotated, 1000 need ATTENTION"
@@ -213,7 +213,7 @@ def test_a_summary_of_a_thousand_clusters_stays_small_and_counts_them_all() -> N
 def test_the_words_of_a_run_that_needs_attention() -> None:
     after = (standing("a", Outcome.ROTATED, 10 * MINUTE), standing("b", Outcome.FAILED, 400 * DAY), NOT_BEGUN)
     request = replace(SCHEDULED, requested_by="jane")
-    words = summary_in_words(told(closed(*after, refused=(NOWHERE,), request=request), *after))
+    words = summary_in_words(summary_after(closed(*after, refused=(NOWHERE,), request=request), *after))
     assert words == (
         "Fleet: 4 clusters, 1 rotated, 3 need ATTENTION.\n"
         "\n"
@@ -239,7 +239,7 @@ def test_the_words_of_a_run_that_needs_attention() -> None:
 
 def test_the_words_of_a_run_in_which_all_went_well() -> None:
     after = (standing("a", Outcome.COOLING_DOWN, 10 * MINUTE, None),)
-    words = summary_in_words(told(closed(*after, request=FleetRequest()), *after))
+    words = summary_in_words(summary_after(closed(*after, request=FleetRequest()), *after))
     assert words == (
         "Fleet: 1 cluster, 0 rotated, all well.\n"
         "\n"
@@ -254,10 +254,10 @@ def test_the_words_of_a_run_in_which_all_went_well() -> None:
 @pytest.mark.parametrize("count", [9, 10, 11])
 def test_at_most_ten_keys_that_are_due_next_are_named_in_words(count: int) -> None:
     after = tuple(standing(f"c{number:02}", Outcome.NOT_DUE, (number + 1) * DAY) for number in range(count))
-    words = summary_in_words(told(closed(*after), *after))
+    words = summary_in_words(summary_after(closed(*after), *after))
     assert words.count("days old") == min(count, 10)
 
 
 def test_a_failed_rotation_without_a_failure_is_still_named() -> None:
     after = (Standing(Selected("a", "a-1", NOW), rotation(cluster="a", outcome=Outcome.OVERDUE)),)
-    assert told(closed(*after), *after).attention == (ClusterLine("a", "Overdue"),)
+    assert summary_after(closed(*after), *after).attention == (ClusterLine("a", "Overdue"),)

@@ -18,8 +18,8 @@ from element_rekey.model import Execution, FleetRequest, FleetRun, Outcome, Sele
 from element_rekey.telemetry import NAMESPACE, measure_fleet, measure_outcome, metrics
 from element_rekey.triggers import fleet_request_of
 from tests.fakes import NOW
+from tests.template import ROOT, TEMPLATE, default, properties
 from tests.unit.samples import rotated
-from tests.workflow.template import ROOT, TEMPLATE, default, properties
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -457,7 +457,7 @@ def test_an_email_leaves_out_nothing_but_the_daily_nothing_to_do() -> None:
 
 
 @pytest.mark.parametrize("name", ALARMS)
-def test_every_alarm_is_told_when_it_begins_and_when_it_ends(name: str) -> None:
+def test_every_alarm_is_reported_when_it_begins_and_when_it_ends(name: str) -> None:
     alarm = properties(name)
     assert alarm["AlarmActions"] == alarm["OKActions"] == [{"!Ref": "Topic"}]
     assert alarm["AlarmDescription"].endswith(".")

@@ -1,7 +1,7 @@
 """Time that passes only while everybody waits, so that hours of waiting take no time and every run is the same.
 
-Whoever takes part runs on a thread of its own, but never two at once: the one that sleeps hands over to whoever is due
-next. Nothing in here looks at the machine's clock, except to notice that a participant hangs.
+Each participant runs on a thread of its own, but never two at once: the one that sleeps hands over to the one that is
+due next. Nothing in here looks at the machine's clock, except to notice that a participant hangs.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 BEGIN = datetime(2026, 11, 23, 3, 0, tzinfo=UTC)
-HANGS_SECONDS = 30.0
+HANG_SECONDS = 30.0
 
 
-class Hung(BaseException):
+class ParticipantHung(BaseException):
     """A participant neither slept nor ended; nothing but a defect does this."""
 
 
-class VirtualTime:
-    """The clock shared by interpreter, functions and clusters. Calling it tells the time."""
+class VirtualClock:
+    """The clock shared by interpreter, functions and clusters. Calling it gives the time."""
 
     def __init__(self, begin: datetime = BEGIN) -> None:
         self._now = begin
@@ -36,7 +36,7 @@ class VirtualTime:
     def __call__(self) -> datetime:
         return self._now
 
-    def pass_by(self, seconds: float) -> datetime:
+    def advance(self, seconds: float) -> datetime:
         """Let time pass for somebody who waits for nobody."""
         self._now += timedelta(seconds=seconds)
         return self._now
@@ -52,7 +52,7 @@ class VirtualTime:
     def sleep(self, seconds: float) -> None:
         """Called by a participant: come back when it is time. Outside ``run`` time just passes."""
         if not self._running:
-            self.pass_by(seconds)
+            self.advance(seconds)
             return
         awake = threading.Event()
         self.after(seconds, lambda: self._hand_over(awake.set))
@@ -70,10 +70,10 @@ class VirtualTime:
 
         self.after(0, lambda: self._hand_over(threading.Thread(target=body, daemon=True).start))
 
-    def fork(self, work: Callable[[], None], tell: Callable[[Fork], None]) -> Fork:
+    def fork(self, work: Callable[[], None], on_fork: Callable[[Fork], None]) -> Fork:
         """Called by a participant: do ``work`` on another thread, and wait until it ends or lags behind."""
         fork = Fork(self, work)
-        tell(fork)
+        on_fork(fork)
         fork.start()
         return fork
 
@@ -88,26 +88,26 @@ class VirtualTime:
         finally:
             self._running = False
 
-    def resume(self, wake: Callable[[], None], seconds: float) -> None:
+    def resume(self, resume: Callable[[], None], seconds: float) -> None:
         """Have a thread that lags behind take part again after so many seconds."""
-        self.after(seconds, lambda: self._hand_over(wake))
+        self.after(seconds, lambda: self._hand_over(resume))
 
     def hand_back(self) -> None:
         """A participant is done for now."""
         self._handed_back.set()
 
-    def _hand_over(self, wake: Callable[[], None]) -> None:
+    def _hand_over(self, resume: Callable[[], None]) -> None:
         self._handed_back.clear()
-        wake()
-        if not self._handed_back.wait(HANGS_SECONDS):
-            raise Hung
+        resume()
+        if not self._handed_back.wait(HANG_SECONDS):
+            raise ParticipantHung
 
 
 class Fork:
     """Work that its caller waits for, until the work lags behind: from then on it is a participant of its own."""
 
-    def __init__(self, time: VirtualTime, work: Callable[[], None]) -> None:
-        self._time = time
+    def __init__(self, clock: VirtualClock, work: Callable[[], None]) -> None:
+        self._clock = clock
         self._work = work
         self._settled = threading.Event()
         self.lagging = False
@@ -121,7 +121,7 @@ class Fork:
         """Called by the work: the caller goes on at once, the work after so many seconds."""
         self.lagging = True
         awake = threading.Event()
-        self._time.resume(awake.set, seconds)
+        self._clock.resume(awake.set, seconds)
         self._settled.set()
         awake.wait()
 
@@ -131,4 +131,4 @@ class Fork:
         finally:
             self._settled.set()
             if self.lagging:
-                self._time.hand_back()
+                self._clock.hand_back()

@@ -1,4 +1,4 @@
-"""The worlds in which the workflow's tests play."""
+"""The harness that most of the workflow's tests use."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from local.simulator import ClusterSpec
-from tests.workflow.world import World, world
+from tests.workflow.full_harness import FullHarness, full_harness
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,7 +16,7 @@ REKEY_SECONDS = 30.0
 
 
 @pytest.fixture
-def here() -> Iterator[World]:
+def harness() -> Iterator[FullHarness]:
     """One cluster, prod-a, with an internal key of a hundred days; a rekey takes half a minute."""
-    with world(ClusterSpec(rekey_seconds=REKEY_SECONDS)) as made:
+    with full_harness(ClusterSpec(rekey_seconds=REKEY_SECONDS)) as made:
         yield made

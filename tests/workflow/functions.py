@@ -11,8 +11,8 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
+from tests.template import REGION, ROOT, TEMPLATE, default, function_arn, properties
 from tests.workflow.interpreter import FunctionFailed
-from tests.workflow.template import REGION, ROOT, TEMPLATE, default, function_arn, properties
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -42,11 +42,11 @@ ENVIRONMENT = _environment() | {
 
 
 class Killed(BaseException):
-    """The function dies on the spot: nothing it could still do happens. Carries what the state machine hears of it."""
+    """The function ends on the spot: nothing it could still do happens. Carries the error the state machine gets."""
 
-    def __init__(self, heard: Exception) -> None:
+    def __init__(self, error: Exception) -> None:
         super().__init__()
-        self.heard = heard
+        self.error = error
 
 
 @lru_cache
@@ -63,7 +63,7 @@ def handler_module(resource: str) -> ModuleType:
 
 
 def call(resource: str, event: Any, ports: Ports) -> Any:  # noqa: ANN401 - JSON
-    """A function's answer; raises FunctionFailed as Lambda words it, or what a kill wants heard."""
+    """A function's answer; raises FunctionFailed as Lambda words it, or the error that a kill carries."""
     module = handler_module(resource)
     context = SimpleNamespace(
         function_name=resource,
@@ -74,8 +74,8 @@ def call(resource: str, event: Any, ports: Ports) -> Any:  # noqa: ANN401 - JSON
     vars(module)["PORTS"] = ports
     try:
         answer = module.handler(event, context)
-    except Killed as death:
-        raise death.heard from None
+    except Killed as crash:
+        raise crash.error from None
     except Exception as error:
         raise FunctionFailed(type(error).__name__, str(error)) from error
     return json.loads(json.dumps(answer))

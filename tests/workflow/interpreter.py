@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from contextlib import AbstractContextManager
 
-    from tests.workflow.clock import VirtualTime
+    from tests.workflow.clock import VirtualClock
 
 CONFIG: Any = {"stepfunctions": {"execute_state_machine": True}}
 
@@ -89,7 +89,7 @@ def parsing_once() -> AbstractContextManager[object]:
 
 
 @contextmanager
-def virtual_interpreter(time: VirtualTime, functions: Functions) -> Iterator[None]:
+def virtual_interpreter(clock: VirtualClock, functions: Functions) -> Iterator[None]:
     """Have moto's state machines run under ``time``, in ``time.run()``, and call ``functions``."""
 
     def invoke(**given: Any) -> dict[str, Any]:  # noqa: ANN401 - of moto
@@ -112,16 +112,18 @@ def virtual_interpreter(time: VirtualTime, functions: Functions) -> Iterator[Non
 
     plain_details = Execution.get_start_execution_details
     plain_terminated = BaseExecutionWorkerCommunication.terminated
-    clock = SimpleNamespace(datetime=SimpleNamespace(now=lambda tz: time().astimezone(tz)), timezone=timezone)
+    datetime_module = SimpleNamespace(
+        datetime=SimpleNamespace(now=lambda tz: clock().astimezone(tz)), timezone=timezone
+    )
     with ExitStack() as patches:
         for target, name, replacement in (
-            (WaitFunction, "_wait_interval", lambda _function, **wait: time.sleep(wait["wait_seconds"])),
-            (retrier_decl, "time", SimpleNamespace(sleep=time.sleep)),
-            (models, "datetime", clock),
-            (EventManager, "_get_current_timestamp", staticmethod(time)),
+            (WaitFunction, "_wait_interval", lambda _function, **wait: clock.sleep(wait["wait_seconds"])),
+            (retrier_decl, "time", SimpleNamespace(sleep=clock.sleep)),
+            (models, "datetime", datetime_module),
+            (EventManager, "_get_current_timestamp", staticmethod(clock)),
             (Execution, "get_start_execution_details", details),
             (BaseExecutionWorkerCommunication, "terminated", terminated),
-            (ExecutionWorker, "start", lambda worker: time.begin(worker._execution_logic)),  # noqa: SLF001
+            (ExecutionWorker, "start", lambda worker: clock.begin(worker._execution_logic)),  # noqa: SLF001
             (lambda_eval_utils, "boto_client_for", lambda **_wanted: SimpleNamespace(invoke=invoke)),
             (json_path, "parse", _path),
         ):

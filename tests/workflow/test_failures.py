@@ -1,4 +1,4 @@
-"""Errors on the way: what is retried and for how long, what is caught, and how each ending is told."""
+"""Errors on the way: what is retried and for how long, what is caught, and how each ending is reported."""
 
 from __future__ import annotations
 
@@ -13,34 +13,34 @@ from element_rekey.model import Lock
 from local.simulator import ClusterSpec, Fault
 from tests.fakes import FakeTopic
 from tests.workflow.clock import BEGIN
+from tests.workflow.full_harness import full_harness
 from tests.workflow.functions import CHECK, PUBLISH, START
+from tests.workflow.harness import SETTINGS
 from tests.workflow.interpreter import FunctionFailed, lambda_error, task_timeout
-from tests.workflow.stage import SETTINGS
-from tests.workflow.world import world
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from element_rekey.model import Rotation
-    from tests.workflow.world import World
+    from tests.workflow.full_harness import FullHarness
 
 REKEY = "RekeySoftwareEncryptionAtRestMasterKey"
 STATE_NAMES = {START: "StartRekey", CHECK: "CheckStatus", PUBLISH: "PublishOutcome"}
 
 
 @dataclass
-class Spoiled:
+class FailingUntil:
     """Has the invocations of one function fail until a moment."""
 
     function: str
     until: timedelta
     error: Callable[[], Exception]
-    here: World
+    harness: FullHarness
     first: timedelta | None = None
 
     def __call__(self, function: str, _number: int) -> None:
         if function == self.function:
-            now = self.here.time() - BEGIN
+            now = self.harness.clock() - BEGIN
             self.first = now if self.first is None else self.first
             if now - self.first < self.until:
                 raise self.error()
@@ -63,24 +63,28 @@ PASSING = [
 
 @pytest.mark.parametrize("function", [START, CHECK, PUBLISH])
 @pytest.mark.parametrize("name", ["ResourceNotReadyException", "ENINotReadyException"])
-def test_a_function_that_needs_106_seconds_to_wake_up_is_waited_for(here: World, function: str, name: str) -> None:
-    here.spoil = Spoiled(function, timedelta(seconds=106), service(name), here)
+def test_a_function_that_needs_106_seconds_to_wake_up_is_waited_for(
+    harness: FullHarness, function: str, name: str
+) -> None:
+    harness.before_invocation = FailingUntil(function, timedelta(seconds=106), service(name), harness)
 
-    ended = here.rotate()
+    ended = harness.rotate()
 
     assert ended.output["outcome"] == "Rotated"
-    assert len(here.cluster.cluster.rekeys) == len(here.told()) == 1
+    assert len(harness.cluster.cluster.rekeys) == len(harness.notifications()) == 1
 
 
 @pytest.mark.parametrize("function", [START, CHECK, PUBLISH])
 @pytest.mark.parametrize("error", PASSING)
-def test_a_passing_trouble_of_lambda_is_waited_for(here: World, function: str, error: Callable[[], Exception]) -> None:
-    here.spoil = Spoiled(function, timedelta(minutes=4), error, here)
+def test_a_passing_trouble_of_lambda_is_waited_for(
+    harness: FullHarness, function: str, error: Callable[[], Exception]
+) -> None:
+    harness.before_invocation = FailingUntil(function, timedelta(minutes=4), error, harness)
 
-    ended = here.rotate()
+    ended = harness.rotate()
 
     assert ended.output["outcome"] == "Rotated"
-    assert len(here.cluster.cluster.rekeys) == len(here.told()) == 1
+    assert len(harness.cluster.cluster.rekeys) == len(harness.notifications()) == 1
 
 
 @pytest.mark.parametrize(
@@ -91,20 +95,20 @@ def test_a_passing_trouble_of_lambda_is_waited_for(here: World, function: str, e
     [(service("TooManyRequestsException"), "Lambda.TooManyRequestsException"), (task_timeout, "ExecutionBroken")],
     ids=["throttled", "timeout"],
 )
-def test_a_trouble_of_lambda_that_stays_is_told(
-    here: World, function: str, outcome: str, rekeys: int, error: Callable[[], Exception], name: str
+def test_a_trouble_of_lambda_that_stays_is_reported(
+    harness: FullHarness, function: str, outcome: str, rekeys: int, error: Callable[[], Exception], name: str
 ) -> None:
-    here.spoil = Spoiled(function, timedelta(days=1), error, here)
+    harness.before_invocation = FailingUntil(function, timedelta(days=1), error, harness)
 
-    ended = here.rotate()
+    ended = harness.rotate()
 
     assert (ended.status, ended.states[-1]) == ("FAILED", "RotationFailed")
-    assert here.calls[function] == 9
-    assert here.told_once()["outcome"] == outcome
-    assert here.told_once()["error"] == ended.error == name
-    assert here.told_once()["nextStep"]
-    assert len(here.cluster.cluster.rekeys) == rekeys
-    assert here.lock() is None
+    assert harness.calls[function] == 9
+    assert harness.only_notification()["outcome"] == outcome
+    assert harness.only_notification()["error"] == ended.error == name
+    assert harness.only_notification()["nextStep"]
+    assert len(harness.cluster.cluster.rekeys) == rekeys
+    assert harness.lock() is None
 
 
 @pytest.mark.parametrize(
@@ -117,21 +121,23 @@ def test_a_trouble_of_lambda_that_stays_is_told(
     ],
     ids=["refused", "503", "transient", "permission"],
 )
-def test_a_cluster_that_stays_away_is_tried_so_often_and_then_told(here: World, fault: Fault, tries: int) -> None:
-    here.cluster.inject(fault)
+def test_a_cluster_that_stays_away_is_tried_so_often_and_then_reported(
+    harness: FullHarness, fault: Fault, tries: int
+) -> None:
+    harness.cluster.inject(fault)
 
-    ended = here.rotate()
+    ended = harness.rotate()
 
     assert ended.error in {"ClusterUnavailable", "PermissionDenied"}
-    assert here.told_once()["outcome"] == "Failed"
-    assert here.calls[START] == tries
-    assert here.cluster.cluster.rekeys == ()
+    assert harness.only_notification()["outcome"] == "Failed"
+    assert harness.calls[START] == tries
+    assert harness.cluster.cluster.rekeys == ()
 
 
-def test_a_cluster_that_comes_back_within_five_minutes_is_rotated(here: World) -> None:
-    here.cluster.inject(Fault("refuseConnections", connections=0, seconds=300.0))
+def test_a_cluster_that_comes_back_within_five_minutes_is_rotated(harness: FullHarness) -> None:
+    harness.cluster.inject(Fault("refuseConnections", connections=0, seconds=300.0))
 
-    assert here.rotate().output["outcome"] == "Rotated"
+    assert harness.rotate().output["outcome"] == "Rotated"
 
 
 @pytest.mark.parametrize(
@@ -142,31 +148,31 @@ def test_a_cluster_that_comes_back_within_five_minutes_is_rotated(here: World) -
         ("DecommissionOldMasterKey", "RekeyEndedWithError", "RotatedWithError", True),
     ],
 )
-def test_a_rekey_that_fails_in_a_phase_is_told_by_what_it_left(
-    here: World, phase: str, error: str, outcome: str, *, replaced: bool
+def test_a_rekey_that_fails_in_a_phase_is_reported_by_what_it_left(
+    harness: FullHarness, phase: str, error: str, outcome: str, *, replaced: bool
 ) -> None:
-    before = here.cluster.cluster.current_key
-    here.cluster.inject(Fault("phaseFailure", phase=phase, name="xKmipError", message="no answer"))
+    before = harness.cluster.cluster.current_key
+    harness.cluster.inject(Fault("phaseFailure", phase=phase, name="xKmipError", message="no answer"))
 
-    ended = here.rotate()
+    ended = harness.rotate()
 
     assert ended.error == error
-    assert here.told_once()["outcome"] == outcome
-    assert "xKmipError" in here.told_once()["cause"]
-    assert (here.cluster.cluster.current_key != before) == replaced
-    assert here.lock() is None
+    assert harness.only_notification()["outcome"] == outcome
+    assert "xKmipError" in harness.only_notification()["cause"]
+    assert (harness.cluster.cluster.current_key != before) == replaced
+    assert harness.lock() is None
 
 
-def test_a_rekey_that_is_never_seen_is_sent_twice_at_most_and_told_as_unknown(here: World) -> None:
-    here.cluster.inject(Fault("resetBeforeProcessing", method=REKEY, times=None))
+def test_a_rekey_that_is_never_seen_is_sent_twice_at_most_and_reported_as_unknown(harness: FullHarness) -> None:
+    harness.cluster.inject(Fault("resetBeforeProcessing", method=REKEY, times=None))
 
-    ended = here.rotate()
+    ended = harness.rotate()
 
     assert ended.error == "RekeyOutcomeUnknown"
-    assert here.told_once()["outcome"] == "OutcomeUnknown"
-    assert here.cluster.cluster.calls[REKEY] == 2
-    first, second = (one.when for one in here.cluster.cluster.requests if one.method == REKEY)
-    assert second - first >= here.ports.settings.settling
+    assert harness.only_notification()["outcome"] == "OutcomeUnknown"
+    assert harness.cluster.cluster.calls[REKEY] == 2
+    first, second = (one.when for one in harness.cluster.cluster.requests if one.method == REKEY)
+    assert second - first >= harness.ports.settings.settling
 
 
 @pytest.mark.parametrize(
@@ -181,97 +187,99 @@ def test_a_rekey_that_is_never_seen_is_sent_twice_at_most_and_told_as_unknown(he
     ],
     ids=lambda fault: fault.fault,
 )
-def test_a_rekey_whose_answer_is_lost_is_found_and_followed(here: World, fault: Fault) -> None:
-    here.cluster.inject(fault)
+def test_a_rekey_whose_answer_is_lost_is_found_and_followed(harness: FullHarness, fault: Fault) -> None:
+    harness.cluster.inject(fault)
 
-    ended = here.rotate()
+    ended = harness.rotate()
 
     assert ended.output["outcome"] == "Rotated"
-    assert here.cluster.cluster.calls[REKEY] == 1
-    assert [error for _, error, _ in here.failures] == ["RekeyOutcomeUnknown"]
+    assert harness.cluster.cluster.calls[REKEY] == 1
+    assert [error for _, error, _ in harness.failures] == ["RekeyOutcomeUnknown"]
 
 
-def test_a_rekey_that_replaced_another_key_than_was_seen_is_not_called_proven(here: World) -> None:
-    here.cluster.inject(Fault("competingRekey", method=REKEY, seconds=0.0))
+def test_a_rekey_that_replaced_another_key_than_was_seen_is_not_called_proven(harness: FullHarness) -> None:
+    harness.cluster.inject(Fault("competingRekey", method=REKEY, seconds=0.0))
 
-    ended = here.rotate()
+    ended = harness.rotate()
 
     assert ended.error == "RotationNotProven"
-    assert here.told_once()["outcome"] == "OutcomeUnknown"
-    assert here.calls[CHECK] > 3
+    assert harness.only_notification()["outcome"] == "OutcomeUnknown"
+    assert harness.calls[CHECK] > 3
 
 
-def test_a_rekey_that_outlasts_the_deadline_is_told_as_overdue_and_followed_by_the_next_run() -> None:
-    with world(ClusterSpec(rekey_seconds=3600.0)) as there:
-        there.settle(deadline=timedelta(minutes=45))
-        first = there.rotate({"cluster": "prod-a", "keyCreatedAfter": BEGIN.isoformat()})
-        assert there.told_once()["outcome"] == "Overdue"
-        assert there.lock() is None
+def test_a_rekey_that_outlasts_the_deadline_is_reported_as_overdue_and_followed_by_the_next_run() -> None:
+    with full_harness(ClusterSpec(rekey_seconds=3600.0)) as harness:
+        harness.change_settings(deadline=timedelta(minutes=45))
+        first = harness.rotate({"cluster": "prod-a", "keyCreatedAfter": BEGIN.isoformat()})
+        assert harness.only_notification()["outcome"] == "Overdue"
+        assert harness.lock() is None
 
-        second = there.rotate({"cluster": "prod-a", "keyCreatedAfter": BEGIN.isoformat()})
+        second = harness.rotate({"cluster": "prod-a", "keyCreatedAfter": BEGIN.isoformat()})
 
         assert first.error == "RotationOverdue"
         assert second.output["outcome"] == "Followed"
-        assert len(there.cluster.cluster.rekeys) == 1
-        assert there.told()[1]["newKey"]["keyID"] == there.cluster.cluster.current_key.key_id
+        assert len(harness.cluster.cluster.rekeys) == 1
+        assert harness.notifications()[1]["newKey"]["keyID"] == harness.cluster.cluster.current_key.key_id
 
 
-def test_a_cluster_that_stays_busy_until_the_deadline_is_told(here: World) -> None:
-    here.ports.ledger.take_lock("prod-a", Lock("somebody", BEGIN + timedelta(days=1)), BEGIN)
-    here.settle(deadline=timedelta(hours=1))
+def test_a_cluster_that_stays_busy_until_the_deadline_is_reported(harness: FullHarness) -> None:
+    harness.ports.ledger.take_lock("prod-a", Lock("somebody", BEGIN + timedelta(days=1)), BEGIN)
+    harness.change_settings(deadline=timedelta(hours=1))
 
-    ended = here.rotate()
+    ended = harness.rotate()
 
     assert (ended.error, ended.states.count("WaitForTurn") > 10) == ("ClusterBusy", True)
-    assert here.told_once()["outcome"] == "Failed"
-    assert here.cluster.cluster.calls == {}
-    assert here.lock() is not None
+    assert harness.only_notification()["outcome"] == "Failed"
+    assert harness.cluster.cluster.calls == {}
+    assert harness.lock() is not None
 
 
-def test_a_lock_that_ran_out_is_taken_over(here: World) -> None:
-    here.ports.ledger.take_lock("prod-a", Lock("somebody", BEGIN + timedelta(minutes=10)), BEGIN)
+def test_a_lock_that_ran_out_is_taken_over(harness: FullHarness) -> None:
+    harness.ports.ledger.take_lock("prod-a", Lock("somebody", BEGIN + timedelta(minutes=10)), BEGIN)
 
-    ended = here.rotate()
+    ended = harness.rotate()
 
     assert ended.output["outcome"] == "Rotated"
-    assert here.cluster.cluster.rekeys[0].begun >= BEGIN + timedelta(minutes=10)
+    assert harness.cluster.cluster.rekeys[0].begun >= BEGIN + timedelta(minutes=10)
 
 
-class DeafTopic(FakeTopic):
-    """A topic that takes nothing until it is told to."""
+class FailingTopic(FakeTopic):
+    """A topic that refuses everything until the test lets it work."""
 
-    deaf = True
+    failing = True
 
     def publish(self, rotation: Rotation) -> None:
-        if self.deaf:
+        if self.failing:
             raise AwsCallFailed("SNS did not publish the outcome.", cluster=rotation.cluster)
         super().publish(rotation)
 
 
-def test_an_outcome_that_cannot_be_published_ends_as_such_and_is_told_by_the_rule_when_it_can(here: World) -> None:
-    topic = DeafTopic()
-    here.ports = replace(here.ports, topic=topic)
-    arn = here.start({"cluster": "prod-a"})
-    here.time.after(30 + 75 + 330, lambda: setattr(topic, "deaf", False))
+def test_an_outcome_that_cannot_be_published_ends_as_such_and_is_reported_by_the_rule_when_it_can(
+    harness: FullHarness,
+) -> None:
+    topic = FailingTopic()
+    harness.ports = replace(harness.ports, topic=topic)
+    arn = harness.start({"cluster": "prod-a"})
+    harness.clock.after(30 + 75 + 330, lambda: setattr(topic, "failing", False))
 
-    here.time.run()
+    harness.clock.run()
 
-    ended = here.execution(arn)
+    ended = harness.execution(arn)
     assert (ended.status, ended.error, ended.states[-1]) == ("FAILED", "OutcomeNotPublished", "OutcomeNotPublished")
     assert [rotation.outcome for rotation in topic.published] == ["Rotated"]
-    assert here.unheard == []
-    assert here.lock() is None
+    assert harness.dead_letters == []
+    assert harness.lock() is None
 
 
-def test_an_outcome_that_can_never_be_published_becomes_a_dead_letter(here: World) -> None:
-    here.ports = replace(here.ports, topic=DeafTopic())
+def test_an_outcome_that_can_never_be_published_becomes_a_dead_letter(harness: FullHarness) -> None:
+    harness.ports = replace(harness.ports, topic=FailingTopic())
 
-    ended = here.rotate()
+    ended = harness.rotate()
 
     assert ended.error == "OutcomeNotPublished"
-    assert [event["detail"]["executionArn"] for event in here.unheard] == [ended.arn]
-    assert here.record(ended.arn).outcome == "Rotated"
-    assert here.lock() is None
+    assert [event["detail"]["executionArn"] for event in harness.dead_letters] == [ended.arn]
+    assert harness.record(ended.arn).outcome == "Rotated"
+    assert harness.lock() is None
 
 
 @pytest.mark.parametrize(
@@ -280,46 +288,46 @@ def test_an_outcome_that_can_never_be_published_becomes_a_dead_letter(here: Worl
     ids=["aborted", "timed-out"],
 )
 @pytest.mark.parametrize(("after", "outcome"), [(0.5, "OutcomeUnknown"), (20.0, "OutcomeUnknown")])
-def test_an_execution_that_is_cut_off_is_told_and_its_rekey_adopted(
-    here: World, stop: str, status: str, error: str, after: float, outcome: str
+def test_an_execution_that_is_cut_off_is_reported_and_its_rekey_adopted(
+    harness: FullHarness, stop: str, status: str, error: str, after: float, outcome: str
 ) -> None:
-    arn = here.start({"cluster": "prod-a"})
-    here.time.after(after, lambda: getattr(here, stop)(arn))
-    here.time.run()
+    arn = harness.start({"cluster": "prod-a"})
+    harness.clock.after(after, lambda: getattr(harness, stop)(arn))
+    harness.clock.run()
 
-    told = here.told_once()
-    assert here.execution(arn).status == status
-    assert (told["outcome"], told["error"]) == (outcome, error)
-    here.time.pass_by(SETTINGS.settling.total_seconds())  # a function may live on that long
-    assert here.lock() is None
+    notification = harness.only_notification()
+    assert harness.execution(arn).status == status
+    assert (notification["outcome"], notification["error"]) == (outcome, error)
+    harness.clock.advance(SETTINGS.settling.total_seconds())  # a function may live on that long
+    assert harness.lock() is None
 
-    adopted = here.rotate({"cluster": "prod-a", "keyCreatedAfter": BEGIN.isoformat()})
+    adopted = harness.rotate({"cluster": "prod-a", "keyCreatedAfter": BEGIN.isoformat()})
     assert adopted.output["outcome"] in {"Followed", "NotDue"}
-    assert len(here.cluster.cluster.rekeys) == 1
+    assert len(harness.cluster.cluster.rekeys) == 1
 
 
-def test_a_status_event_that_comes_three_times_is_told_once(here: World) -> None:
-    arn = here.start({"cluster": "prod-a"})
-    here.time.after(20, lambda: here.stop(arn))
+def test_a_status_event_that_comes_three_times_is_reported_once(harness: FullHarness) -> None:
+    arn = harness.start({"cluster": "prod-a"})
+    harness.clock.after(20, lambda: harness.stop(arn))
     for seconds in (20, 21, 500):
-        here.time.after(seconds, lambda: here.deliver(here.status_event(arn, "ABORTED")))
+        harness.clock.after(seconds, lambda: harness.deliver(harness.status_event(arn, "ABORTED")))
 
-    here.time.run()
+    harness.clock.run()
 
-    assert here.told_once()["outcome"] == "OutcomeUnknown"
-    assert here.calls[PUBLISH] >= 4
+    assert harness.only_notification()["outcome"] == "OutcomeUnknown"
+    assert harness.calls[PUBLISH] >= 4
 
 
-def test_an_event_without_its_input_still_ends_with_a_notification(here: World) -> None:
-    arn = here.start({"cluster": "prod-a"})
-    event = here.status_event(arn, "ABORTED")
+def test_an_event_without_its_input_still_ends_with_a_notification(harness: FullHarness) -> None:
+    arn = harness.start({"cluster": "prod-a"})
+    event = harness.status_event(arn, "ABORTED")
     del event["detail"]["input"]
-    here.deliver(event)
-    here.cluster.inject(Fault("refuseConnections", seconds=86400.0))
+    harness.deliver(event)
+    harness.cluster.inject(Fault("refuseConnections", seconds=86400.0))
 
-    here.time.run()
+    harness.clock.run()
 
-    assert here.told_once()["error"] == "ExecutionAborted"
+    assert harness.only_notification()["error"] == "ExecutionAborted"
 
 
 def test_every_state_of_the_machine_has_its_function() -> None:

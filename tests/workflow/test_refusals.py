@@ -1,4 +1,4 @@
-"""Inputs, registrations and clusters that are refused: each by its name, told once, and with nothing changed."""
+"""Inputs, registrations and clusters that are refused: each by its name, reported once, and with nothing changed."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ from typing import Any
 import pytest
 
 from local.simulator import ClusterSpec, Fault, ProviderSpec
+from tests.workflow.full_harness import FullHarness, full_harness
 from tests.workflow.functions import PUBLISH, START
-from tests.workflow.world import World, world
 
 USUAL = ClusterSpec(rekey_seconds=30.0)
 EXTERNAL = {"cluster": "prod-a", "keyManagementType": "External", "keyProviderID": 15}
 
 
-def assert_refused(there: World, given: Any, error: str) -> None:  # noqa: ANN401 - JSON
+def assert_refused(harness: FullHarness, given: Any, error: str) -> None:  # noqa: ANN401 - JSON
     """One look, one notification, no rekey, no lock."""
-    arn = there.start(given)
-    there.time.run()
+    arn = harness.start(given)
+    harness.clock.run()
 
-    ended, told = there.execution(arn), there.told_once()
+    ended, notification = harness.execution(arn), harness.only_notification()
     assert (ended.status, ended.states[-1]) == ("FAILED", "RotationFailed")
-    assert ended.error == told["error"] == error
-    assert told["nextStep"] in ended.cause
-    assert (told["outcome"], told["succeeded"]) == ("Failed", False)
-    assert there.calls == {START: 1, PUBLISH: 2}  # the second is the rule's, and tells nothing
-    assert there.cluster.cluster.rekeys == ()
-    assert there.lock() is None
-    assert there.unheard == []
+    assert ended.error == notification["error"] == error
+    assert notification["nextStep"] in ended.cause
+    assert (notification["outcome"], notification["succeeded"]) == ("Failed", False)
+    assert harness.calls == {START: 1, PUBLISH: 2}  # the second is the rule's, and publishes nothing
+    assert harness.cluster.cluster.rekeys == ()
+    assert harness.lock() is None
+    assert harness.dead_letters == []
 
 
 @pytest.mark.parametrize(
@@ -54,15 +54,15 @@ def assert_refused(there: World, given: Any, error: str) -> None:  # noqa: ANN40
     ],
     ids=str,
 )
-def test_an_input_that_is_no_request_is_refused(here: World, given: object) -> None:
-    assert_refused(here, given, "RequestInvalid")
+def test_an_input_that_is_no_request_is_refused(harness: FullHarness, given: object) -> None:
+    assert_refused(harness, given, "RequestInvalid")
 
 
-def test_a_refusal_names_the_member(here: World) -> None:
-    here.rotate({"cluster": "prod-a", "colour": "red"})
+def test_a_refusal_names_the_member(harness: FullHarness) -> None:
+    harness.rotate({"cluster": "prod-a", "colour": "red"})
 
-    assert "colour: unknown member" in here.told_once()["cause"]
-    assert here.told_once()["cluster"] == "prod-a"
+    assert "colour: unknown member" in harness.only_notification()["cause"]
+    assert harness.only_notification()["cluster"] == "prod-a"
 
 
 @pytest.mark.parametrize(
@@ -99,26 +99,26 @@ def test_a_refusal_names_the_member(here: World) -> None:
 def test_a_cluster_that_is_not_fit_is_refused(
     spec: ClusterSpec, faults: list[Fault], given: dict[str, Any], error: str
 ) -> None:
-    with world(spec) as there:
-        there.cluster.inject(*faults)
+    with full_harness(spec) as harness:
+        harness.cluster.inject(*faults)
 
-        assert_refused(there, {"cluster": "prod-a", **given}, error)
+        assert_refused(harness, {"cluster": "prod-a", **given}, error)
 
 
 def test_an_alarm_goes_ahead_where_a_routine_rotation_would_not() -> None:
-    with world(replace(USUAL, cluster_faults=("nodeOffline",))) as there:
-        assert there.rotate({"cluster": "prod-a", "trigger": "alarm"}).output["outcome"] == "Rotated"
+    with full_harness(replace(USUAL, cluster_faults=("nodeOffline",))) as harness:
+        assert harness.rotate({"cluster": "prod-a", "trigger": "alarm"}).output["outcome"] == "Rotated"
 
 
 def test_a_fault_that_is_accepted_does_not_block() -> None:
-    with world(replace(USUAL, cluster_faults=("ensembleDegraded",))) as there:
+    with full_harness(replace(USUAL, cluster_faults=("ensembleDegraded",))) as harness:
         given = {"cluster": "prod-a", "ignoreFaults": ["ensembleDegraded"]}
 
-        assert there.rotate(given).output["outcome"] == "Rotated"
+        assert harness.rotate(given).output["outcome"] == "Rotated"
 
 
-def test_a_cluster_nobody_registered_is_refused(here: World) -> None:
-    assert_refused(here, {"cluster": "prod-z"}, "ClusterNotRegistered")
+def test_a_cluster_nobody_registered_is_refused(harness: FullHarness) -> None:
+    assert_refused(harness, {"cluster": "prod-z"}, "ClusterNotRegistered")
 
 
 @pytest.mark.parametrize(
@@ -133,20 +133,20 @@ def test_a_cluster_nobody_registered_is_refused(here: World) -> None:
     ],
     ids="-".join,
 )
-def test_a_registration_that_makes_no_sense_is_refused(here: World, registration: dict[str, str]) -> None:
-    here.register("prod-a", registration)
+def test_a_registration_that_makes_no_sense_is_refused(harness: FullHarness, registration: dict[str, str]) -> None:
+    harness.register("prod-a", registration)
 
-    assert_refused(here, {"cluster": "prod-a"}, "RegistrationInvalid")
-    assert "red" not in str(here.told_once())
+    assert_refused(harness, {"cluster": "prod-a"}, "RegistrationInvalid")
+    assert "red" not in str(harness.only_notification())
 
 
-def test_another_cluster_on_the_address_is_refused_until_a_person_accepts_it(here: World) -> None:
-    here.rotate()
-    here.cluster.inject(Fault("otherCluster"))
+def test_another_cluster_on_the_address_is_refused_until_a_person_accepts_it(harness: FullHarness) -> None:
+    harness.rotate()
+    harness.cluster.inject(Fault("otherCluster"))
 
-    refused = here.rotate()
-    accepted = here.rotate({"cluster": "prod-a", "acceptClusterUUID": here.cluster.cluster.uuid})
+    refused = harness.rotate()
+    accepted = harness.rotate({"cluster": "prod-a", "acceptClusterUUID": harness.cluster.cluster.uuid})
 
     assert refused.error == "ClusterIdentityChanged"
     assert accepted.output["outcome"] == "Rotated"
-    assert here.rotate().output["outcome"] == "Rotated"
+    assert harness.rotate().output["outcome"] == "Rotated"

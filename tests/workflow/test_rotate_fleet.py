@@ -25,10 +25,10 @@ from moto.sns.models import sns_backends
 from element_rekey.errors import AwsCallFailed
 from element_rekey.model import Execution, Failure, KeyManagementType, MasterKey, Outcome, Rotation
 from element_rekey.triggers import request_of
-from tests.workflow.clock import VirtualTime
+from tests.template import ACCOUNT, REGION, ROOT, TEMPLATE, default, function_arn, properties
+from tests.workflow.clock import VirtualClock
 from tests.workflow.functions import ENVIRONMENT
 from tests.workflow.interpreter import FunctionFailed, abort, aws_in_memory, parsing_once, virtual_interpreter
-from tests.workflow.template import ACCOUNT, REGION, ROOT, TEMPLATE, default, function_arn, properties
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -76,11 +76,11 @@ def function_of(resource: str) -> ModuleType:
     return module
 
 
-class Fleet:
+class FleetHarness:
     """Registered clusters, and what becomes of them. Made by ``fleet``."""
 
-    def __init__(self, time: VirtualTime) -> None:
-        self.time = time
+    def __init__(self, clock: VirtualClock) -> None:
+        self.clock = clock
         self.clients = {name: client(name) for name in ("dynamodb", "sns", "secretsmanager", "stepfunctions")}
         self.outcomes: dict[str, Outcome] = {}
         """How a cluster's rotation ends, where not as Rotated."""
@@ -122,24 +122,24 @@ class Fleet:
     def run(self, given: Any = None) -> dict[str, Any]:  # noqa: ANN401 - JSON
         """One run to its end: how it stands in Step Functions."""
         arn = self.start({} if given is None else given)
-        self.time.run()
+        self.clock.run()
         return self.described(arn)
 
     def described(self, arn: str) -> dict[str, Any]:
         found: dict[str, Any] = self.clients["stepfunctions"].describe_execution(executionArn=arn)
         return found
 
-    def told(self) -> list[dict[str, Any]]:
+    def summaries(self) -> list[dict[str, Any]]:
         """Every summary published so far."""
         sent = sns_backends[ACCOUNT][REGION].topics[self.topic_arn].sent_notifications
         return [json.loads(json.loads(message)["default"]) for _, message, *_ in sent]
 
-    def told_once(self) -> dict[str, Any]:
-        (summary,) = self.told()
+    def only_summary(self) -> dict[str, Any]:
+        (summary,) = self.summaries()
         return summary
 
     def counted(self) -> dict[str, int]:
-        return {one["outcome"]: one["clusters"] for one in self.told_once()["counts"]}
+        return {one["outcome"]: one["clusters"] for one in self.only_summary()["counts"]}
 
     def invoke(self, arn: str, event: Any) -> Any:  # noqa: ANN401 - JSON
         """What Lambda does when the state machine invokes a function, or Step Functions when it nests an execution."""
@@ -164,9 +164,9 @@ class Fleet:
         self.begun.append(request.cluster)
         self.requests[request.cluster] = nested["Input"]
         outcome = self.outcomes.get(request.cluster, Outcome.ROTATED)
-        execution = Execution(f"{MACHINE.replace(':stateMachine:', ':execution:')}:{name}", self.time())
+        execution = Execution(f"{MACHINE.replace(':stateMachine:', ':execution:')}:{name}", self.clock())
         failure = None if outcome.succeeded else Failure("RekeyFailed", "The rekey ended with xSome.", "Mend it.")
-        key = MasterKey("key-1", KeyManagementType.INTERNAL, None, self.time())
+        key = MasterKey("key-1", KeyManagementType.INTERNAL, None, self.clock())
         self.ledger.save(
             Rotation(execution, request.cluster, request, outcome=outcome, failure=failure, current_key=key)
         )
@@ -179,34 +179,34 @@ class Fleet:
 
 
 @contextmanager
-def fleet_world() -> Iterator[Fleet]:
-    time = VirtualTime()
+def fleet_harness() -> Iterator[FleetHarness]:
+    clock = VirtualClock()
     with ExitStack() as held:
         held.enter_context(patch.dict("os.environ", ENVIRONMENT | {"MOTO_ACCOUNT_ID": ACCOUNT}))
         held.enter_context(aws_in_memory())
         held.enter_context(parsing_once())
-        made = Fleet(time)
-        held.enter_context(virtual_interpreter(time, made))
+        made = FleetHarness(clock)
+        held.enter_context(virtual_interpreter(clock, made))
         yield made
 
 
 @pytest.fixture
-def fleet() -> Iterator[Fleet]:
-    with fleet_world() as made:
+def fleet() -> Iterator[FleetHarness]:
+    with fleet_harness() as made:
         yield made
 
 
-def test_every_registered_cluster_gets_its_rotation_and_the_run_its_summary(fleet: Fleet) -> None:
+def test_every_registered_cluster_gets_its_rotation_and_the_run_its_summary(fleet: FleetHarness) -> None:
     fleet.register("a", "b", "c")
     ended = fleet.run({"reason": "change"})
     assert ended["status"] == "SUCCEEDED"
-    assert json.loads(ended["output"]) == fleet.told_once()
+    assert json.loads(ended["output"]) == fleet.only_summary()
     assert fleet.begun == ["a", "b", "c"]
     assert fleet.requests["a"]["reason"] == "change"
     assert fleet.counted() == {"Rotated": 3}
 
 
-def test_a_failed_cluster_fails_the_run_after_the_others_had_their_chance(fleet: Fleet) -> None:
+def test_a_failed_cluster_fails_the_run_after_the_others_had_their_chance(fleet: FleetHarness) -> None:
     fleet.register("a", "b", "c")
     fleet.outcomes["a"] = Outcome.FAILED
     ended = fleet.run()
@@ -216,7 +216,7 @@ def test_a_failed_cluster_fails_the_run_after_the_others_had_their_chance(fleet:
     assert fleet.counted() == {"Rotated": 2, "Failed": 1}
 
 
-def test_a_schedule_begins_no_further_rotation_after_a_failure(fleet: Fleet) -> None:
+def test_a_schedule_begins_no_further_rotation_after_a_failure(fleet: FleetHarness) -> None:
     names = [f"cluster-{number}" for number in range(6)]
     fleet.register(*names)
     fleet.outcomes = dict.fromkeys(names, Outcome.FAILED)
@@ -226,7 +226,7 @@ def test_a_schedule_begins_no_further_rotation_after_a_failure(fleet: Fleet) -> 
 
 
 @pytest.mark.parametrize("tolerated", [0, 1, 3])
-def test_no_rotation_is_begun_once_more_have_failed_than_are_tolerated(fleet: Fleet, tolerated: int) -> None:
+def test_no_rotation_is_begun_once_more_have_failed_than_are_tolerated(fleet: FleetHarness, tolerated: int) -> None:
     names = [f"cluster-{number}" for number in range(5)]
     fleet.register(*names)
     fleet.outcomes = dict.fromkeys(names, Outcome.FAILED)
@@ -234,7 +234,7 @@ def test_no_rotation_is_begun_once_more_have_failed_than_are_tolerated(fleet: Fl
     assert len(fleet.begun) == tolerated + 1
 
 
-def test_a_compromise_goes_on_whatever_fails(fleet: Fleet) -> None:
+def test_a_compromise_goes_on_whatever_fails(fleet: FleetHarness) -> None:
     names = [f"cluster-{number}" for number in range(5)]
     fleet.register(*names)
     fleet.outcomes = dict.fromkeys(names, Outcome.FAILED)
@@ -244,14 +244,14 @@ def test_a_compromise_goes_on_whatever_fails(fleet: Fleet) -> None:
     assert {request["keyCreatedAfter"] for request in fleet.requests.values()} == {"2026-11-23T02:59:40.989Z"}
 
 
-def test_the_canary_goes_first_and_alone(fleet: Fleet) -> None:
+def test_the_canary_goes_first_and_alone(fleet: FleetHarness) -> None:
     fleet.register("a", "b", "c")
     assert fleet.run({"canary": "c"})["status"] == "SUCCEEDED"
     assert fleet.begun == ["c", "a", "b"]
     assert fleet.counted() == {"Rotated": 3}
 
 
-def test_a_failed_canary_ends_the_run_and_nothing_else_is_begun(fleet: Fleet) -> None:
+def test_a_failed_canary_ends_the_run_and_nothing_else_is_begun(fleet: FleetHarness) -> None:
     fleet.register("a", "b", "c")
     fleet.outcomes["c"] = Outcome.OUTCOME_UNKNOWN
     ended = fleet.run({"canary": "c"})
@@ -260,29 +260,29 @@ def test_a_failed_canary_ends_the_run_and_nothing_else_is_begun(fleet: Fleet) ->
     assert fleet.counted() == {"OutcomeUnknown": 1, "NotBegun": 2}
 
 
-def test_a_wrong_input_is_told_by_the_name_of_the_member(fleet: Fleet) -> None:
+def test_a_wrong_input_is_reported_by_the_name_of_the_member(fleet: FleetHarness) -> None:
     ended = fleet.run({"cluster": "a"})
     assert (ended["status"], ended["error"]) == ("FAILED", "RequestInvalid")
     assert ended["cause"].startswith("cluster: unknown member; known are clusters")
-    assert fleet.told_once()["error"] == "RequestInvalid"
+    assert fleet.only_summary()["error"] == "RequestInvalid"
 
 
-def test_a_fleet_of_nobody_is_told_as_a_failure(fleet: Fleet) -> None:
+def test_a_fleet_of_nobody_is_reported_as_a_failure(fleet: FleetHarness) -> None:
     ended = fleet.run({"trigger": "schedule"})
     assert (ended["status"], ended["error"]) == ("FAILED", "ClusterNotRegistered")
-    assert fleet.told_once()["headline"] == "fleet run FAILED: ClusterNotRegistered"
+    assert fleet.only_summary()["headline"] == "fleet run FAILED: ClusterNotRegistered"
 
 
-def test_a_broken_registration_is_named_and_does_not_stop_the_rest(fleet: Fleet) -> None:
+def test_a_broken_registration_is_named_and_does_not_stop_the_rest(fleet: FleetHarness) -> None:
     fleet.register("a", "b/c")
     fleet.register("d", age="soon")
     ended = fleet.run({"trigger": "schedule"})
     assert (ended["status"], ended["error"]) == ("FAILED", "FleetIncomplete")
     assert fleet.begun == ["a"]
-    assert [one["cluster"] for one in fleet.told_once()["attention"]] == ["b/c", "d"]
+    assert [one["cluster"] for one in fleet.only_summary()["attention"]] == ["b/c", "d"]
 
 
-def test_a_cluster_registered_or_lost_while_the_run_is_under_way_changes_nothing_in_it(fleet: Fleet) -> None:
+def test_a_cluster_registered_or_lost_while_the_run_is_under_way_changes_nothing_in_it(fleet: FleetHarness) -> None:
     fleet.register("a", "b")
 
     def meanwhile() -> None:
@@ -294,7 +294,7 @@ def test_a_cluster_registered_or_lost_while_the_run_is_under_way_changes_nothing
     assert fleet.begun == ["a", "b"]
 
 
-def test_a_selection_whose_answer_was_lost_is_repeated_and_starts_no_rotation_twice(fleet: Fleet) -> None:
+def test_a_selection_whose_answer_was_lost_is_repeated_and_starts_no_rotation_twice(fleet: FleetHarness) -> None:
     fleet.register("a", "b")
     plain, answers = fleet._call, []  # noqa: SLF001 - stands in for Lambda
 
@@ -311,7 +311,7 @@ def test_a_selection_whose_answer_was_lost_is_repeated_and_starts_no_rotation_tw
     assert fleet.begun == ["a", "b"]
 
 
-def test_a_rotation_begun_by_an_earlier_attempt_is_not_begun_again(fleet: Fleet) -> None:
+def test_a_rotation_begun_by_an_earlier_attempt_is_not_begun_again(fleet: FleetHarness) -> None:
     fleet.register("a", "b")
     plain = fleet._rotate  # noqa: SLF001 - stands in for Step Functions
 
@@ -327,59 +327,59 @@ def test_a_rotation_begun_by_an_earlier_attempt_is_not_begun_again(fleet: Fleet)
     assert fleet.counted() == {"Rotated": 2}
 
 
-def test_a_summary_that_could_not_be_published_is_said_in_so_many_words(fleet: Fleet) -> None:
+def test_a_summary_that_could_not_be_published_is_said_in_so_many_words(fleet: FleetHarness) -> None:
     fleet.register("a")
     topic = fleet.functions[SUMMARIZE].PORTS.topic
     with patch.object(type(topic), "publish_summary", side_effect=AwsCallFailed("SNS is away.")):
         ended = fleet.run()
     assert (ended["status"], ended["error"]) == ("FAILED", "SummaryNotPublished")
-    assert fleet.told() == []
+    assert fleet.summaries() == []
 
 
-def test_two_runs_at_once_keep_their_rotations_apart(fleet: Fleet) -> None:
+def test_two_runs_at_once_keep_their_rotations_apart(fleet: FleetHarness) -> None:
     """A schedule and an alarm: each has its own rotation of a cluster; the lock and the demand do the rest."""
     fleet.register("a", "b")
     alarm = json.loads((ROOT / "events" / "alarm-one-cluster.json").read_text())
     alarm["detail"]["alarmName"] = "element-key-compromise-a"
     arns = [fleet.start({"trigger": "schedule"}), fleet.start(alarm)]
-    fleet.time.run()
+    fleet.clock.run()
     assert {fleet.described(arn)["status"] for arn in arns} == {"SUCCEEDED"}
     assert Counter(fleet.begun) == {"a": 2, "b": 1}
     assert set(fleet.names.values()) == {1}
-    assert sorted(one["trigger"] for one in fleet.told()) == ["alarm", "schedule"]
+    assert sorted(one["trigger"] for one in fleet.summaries()) == ["alarm", "schedule"]
 
 
-def test_a_run_stopped_in_the_middle_is_summarized_from_its_event(fleet: Fleet) -> None:
+def test_a_run_stopped_in_the_middle_is_summarized_from_its_event(fleet: FleetHarness) -> None:
     fleet.register("a", "b", "c")
     arn = fleet.start({"reason": "change CHG-1001"})
     fleet.before[ROTATE] = lambda: abort(arn, fleet.clients["stepfunctions"])
-    fleet.time.run()
+    fleet.clock.run()
     assert fleet.described(arn)["status"] == "ABORTED"
     event = json.loads((ROOT / "events" / "fleet-stopped.json").read_text())
     event["detail"] |= {"executionArn": arn, "input": '{"reason": "change CHG-1001"}'}
     fleet.invoke(function_arn(SUMMARIZE), event)
-    told = fleet.told_once()
-    assert told["error"] == "ExecutionAborted"
-    assert told["clusters"] == 3
-    assert told["executionArn"] == arn
+    summaries = fleet.only_summary()
+    assert summaries["error"] == "ExecutionAborted"
+    assert summaries["clusters"] == 3
+    assert summaries["executionArn"] == arn
 
 
-def test_a_schedule_gives_each_cluster_a_moment_within_the_spread(fleet: Fleet) -> None:
+def test_a_schedule_gives_each_cluster_a_moment_within_the_spread(fleet: FleetHarness) -> None:
     names = [f"cluster-{number}" for number in range(4)]
     fleet.register(*names)
     fleet.run({"trigger": "schedule"})
-    moments = [one.not_before for one in fleet.ledger.fleet_run(fleet.told_once()["executionArn"]).selected]
+    moments = [one.not_before for one in fleet.ledger.fleet_run(fleet.only_summary()["executionArn"]).selected]
     assert moments == sorted(moments)
     spread = timedelta(minutes=default("SpreadMinutes"))
     assert all(timedelta() <= moment - _started(fleet) <= spread for moment in moments)
     assert len(fleet.begun) == 4
 
 
-def _started(fleet: Fleet) -> datetime:
-    return datetime.fromisoformat(fleet.told_once()["startedAt"])
+def _started(fleet: FleetHarness) -> datetime:
+    return datetime.fromisoformat(fleet.only_summary()["startedAt"])
 
 
-def test_the_table_says_how_many_were_begun_and_how_many_failed(fleet: Fleet) -> None:
+def test_the_table_says_how_many_were_begun_and_how_many_failed(fleet: FleetHarness) -> None:
     fleet.register("a", "b", "c")
     fleet.outcomes["b"] = Outcome.FAILED
     counted: dict[str, Any] = {}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from element_rekey import errors
-from tests.workflow.template import ROOT, TEMPLATE, function_timeout, machine, properties
+from tests.template import ROOT, TEMPLATE, function_timeout, machine, properties
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,7 +9,7 @@ import pytest
 
 from element_rekey import errors
 from element_rekey.edge import LEASE
-from tests.workflow.template import TEMPLATE, default, function_timeout, machine, properties
+from tests.template import TEMPLATE, default, function_timeout, machine, properties
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -174,10 +174,10 @@ def test_no_error_is_named_in_two_retries_of_a_task(name: str) -> None:
 
 
 def test_what_the_tree_of_errors_calls_retried_is_what_is_retried() -> None:
-    told = set(re.findall(r"── (\w+)[^\n]*\(retried", errors.__doc__ or ""))
+    documented = set(re.findall(r"── (\w+)[^\n]*\(retried", errors.__doc__ or ""))
     retried = {error for task in TASKS.values() for retrier in task["Retry"] for error in retrier["ErrorEquals"]}
 
-    assert told == retried - WAKING_UP - OTHER_AWS_ERRORS
+    assert documented == retried - WAKING_UP - OTHER_AWS_ERRORS
 
 
 @pytest.mark.parametrize(("name", "retrier"), retriers())

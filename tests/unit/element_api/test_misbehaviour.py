@@ -214,7 +214,7 @@ def test_told_to_a_read(server: TlsServer, connect: Connect, case: str) -> None:
 
 
 @pytest.mark.parametrize("case", TOLD)
-def test_told_to_the_rekey(server: TlsServer, connect: Connect, case: str) -> None:
+def test_reported_to_the_rekey(server: TlsServer, connect: Connect, case: str) -> None:
     behaviour, _, expected = TOLD[case]
     server.script = [behaviour]
     with pytest.raises(errors.ElementRekeyError) as caught:

@@ -92,7 +92,7 @@ def test_an_error_without_a_message_is_quoted_by_its_name_alone(server: TlsServe
         (ElementApi.check_api_version, {"currentVersion": 12}, "GetAPI: currentVersion is not a version."),
     ],
 )
-def test_half_an_answer_is_told_by_cluster_method_and_member(
+def test_half_an_answer_is_reported_by_cluster_method_and_member(
     server: TlsServer, api: ElementApi, call: Callable[[ElementApi], object], result: object, says: str
 ) -> None:
     server.script = [answering(result)]

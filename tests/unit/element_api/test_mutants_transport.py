@@ -136,7 +136,7 @@ def test_looking_at_a_refused_certificate_takes_no_longer_than_connecting(
     assert caught.value.cluster == "prod-a"
 
 
-def test_another_certificate_than_the_registered_one_is_told_as_such(server: TlsServer, connect: Connect) -> None:
+def test_another_certificate_than_the_registered_one_is_reported_as_such(server: TlsServer, connect: Connect) -> None:
     with pytest.raises(errors.CertificateRefused, match=r"refused: it is not the registered certificateFingerprint\. "):
         connect(server, certificate_fingerprint="0" * 64).identity()
 
@@ -161,7 +161,7 @@ def test_a_refused_connection_says_so(serve: Serve, connect: Connect) -> None:
         ("ca_bundle", "nonsense", "caBundle must hold"),
     ],
 )
-def test_a_wrong_registration_is_told_by_cluster_and_member(member: str, value: str, says: str) -> None:
+def test_a_wrong_registration_is_reported_by_cluster_and_member(member: str, value: str, says: str) -> None:
     registration = replace(Registration("10.0.0.1", "admin", "secret"), **{member: value})
     with pytest.raises(errors.RegistrationInvalid, match=f"^Cluster prod-a: {says}"):
         ElementApi("prod-a", registration, refresh=lambda: registration, clock=now)

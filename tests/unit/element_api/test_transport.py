@@ -218,7 +218,7 @@ def test_another_address_is_adopted_but_not_asked(
     assert len(server.seen) == 1
 
 
-def test_a_registration_that_cannot_be_read_is_told(server: TlsServer, connect: Connect) -> None:
+def test_a_registration_that_cannot_be_read_is_reported(server: TlsServer, connect: Connect) -> None:
     def refresh() -> Registration:
         raise errors.AwsCallFailed("no")
 

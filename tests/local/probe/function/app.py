@@ -1,4 +1,4 @@
-"""A Lambda function that does as it is told."""
+"""A Lambda function that does what its event says."""
 
 from __future__ import annotations
 

@@ -5,13 +5,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from local.cost import Cost
-from local.story import Beat, Story
+from local.execution_history import ExecutionHistory, HistoryEvent
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def events(*parts: tuple[str, dict[str, Any]]) -> list[dict[str, Any]]:
-    """A history: each event a second after the one before."""
+    """The events of an execution as AWS lists them: each a second after the one before."""
     return [
         {"id": number, "type": kind, "timestamp": START + timedelta(seconds=number - 1), **details}
         for number, (kind, details) in enumerate(parts, start=1)
@@ -33,54 +33,54 @@ FAILED = (
 )
 
 
-def test_each_step_is_told_once_with_its_time() -> None:
-    history = events(
+def test_each_step_is_read_once_with_its_time() -> None:
+    listed = events(
         ("ExecutionStarted", {}),
         entered("Task", "StartRekey", {}),
         SCHEDULED,
         answered({"rotation": {"status": "running", "detail": "Replacing key 1."}}),
         entered("Wait", "WaitForRekey", {"rotation": {"waitSeconds": 5}}),
     )
-    story = Story()
-    assert list(story.hear(history[:3])) == []
-    assert list(story.hear(history)) == [Beat(3.0, "StartRekey", "Replacing key 1.")]
-    assert list(story.hear(history)) == []
-    assert (story.state, story.waiting, story.transitions) == ("WaitForRekey", 5, 2)
+    history = ExecutionHistory()
+    assert list(history.read(listed[:3])) == []
+    assert list(history.read(listed)) == [HistoryEvent(3.0, "StartRekey", "Replacing key 1.")]
+    assert list(history.read(listed)) == []
+    assert (history.state, history.waiting, history.transitions) == ("WaitForRekey", 5, 2)
 
 
 def test_polls_are_counted_in_words() -> None:
-    history = events(entered("Task", "CheckStatus", {}), answered({"rotation": {"polls": 2, "detail": "Rewrapping"}}))
-    assert [beat.text for beat in Story().hear(history)] == ["poll 2: Rewrapping"]
+    listed = events(entered("Task", "CheckStatus", {}), answered({"rotation": {"polls": 2, "detail": "Rewrapping"}}))
+    assert [event.text for event in ExecutionHistory().read(listed)] == ["poll 2: Rewrapping"]
 
 
-def test_retries_are_trouble_and_are_billed() -> None:
-    history = events(entered("Task", "StartRekey", {}), SCHEDULED, FAILED, SCHEDULED, FAILED, SCHEDULED)
-    story = Story()
-    told = list(story.hear(history))
-    assert [(beat.text, beat.trouble) for beat in told] == [("ClusterUnavailable: no answer", True)] * 2
-    assert story.transitions == 3
+def test_retries_are_errors_and_are_billed() -> None:
+    listed = events(entered("Task", "StartRekey", {}), SCHEDULED, FAILED, SCHEDULED, FAILED, SCHEDULED)
+    history = ExecutionHistory()
+    found = list(history.read(listed))
+    assert [(event.text, event.is_error) for event in found] == [("ClusterUnavailable: no answer", True)] * 2
+    assert history.transitions == 3
 
 
-def test_causes_that_are_no_json_are_told_as_they_are_and_long_ones_are_cut() -> None:
-    history = events(("TaskFailed", {"taskFailedEventDetails": {"error": "States.Timeout", "cause": "x" * 1000}}))
-    (beat,) = Story().hear(history)
-    assert beat.text.startswith("States.Timeout: xxx")
-    assert len(beat.text) == 160
+def test_causes_that_are_no_json_are_shown_as_they_are_and_long_ones_are_cut() -> None:
+    listed = events(("TaskFailed", {"taskFailedEventDetails": {"error": "States.Timeout", "cause": "x" * 1000}}))
+    (event,) = ExecutionHistory().read(listed)
+    assert event.text.startswith("States.Timeout: xxx")
+    assert len(event.text) == 160
 
 
 def test_endings() -> None:
     ended = events(
         ("ExecutionSucceeded", {}), ("ExecutionFailed", {"executionFailedEventDetails": {"error": "RekeyFailed"}})
     )
-    assert [(beat.text, beat.trouble) for beat in Story().hear(ended)] == [
+    assert [(event.text, event.is_error) for event in ExecutionHistory().read(ended)] == [
         ("execution succeeded", False),
         ("execution failed with RekeyFailed", True),
     ]
 
 
-def test_outcome_is_told_by_its_headline() -> None:
-    history = events(answered({"outcome": {"outcome": "Rotated", "headline": "master key replaced"}}))
-    assert [beat.text for beat in Story().hear(history)] == ["Rotated: master key replaced"]
+def test_outcome_is_shown_by_its_headline() -> None:
+    listed = events(answered({"outcome": {"outcome": "Rotated", "headline": "master key replaced"}}))
+    assert [event.text for event in ExecutionHistory().read(listed)] == ["Rotated: master key replaced"]
 
 
 def test_cost_is_the_sum_of_what_it_names() -> None:

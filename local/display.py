@@ -1,4 +1,4 @@
-"""One rotation, told to a person: lines that stay, and on a terminal a live view of the rekey below them."""
+"""What a command shows a person: lines that stay, and on a terminal a live view of the rekey below them."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
+    from local.execution_history import ExecutionHistory, HistoryEvent
     from local.simulator import MasterKey, Rekey, RunningCluster
-    from local.story import Beat, Story
 
 BAR_WIDTH = 40
 FRAMES_PER_SECOND = 12
 
 
 @dataclass
-class Narrator:
+class Display:
     """Writes to ``console``. Without a terminal it writes the same lines, and no control codes."""
 
     console: Console
@@ -51,10 +51,10 @@ class Narrator:
         self._row("✔", f"{now - self._lap:5.1f} s", what, detail, style="green", width=23)
         self._lap = now
 
-    def beat(self, beat: Beat) -> None:
-        """Something happened in the execution."""
-        mark, style = ("✘", "red") if beat.trouble else ("•", "cyan")
-        self._row(mark, f"{beat.seconds:5.1f} s", beat.state, beat.text, style=style, width=16)
+    def event(self, event: HistoryEvent) -> None:
+        """An event of the execution's history."""
+        mark, style = ("✘", "red") if event.is_error else ("•", "cyan")
+        self._row(mark, f"{event.seconds:5.1f} s", event.state, event.text, style=style, width=16)
 
     def heading(self, text: str) -> None:
         """What follows."""
@@ -70,14 +70,14 @@ class Narrator:
         """A line of the summary."""
         self.console.print(Text.assemble((f"  {label:<12}", "dim"), text), soft_wrap=True)
 
-    def verdict(self, text: str, *, good: bool) -> None:
-        """How it ended."""
+    def result(self, text: str, *, good: bool) -> None:
+        """How the command ended."""
         self.console.print()
         self.console.print(Text(f"  {'✔' if good else '✘'} {text}", style="bold green" if good else "bold red"))
         self.console.print()
 
     @contextmanager
-    def watching(self, cluster: RunningCluster, story: Story) -> Iterator[None]:
+    def watching(self, cluster: RunningCluster, history: ExecutionHistory) -> Iterator[None]:
         """Show below the lines, for as long as the block lasts, what the cluster is doing."""
         if not self.console.is_terminal:
             yield
@@ -86,7 +86,7 @@ class Narrator:
         spinner = Spinner("dots", style="cyan")
 
         def view() -> RenderableType:
-            return live_view(cluster, story, spinner, time.monotonic() - begun)
+            return live_view(cluster, history, spinner, time.monotonic() - begun)
 
         with Live(console=self.console, get_renderable=view, refresh_per_second=FRAMES_PER_SECOND, transient=True):
             yield
@@ -96,11 +96,11 @@ class Narrator:
         self.console.print(row, soft_wrap=True)
 
 
-def live_view(cluster: RunningCluster, story: Story, spinner: Spinner, seconds: float) -> RenderableType:
+def live_view(cluster: RunningCluster, history: ExecutionHistory, spinner: Spinner, seconds: float) -> RenderableType:
     """Where the execution is, and how far each phase of the rekey is."""
-    where = f" {story.state or 'starting'}"
-    if story.state.startswith("Wait"):
-        where += f" ({story.waiting:g} s in AWS, shortened here)"
+    where = f" {history.state or 'starting'}"
+    if history.state.startswith("Wait"):
+        where += f" ({history.waiting:g} s in AWS, shortened here)"
     spinner.update(text=Text.assemble((where, "cyan"), (f"   {seconds:.1f} s", "dim")))
     rekeys = cluster.cluster.rekeys
     parts: list[RenderableType] = [Text(), Padding(spinner, (0, 0, 0, 2))]

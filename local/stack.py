@@ -1,4 +1,4 @@
-"""The whole application on one machine: simulated clusters, the engine, the real template deployed, all registered."""
+"""The whole stack on one machine: simulated clusters, the engine, the real template deployed, all registered."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ PATIENCE_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
-class Stage:
-    """What runs."""
+class Stack:
+    """What runs: the clusters, the AWS engine, and the application deployed to it."""
 
     simulator: Simulator
     engine: Engine
@@ -33,33 +33,33 @@ class Stage:
 
 
 @contextmanager
-def stage(
+def running_stack(
     specs: Iterable[ClusterSpec],
     wait_scale: float,
-    told: Callable[[str, str], None] = lambda _what, _detail: None,
+    report: Callable[[str, str], None] = lambda _what, _detail: None,
     *,
     register: bool = True,
     parameters: Mapping[str, str] | None = None,
-) -> Iterator[Stage]:
-    """Set everything up, calling ``told`` after each step; at the end of the block nothing of it is left.
+) -> Iterator[Stack]:
+    """Set everything up, calling ``report`` after each step; at the end of the block nothing of it is left.
 
     Raises SimulatorError, EngineFailed or DeploymentFailed, each a sentence.
     """
     with ExitStack() as running:
         simulator = running.enter_context(Simulator(specs))
         clusters = list(simulator)
-        told("Element simulator", ", ".join(f"{cluster.name} at {cluster.url}" for cluster in clusters))
+        report("Element simulator", ", ".join(f"{cluster.name} at {cluster.url}" for cluster in clusters))
         engine = running.enter_context(Engine(wait_scale))
-        told("AWS engine", engine.endpoint_url)
+        report("AWS engine", engine.endpoint_url)
         try:
             deployment = deploy(connect(engine.endpoint_url), {**LOCAL_PARAMETERS, **(parameters or {})})
-            told("template deployed", f"stack {deployment.stack_name}, {deployment.resources} resources")
+            report("template deployed", f"stack {deployment.stack_name}, {deployment.resources} resources")
             for cluster in clusters if register else ():
                 deployment.register(cluster.name, cluster.registration())
-                told("cluster registered", f"secret {deployment.secret_prefix}/{cluster.name}")
-            yield Stage(simulator, engine, deployment)
+                report("cluster registered", f"secret {deployment.secret_prefix}/{cluster.name}")
+            yield Stack(simulator, engine, deployment)
         except (BotoCoreError, ClientError) as error:
-            engine.wait(PATIENCE_SECONDS)  # a call that failed because the engine is dead is told as that
+            engine.wait(PATIENCE_SECONDS)  # a call that failed because the engine is dead is reported as that
             if isinstance(error, BotoCoreError):
                 raise EngineFailed(f"The embedded AWS engine gave no answer: {error}") from error
             raise

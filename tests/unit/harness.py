@@ -34,7 +34,7 @@ REKEY_TAKES = timedelta(seconds=40)
 
 
 @dataclass
-class World:
+class RotationHarness:
     clock: FakeClock = field(default_factory=FakeClock)
     ledger: FakeLedger = field(default_factory=FakeLedger)
     topic: FakeTopic = field(default_factory=FakeTopic)
@@ -67,8 +67,8 @@ class World:
     def change_record(self, **changes: Any) -> Rotation:  # noqa: ANN401 - members of Rotation
         return self.ledger.save(replace(self.record(), **changes))
 
-    def another(self, arn: str, **changes: Any) -> World:  # noqa: ANN401 - members of Request
-        """A second execution in the same world, begun now."""
+    def another(self, arn: str, **changes: Any) -> RotationHarness:  # noqa: ANN401 - members of Request
+        """A second execution in the same harness, begun now."""
         other = replace(self, execution=Execution(arn, self.clock.now), request=replace(self.request, **changes))
         other.cluster, other.ports = self.cluster, self.ports
         return other
@@ -108,7 +108,7 @@ class World:
 
     def _wait(self, seconds: float) -> None:
         """Let time pass; a rekey that has run long enough ends meanwhile."""
-        self.clock.pass_seconds(seconds)
+        self.clock.advance(seconds)
         for job in self.cluster.jobs.values():
             running_since = (job.create_time or self.clock.now) - self.cluster.skew
             if job.async_handle == self.cluster.handle and not job.complete:

@@ -17,22 +17,22 @@ import boto3
 
 from element_rekey.edge import LEASE
 from element_rekey.ports import Settings
+from tests.template import ACCOUNT, REGION, default, definition, properties
 from tests.workflow.functions import ENVIRONMENT, PUBLISH, call
 from tests.workflow.interpreter import FunctionFailed, abort, aws_in_memory, parsing_once, time_out, virtual_interpreter
-from tests.workflow.template import ACCOUNT, REGION, default, definition, properties
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from element_rekey.ports import Ports
-    from tests.workflow.clock import VirtualTime
+    from tests.workflow.clock import VirtualClock
 
 SETTINGS = Settings(
     deadline=timedelta(minutes=int(default("DeadlineMinutes"))),
     settling=timedelta(seconds=int(default("SettlingSeconds"))),
     lease=LEASE,
 )
-_ENDED_BADLY = frozenset(properties("InterruptedExecutionRule")["EventPattern"]["detail"]["status"])
+_REPORTED_STATUSES = frozenset(properties("InterruptedExecutionRule")["EventPattern"]["detail"]["status"])
 _ASYNC_RETRIES = int(properties("PublishOutcomeFunction")["EventInvokeConfig"]["MaximumRetryAttempts"])
 _ASYNC_WAITS = (60.0, 120.0)  # Lambda's own, between the attempts of an asynchronous invocation
 
@@ -56,20 +56,20 @@ class Execution:
     states: list[str] = field(repr=False)  # the names of the states entered
 
 
-class Stage:
+class WorkflowHarness:
     """See the module. Has to be made within ``staged``."""
 
     ports: Ports
 
-    def __init__(self, time: VirtualTime) -> None:
-        self.time = time
+    def __init__(self, clock: VirtualClock) -> None:
+        self.clock = clock
         self.states = aws_client("stepfunctions")
         self.calls: Counter[str] = Counter()
         self.failures: list[tuple[str, str, str]] = []
         """Each invocation that ended with an error: function, name of the error, message."""
-        self.unheard: list[Any] = []
+        self.dead_letters: list[Any] = []
         """Events of the rule that no invocation could handle: what the dead-letter queue would hold."""
-        self.spoil: Callable[[str, int], None] = lambda _function, _number: None
+        self.before_invocation: Callable[[str, int], None] = lambda _function, _number: None
         """Called before each invocation, with how many there were of that function; may raise in its place."""
         self._names = itertools.count(1)
         made = self.states.create_state_machine(
@@ -77,7 +77,7 @@ class Stage:
         )
         self.machine_arn: str = made["stateMachineArn"]
 
-    def settle(self, **changes: timedelta) -> None:
+    def change_settings(self, **changes: timedelta) -> None:
         """Change the operator's settings."""
         self.ports = replace(self.ports, settings=replace(self.ports.settings, **changes))
 
@@ -94,20 +94,20 @@ class Stage:
     def rotate(self, given: Any = None) -> Execution:  # noqa: ANN401 - JSON
         """Run one execution to its end, and whatever follows from it."""
         arn = self.start({"cluster": "prod-a"} if given is None else given)
-        self.time.run()
+        self.clock.run()
         return self.execution(arn)
 
     def stop(self, arn: str) -> None:
-        """Stop an execution by hand; its status-change event is told at once, as EventBridge does."""
+        """Stop an execution by hand; its status-change event is published at once, as EventBridge does."""
         if self.status(arn) == "RUNNING":
             abort(arn, self.states)
-            self._tell_status(arn, "ABORTED")
+            self._publish_status_event(arn, "ABORTED")
 
     def time_out(self, arn: str) -> None:
         """Let an execution's own time limit pass."""
         if self.status(arn) == "RUNNING":
             time_out(arn, ACCOUNT, REGION)
-            self._tell_status(arn, "TIMED_OUT")
+            self._publish_status_event(arn, "TIMED_OUT")
 
     def status(self, arn: str) -> str:
         """The status of an execution now."""
@@ -135,7 +135,7 @@ class Stage:
         function = arn.rpartition(":")[2]
         self.calls[function] += 1
         try:
-            self.spoil(function, self.calls[function])
+            self.before_invocation(function, self.calls[function])
             return self.run_function(function, event)
         except FunctionFailed as failure:
             self.failures.append((function, failure.answer["errorType"], failure.answer["errorMessage"]))
@@ -148,12 +148,12 @@ class Stage:
     def ended(self, arn: str) -> None:
         """An execution ended; the rule of the template passes on those that ended badly."""
         status = self.status(arn)
-        if status == "FAILED":  # the others were told when they were made to happen
-            self._tell_status(arn, status)
+        if status == "FAILED":  # the events of the others were published when the test made them end
+            self._publish_status_event(arn, status)
 
-    def _tell_status(self, arn: str, status: str) -> None:
-        if status in _ENDED_BADLY:
-            self.time.after(0, lambda: self.deliver(self.status_event(arn, status)))
+    def _publish_status_event(self, arn: str, status: str) -> None:
+        if status in _REPORTED_STATUSES:
+            self.clock.after(0, lambda: self.deliver(self.status_event(arn, status)))
 
     def status_event(self, arn: str, status: str) -> dict[str, Any]:
         """Step Functions' event on a change of status."""
@@ -164,7 +164,7 @@ class Stage:
             "name": known["name"],
             "status": status,
             "startDate": round(known["startDate"].timestamp() * 1000),
-            "stopDate": round(self.time().timestamp() * 1000),
+            "stopDate": round(self.clock().timestamp() * 1000),
             "input": known["input"],
             "output": None,
             "inputDetails": {"included": True},
@@ -178,7 +178,7 @@ class Stage:
             "detail-type": "Step Functions Execution Status Change",
             "source": "aws.states",
             "account": ACCOUNT,
-            "time": f"{self.time():%Y-%m-%dT%H:%M:%SZ}",
+            "time": f"{self.clock():%Y-%m-%dT%H:%M:%SZ}",
             "region": REGION,
             "resources": [arn],
             "detail": detail,
@@ -192,22 +192,22 @@ class Stage:
                 self.invoke(PUBLISH, json.loads(json.dumps(event)))
             except (FunctionFailed, Exception):  # noqa: BLE001 - whatever it was, Lambda goes on like this
                 if attempt < _ASYNC_RETRIES:
-                    self.time.after(_ASYNC_WAITS[attempt], lambda: self.deliver(event, attempt + 1))
+                    self.clock.after(_ASYNC_WAITS[attempt], lambda: self.deliver(event, attempt + 1))
                 else:
-                    self.unheard.append(event)
+                    self.dead_letters.append(event)
 
-        self.time.begin(attempt_it)
+        self.clock.begin(attempt_it)
 
 
 @contextmanager
-def staged(time: VirtualTime, make: Callable[[], Stage]) -> Iterator[Stage]:
+def harness_on_moto(clock: VirtualClock, make: Callable[[], WorkflowHarness]) -> Iterator[WorkflowHarness]:
     """AWS in this process, and what ``make`` makes in it."""
     with ExitStack() as held:
         held.enter_context(patch.dict("os.environ", ENVIRONMENT | {"MOTO_ACCOUNT_ID": ACCOUNT}))
         held.enter_context(aws_in_memory())
         held.enter_context(parsing_once())
         made = make()
-        held.enter_context(virtual_interpreter(time, made))
+        held.enter_context(virtual_interpreter(clock, made))
         held.enter_context(warnings.catch_warnings())
         warnings.filterwarnings("ignore", message="No application metrics")  # a step that fails has none
         yield made

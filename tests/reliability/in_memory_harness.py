@@ -1,4 +1,4 @@
-"""A stage without sockets and tables, light enough for thousands of runs: the real definition, handlers and client.
+"""A harness without sockets and tables, light enough for thousands of runs: the real definition, handlers and client.
 
 The ledger is the fake that is held to the same contract as the real one; the topic keeps what it was given.
 """
@@ -17,10 +17,10 @@ from element_rekey.notifications import notification_of
 from element_rekey.ports import Ports
 from local.simulator import ClusterSpec, SimulatedCluster
 from tests.fakes import FakeLedger
-from tests.reliability.sabotage import Saboteur
+from tests.reliability.fault_injection import FaultInjector
 from tests.reliability.wire import fingerprint, without_sockets
-from tests.workflow.clock import BEGIN, VirtualTime
-from tests.workflow.stage import SETTINGS, Stage, staged
+from tests.workflow.clock import BEGIN, VirtualClock
+from tests.workflow.harness import SETTINGS, WorkflowHarness, harness_on_moto
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -30,13 +30,13 @@ if TYPE_CHECKING:
 
 NAME = "prod-a"
 DEMAND = {"cluster": NAME, "keyCreatedAfter": BEGIN.isoformat()}
-"""The same demand whoever states it and however often: a key made after the story began."""
+"""The same demand whoever states it and however often: a key made after the scenario began."""
 EXTERNAL = DEMAND | {"keyManagementType": "External", "keyProviderID": 15}
 REKEY = "RekeySoftwareEncryptionAtRestMasterKey"
 
 
 @dataclass
-class Directory:
+class SimulatedClusters:
     """``ports.Clusters`` without Secrets Manager; each connection is a new client, as in a new container."""
 
     clusters: dict[str, SimulatedCluster]
@@ -63,48 +63,52 @@ class Directory:
 
 
 @dataclass
-class Board:
+class RecordingTopic:
     """``ports.Topic`` that keeps every notification it accepted."""
 
-    accepted: list[dict[str, Any]] = field(default_factory=list)
+    deliveries: list[dict[str, Any]] = field(default_factory=list)
 
     def publish(self, rotation: Rotation) -> None:
-        self.accepted.append(encode(notification_of(rotation)))
+        self.deliveries.append(encode(notification_of(rotation)))
 
     def publish_summary(self, *_: object) -> None:
         """Nothing: no fleets here."""
 
-    def of(self, arn: str) -> list[dict[str, Any]]:
+    def notifications_of(self, arn: str) -> list[dict[str, Any]]:
         """The notifications of one execution; a repeated delivery counts once."""
-        by_id = {told["notificationID"]: told for told in self.accepted if told["executionArn"] == arn}
+        by_id = {
+            notification["notificationID"]: notification
+            for notification in self.deliveries
+            if notification["executionArn"] == arn
+        }
         return list(by_id.values())
 
 
-class LightStage(Stage):
+class InMemoryHarness(WorkflowHarness):
     """See the module."""
 
-    def __init__(self, time: VirtualTime, cluster: SimulatedCluster) -> None:
-        super().__init__(time)
+    def __init__(self, clock: VirtualClock, cluster: SimulatedCluster) -> None:
+        super().__init__(clock)
         self.cluster = cluster
         self.ledger = FakeLedger()
-        self.board = Board()
-        self.directory = Directory({NAME: cluster}, time)
-        self.ports = Ports(self.directory, self.ledger, self.board, time, SETTINGS)
-        self.saboteur = Saboteur(time)
+        self.topic = RecordingTopic()
+        self.clusters = SimulatedClusters({NAME: cluster}, clock)
+        self.ports = Ports(self.clusters, self.ledger, self.topic, clock, SETTINGS)
+        self.injector = FaultInjector(clock)
 
     def run_function(self, function: str, event: Any) -> Any:  # noqa: ANN401 - JSON
-        """Call a function under the eyes of the saboteur."""
-        return self.saboteur.run_function(function, event, self.ports)
+        """Call a function through the fault injector."""
+        return self.injector.run_function(function, event, self.ports)
 
     def lock(self) -> Lock | None:
         """The lock, if somebody holds it now."""
         held = self.ledger.lock(NAME)
-        return held if held and held.lease_until > self.time() else None
+        return held if held and held.lease_until > self.clock() else None
 
     def lock_seconds(self) -> float:
         """For how many seconds from now the lock is held."""
         held = self.lock()
-        return (held.lease_until - self.time()).total_seconds() if held else 0.0
+        return (held.lease_until - self.clock()).total_seconds() if held else 0.0
 
     def own_rekeys(self) -> int:
         """How many rekeys we had the cluster begin."""
@@ -112,9 +116,12 @@ class LightStage(Stage):
 
 
 @contextmanager
-def light(spec: ClusterSpec | None = None) -> Iterator[LightStage]:
-    """A light stage with one cluster; its clock is the stage's."""
-    time = VirtualTime()
-    cluster = SimulatedCluster(replace(spec or ClusterSpec(rekey_seconds=20.0), name=NAME, clock=time))
-    with without_sockets({NAME: cluster}, time.sleep), staged(time, lambda: LightStage(time, cluster)) as made:
-        yield cast("LightStage", made)
+def in_memory_harness(spec: ClusterSpec | None = None) -> Iterator[InMemoryHarness]:
+    """An in-memory harness with one cluster; they share its virtual clock."""
+    clock = VirtualClock()
+    cluster = SimulatedCluster(replace(spec or ClusterSpec(rekey_seconds=20.0), name=NAME, clock=clock))
+    with (
+        without_sockets({NAME: cluster}, clock.sleep),
+        harness_on_moto(clock, lambda: InMemoryHarness(clock, cluster)) as made,
+    ):
+        yield cast("InMemoryHarness", made)

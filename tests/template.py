@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[1]
 MACHINE = ROOT / "statemachines" / "rotate_master_key.asl.json"
 
 REGION = "eu-central-1"

@@ -17,22 +17,22 @@ from element_rekey.model import Lock, Rotation
 from element_rekey.ports import Ports
 from element_rekey.topic import SnsTopic
 from local.simulator import ClusterSpec, RunningCluster, Simulator
-from tests.workflow.clock import VirtualTime
-from tests.workflow.stage import SETTINGS, Stage, aws_client, staged
-from tests.workflow.template import ACCOUNT, REGION, default, properties
+from tests.template import ACCOUNT, REGION, default, properties
+from tests.workflow.clock import VirtualClock
+from tests.workflow.harness import SETTINGS, WorkflowHarness, aws_client, harness_on_moto
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-class World(Stage):
-    """See the module. Made by ``world``."""
+class FullHarness(WorkflowHarness):
+    """See the module. Made by ``full_harness``."""
 
-    def __init__(self, time: VirtualTime, simulator: Simulator) -> None:
-        super().__init__(time)
+    def __init__(self, clock: VirtualClock, simulator: Simulator) -> None:
+        super().__init__(clock)
         self.simulator = simulator
         self.clients = {name: aws_client(name) for name in ("dynamodb", "sns", "sqs", "secretsmanager")}
-        self._told: list[dict[str, Any]] = []
+        self._notifications: list[dict[str, Any]] = []
         self._make_resources()
         self.ports = self.real_ports()
 
@@ -41,10 +41,10 @@ class World(Stage):
     def real_ports(self) -> Ports:
         """The adapters as ``edge`` puts them together, on the virtual clock."""
         return Ports(
-            clusters=SecretsDirectory(self.clients["secretsmanager"], default("SecretPrefix"), self.time),
+            clusters=SecretsDirectory(self.clients["secretsmanager"], default("SecretPrefix"), self.clock),
             ledger=DynamoLedger(self.clients["dynamodb"], "Table"),
             topic=SnsTopic(self.clients["sns"], self.topic_arn),
-            clock=self.time,
+            clock=self.clock,
             settings=SETTINGS,
         )
 
@@ -64,18 +64,18 @@ class World(Stage):
         """The first cluster."""
         return next(iter(self.simulator))
 
-    def told(self) -> list[dict[str, Any]]:
+    def notifications(self) -> list[dict[str, Any]]:
         """Every notification published so far, oldest first, as a subscriber got it."""
         queue = self.clients["sqs"]
         while messages := queue.receive_message(QueueUrl=self.queue_url, MaxNumberOfMessages=10).get("Messages"):
             for message in messages:
-                self._told.append(json.loads(json.loads(message["Body"])["Message"]))
+                self._notifications.append(json.loads(json.loads(message["Body"])["Message"]))
                 queue.delete_message(QueueUrl=self.queue_url, ReceiptHandle=message["ReceiptHandle"])
-        return self._told
+        return self._notifications
 
-    def told_once(self) -> dict[str, Any]:
+    def only_notification(self) -> dict[str, Any]:
         """The one notification there is."""
-        (notification,) = self.told()
+        (notification,) = self.notifications()
         return notification
 
     def lock(self, cluster: str = "prod-a") -> Lock | None:
@@ -83,8 +83,8 @@ class World(Stage):
         key = {"pk": {"S": f"LOCK#{cluster}"}}
         if "Item" not in self.clients["dynamodb"].get_item(TableName="Table", Key=key):
             return None
-        nobody = Lock("nobody", self.time())
-        held = self.ports.ledger.take_lock(cluster, nobody, self.time())
+        nobody = Lock("nobody", self.clock())
+        held = self.ports.ledger.take_lock(cluster, nobody, self.clock())
         if held == nobody:  # it had run out; put things back
             self.ports.ledger.release_lock(cluster, "nobody")
             return None
@@ -111,9 +111,9 @@ class World(Stage):
 
 
 @contextmanager
-def world(*specs: ClusterSpec) -> Iterator[World]:
-    """A world with these clusters, one usual one if none is given; their clock is the world's."""
-    time = VirtualTime()
-    clusters = [replace(spec, clock=time) for spec in specs or (ClusterSpec(rekey_seconds=600.0),)]
-    with Simulator(clusters) as simulator, staged(time, lambda: World(time, simulator)) as made:
-        yield cast("World", made)
+def full_harness(*specs: ClusterSpec) -> Iterator[FullHarness]:
+    """A harness with these clusters, one usual one if none is given; they share its virtual clock."""
+    clock = VirtualClock()
+    clusters = [replace(spec, clock=clock) for spec in specs or (ClusterSpec(rekey_seconds=600.0),)]
+    with Simulator(clusters) as simulator, harness_on_moto(clock, lambda: FullHarness(clock, simulator)) as made:
+        yield cast("FullHarness", made)
