@@ -21,8 +21,10 @@ from bench.table import Table, number
 
 make_importable()
 from element_rekey.codec import encode  # noqa: E402 - after the path is set
-from element_rekey.fleet import FleetSettings, orders, select  # noqa: E402 - likewise
-from element_rekey.model import Execution, FleetRequest, Registered, Trigger  # noqa: E402 - likewise
+from element_rekey.outcomes import Trigger  # noqa: E402 - likewise
+from element_rekey.records import Execution, FleetRequest, Registered  # noqa: E402 - likewise
+from element_rekey.rules.selection import map_input, select  # noqa: E402 - likewise
+from element_rekey.settings import FleetSettings  # noqa: E402 - likewise
 from local.fleet import SUMMARY_SECONDS, published, specifications  # noqa: E402 - likewise
 from local.simulator import Simulator  # noqa: E402 - likewise
 from local.stack import running_stack  # noqa: E402 - likewise
@@ -167,10 +169,9 @@ def payload(clusters: int) -> tuple[int, int]:
         cool_down=timedelta(hours=1),
         spread=timedelta(minutes=30),
         max_concurrency=AT_A_TIME,
-        rotate_master_key_arn="arn:aws:states:us-east-1:000000000000:stateMachine:RotateMasterKey",
     )
     execution = Execution("arn:aws:states:us-east-1:000000000000:execution:RotateFleet:run", datetime.now(UTC))
     request = FleetRequest(trigger=Trigger.SCHEDULE)
     names = (f"{number:0{LONGEST_NAME}}" for number in range(clusters))
     selected = select(settings, execution, request, [Registered(name) for name in names])
-    return len(json.dumps(orders(settings, selected, request))), len(json.dumps(encode(selected)))
+    return len(json.dumps(map_input(settings, selected, request))), len(json.dumps(encode(selected)))

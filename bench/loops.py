@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-from element_rekey.planning import next_wait
+from element_rekey.rules.waiting import next_wait
 
 RETRY_INTERVAL, RETRY_RATE, RETRY_LONGEST = 5.0, 1.25, 300.0
 GROWTH_ENDS = 30  # looks: by then the longest wait is long reached

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from bench.layer import files, pinned
 from bench.places import LAYER, PACKAGE, ROOT, Unmeasurable, sdk_interpreter
 from bench.table import Table
-from element_rekey.element_api import ElementApi
+from element_rekey.element.client import ElementApi
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -9,6 +9,17 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from element_rekey.cluster import (
+    ClusterFault,
+    ClusterIdentity,
+    ClusterVersion,
+    ElementError,
+    EncryptionState,
+    KeyManagementType,
+    KeyProvider,
+    MasterKey,
+    RekeyJob,
+)
 from element_rekey.codec import decode, encode
 from element_rekey.errors import (
     AwsCallFailed,
@@ -17,28 +28,14 @@ from element_rekey.errors import (
     LedgerConflict,
     RekeyOutcomeUnknown,
 )
-from element_rekey.model import (
-    ClusterFault,
-    ClusterIdentity,
-    ClusterMemory,
-    ClusterVersion,
-    ElementError,
-    EncryptionState,
-    FleetRun,
-    KeyManagementType,
-    KeyProvider,
-    Lock,
-    MasterKey,
-    Registered,
-    RekeyJob,
-    Rotation,
-)
-from element_rekey.ports import Ports, Settings
+from element_rekey.ports import Ports
+from element_rekey.records import ClusterMemory, FleetRun, Lock, Registered, Rotation
+from element_rekey.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from element_rekey.fleet import Standing
+    from element_rekey.records import ClusterResult
 
 NOW = datetime(2026, 11, 23, 3, 0, tzinfo=UTC)
 SETTINGS = Settings(deadline=timedelta(hours=6), settling=timedelta(minutes=2), lease=timedelta(minutes=15))
@@ -164,11 +161,11 @@ class FakeCluster:
 
     def identity(self) -> ClusterIdentity:
         self._called("identity")
-        return ClusterIdentity(self.uuid, self.name, 1)
+        return ClusterIdentity(self.uuid, self.name)
 
     def version(self) -> ClusterVersion:
         self._called("version")
-        return ClusterVersion("12.9.0.1", self.pending_version)
+        return ClusterVersion(self.pending_version)
 
     def encryption(self) -> EncryptionState:
         self._called("encryption")
@@ -252,7 +249,7 @@ class FakeTopic:
     """``ports.Topic`` that keeps what was published."""
 
     published: list[Rotation] = field(default_factory=list)
-    summaries: list[tuple[FleetRun, tuple[Standing, ...]]] = field(default_factory=list)
+    summaries: list[tuple[FleetRun, tuple[ClusterResult, ...]]] = field(default_factory=list)
     failures: int = 0
     """So many of the next publications fail."""
 
@@ -262,7 +259,7 @@ class FakeTopic:
             raise AwsCallFailed("SNS did not publish the outcome.", cluster=rotation.cluster)
         self.published.append(rotation)
 
-    def publish_summary(self, run: FleetRun, after: Sequence[Standing]) -> None:
+    def publish_summary(self, run: FleetRun, after: Sequence[ClusterResult]) -> None:
         self.summaries.append((run, tuple(after)))
 
 

@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from bench.callers.protocol import Target, serve
-from element_rekey.element_api import ElementApi
-from element_rekey.model import Registration
+from element_rekey.element.client import ElementApi
+from element_rekey.records import Registration
 
 
 class Ours:

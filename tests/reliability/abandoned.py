@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
-from element_rekey.edge import LEASE
-from element_rekey.planning import LONGEST_WAIT
+from element_rekey.aws.runtime import LEASE
+from element_rekey.rules.waiting import LONGEST_WAIT
 from tests.reliability.crashes import (
     SCENARIOS,
     USUAL,

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
-from element_rekey.edge import LEASE
-from element_rekey.planning import LONGEST_WAIT
+from element_rekey.aws.runtime import LEASE
+from element_rekey.rules.waiting import LONGEST_WAIT
 from local.simulator import ClusterSpec, Fault, ProviderSpec
 from tests.reliability.fault_injection import Crash, Effect, FaultInjector, InjectionPoint, Side, crash_with
 from tests.reliability.in_memory_harness import DEMAND, EXTERNAL, InMemoryHarness, in_memory_harness

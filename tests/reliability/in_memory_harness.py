@@ -10,11 +10,11 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, cast
 
 from element_rekey.codec import encode
-from element_rekey.element_api import ElementApi
+from element_rekey.element.client import ElementApi
 from element_rekey.errors import ClusterNotRegistered
-from element_rekey.model import Lock, Registered, Registration
-from element_rekey.notifications import notification_of
+from element_rekey.notifications import build_notification
 from element_rekey.ports import Ports
+from element_rekey.records import Lock, Registered, Registration
 from local.simulator import ClusterSpec, SimulatedCluster
 from tests.fakes import FakeLedger
 from tests.reliability.fault_injection import FaultInjector
@@ -25,8 +25,8 @@ from tests.workflow.harness import SETTINGS, WorkflowHarness, harness_on_moto
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from element_rekey.model import Rotation
     from element_rekey.ports import ElementCluster
+    from element_rekey.records import Rotation
 
 NAME = "prod-a"
 DEMAND = {"cluster": NAME, "keyCreatedAfter": BEGIN.isoformat()}
@@ -69,7 +69,7 @@ class RecordingTopic:
     deliveries: list[dict[str, Any]] = field(default_factory=list)
 
     def publish(self, rotation: Rotation) -> None:
-        self.deliveries.append(encode(notification_of(rotation)))
+        self.deliveries.append(encode(build_notification(rotation)))
 
     def publish_summary(self, *_: object) -> None:
         """Nothing: no fleets here."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING
 
-from element_rekey.model import ClusterMemory
+from element_rekey.records import ClusterMemory
 from local.simulator import FAULTS, ClusterSpec, Fault, FaultName
 from tests.reliability.in_memory_harness import DEMAND, EXTERNAL, NAME, REKEY, in_memory_harness
 from tests.workflow.harness import SETTINGS

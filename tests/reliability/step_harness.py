@@ -12,9 +12,12 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from element_rekey.errors import ElementRekeyError
-from element_rekey.model import Execution, Failure, Request
 from element_rekey.ports import Ports
-from element_rekey.rotation import Ending, Status, check_status, publish_outcome, start_rekey
+from element_rekey.records import CloseRequest, Execution, Failure, Request
+from element_rekey.rotation.check import check_status
+from element_rekey.rotation.publish import publish_outcome
+from element_rekey.rotation.start import start_rekey
+from element_rekey.rotation.steps import Status
 from local.simulator import ClusterSpec, SimulatedCluster
 from tests.fakes import FakeLedger
 from tests.reliability.fault_injection import Effect, InjectionPoint, InterceptedPort, Side
@@ -61,9 +64,9 @@ class SteppedExecution:
         """What identifies it."""
         return self.execution.id
 
-    def ending(self) -> Ending:
+    def ending(self) -> CloseRequest[Request]:
         """What its last step closes."""
-        return Ending(self.execution, self.request.cluster, self.request, self.failure)
+        return CloseRequest(self.execution, self.request, self.failure, self.request.cluster)
 
 
 @dataclass
@@ -168,7 +171,13 @@ class StepRunner:
         self.current = None
 
     def _invoke(
-        self, one: SteppedExecution, function: str, ending: Ending, point: InjectionPoint | None, *, hang: bool
+        self,
+        one: SteppedExecution,
+        function: str,
+        ending: CloseRequest[Request],
+        point: InjectionPoint | None,
+        *,
+        hang: bool,
     ) -> Any:  # noqa: ANN401
         invocation = Invocation(self.clock, self.clock(), one, point, hang)
         result: list[Any] = []
@@ -193,7 +202,7 @@ class StepRunner:
             raise result[0]
         return result[0]
 
-    def _use_case(self, one: SteppedExecution, function: str, ending: Ending, ports: Ports) -> Any:  # noqa: ANN401
+    def _use_case(self, one: SteppedExecution, function: str, ending: CloseRequest[Request], ports: Ports) -> Any:  # noqa: ANN401
         if function == START:
             return start_rekey(ports, one.execution, one.request)
         if function == CHECK:
@@ -226,7 +235,11 @@ class StepRunner:
         if one.function == PUBLISH:
             one.ended = "SUCCEEDED" if result.rotation.outcome.succeeded else "FAILED"
             return
-        after = {Status.RUNNING: CHECK, Status.BUSY: START, Status.REPLAN: START, Status.ENDED: PUBLISH}
+        after = {
+            Status.CHECK_AGAIN: CHECK,
+            Status.START_AGAIN: START,
+            Status.PUBLISH: PUBLISH,
+        }
         one.function = after[result.status]
         one.due = self.clock() + timedelta(seconds=result.wait_seconds)
         one.attempts.clear()

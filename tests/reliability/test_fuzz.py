@@ -11,11 +11,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from element_rekey.aws.registry import SecretsRegistry
 from element_rekey.codec import CodecError, decode
-from element_rekey.directory import SecretsDirectory
 from element_rekey.errors import ElementRekeyError, RequestInvalid
-from element_rekey.model import Failure, Registration, Request, Rotation
-from element_rekey.triggers import ending_of, failure_of, request_of
+from element_rekey.inputs import parse_close_request, parse_failure, parse_request
+from element_rekey.records import Failure, Registration, Request, Rotation
 
 FUZZ = settings(max_examples=300, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
 SECRET = "s3cret-that-must-not-show"
@@ -42,7 +42,7 @@ SECRETS = st.dictionaries(
 @given(REQUESTS)
 def test_an_input_is_a_request_or_is_refused_by_name(value: object) -> None:
     with suppress(RequestInvalid):
-        assert request_of(value).cluster
+        assert parse_request(value).cluster
 
 
 @FUZZ
@@ -61,7 +61,7 @@ def test_a_status_event_always_names_what_to_close(
         "cause": cause,
     }
 
-    ending = ending_of({"detail": detail})
+    ending = parse_close_request({"detail": detail})
 
     assert ending.execution.started_at == datetime(2026, 11, 23, 3, 0, tzinfo=UTC)
     assert ending.failure
@@ -71,7 +71,7 @@ def test_a_status_event_always_names_what_to_close(
 @FUZZ
 @given(st.text(max_size=30), JSON.map(json.dumps) | st.text(max_size=40))
 def test_a_caught_error_always_becomes_a_failure_with_a_next_step(name: str, cause: str) -> None:
-    failure = failure_of(name, cause)
+    failure = parse_failure(name, cause)
 
     assert isinstance(failure, Failure)
     assert failure.error
@@ -93,7 +93,7 @@ class Secrets:
 @given(SECRETS.map(json.dumps) | JSON.map(json.dumps) | st.text(max_size=40).map(SECRET.__add__))
 def test_a_secret_is_a_registration_or_is_refused_without_being_quoted(text: str) -> None:
     clients: Any = Secrets(text)
-    directory = SecretsDirectory(clients, "element-rekey", lambda: datetime(2026, 11, 23, 3, 0, tzinfo=UTC))
+    directory = SecretsRegistry(clients, "element-rekey", lambda: datetime(2026, 11, 23, 3, 0, tzinfo=UTC))
 
     message = ""
     try:

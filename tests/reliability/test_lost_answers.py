@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from element_rekey.model import Request
+from element_rekey.records import Request
 from local.simulator import Fault
 from tests.reliability.fault_injection import InjectionPoint, Side
 from tests.reliability.in_memory_harness import NAME, REKEY

@@ -20,9 +20,11 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from element_rekey.edge import LEASE
-from element_rekey.model import KeyManagementType, Outcome, Request, Trigger
-from element_rekey.planning import LONGEST_WAIT
+from element_rekey.aws.runtime import LEASE
+from element_rekey.cluster import KeyManagementType
+from element_rekey.outcomes import Outcome, Trigger
+from element_rekey.records import Request
+from element_rekey.rules.waiting import LONGEST_WAIT
 from local.simulator import Fault, RpcError
 from tests.reliability.fault_injection import InjectionPoint, Side
 from tests.reliability.in_memory_harness import NAME, REKEY

@@ -12,16 +12,16 @@ from email.utils import format_datetime
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
-from element_rekey import element_api
+from element_rekey.element import client
+from element_rekey.element.transport import AnswerUnusable, HttpAnswer, Timeouts, clock_offset
 from element_rekey.errors import CertificateRefused, ClusterUnavailable
-from element_rekey.transport import AnswerUnusable, HttpAnswer, Timeouts, clock_offset
 from local.simulator.protocol import HttpRequest, Manner, reply_to
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from datetime import datetime
 
-    from element_rekey.model import Registration
+    from element_rekey.records import Registration
     from local.simulator import SimulatedCluster
 
 LIMITS = Timeouts()
@@ -81,5 +81,5 @@ def without_sockets(clusters: dict[str, SimulatedCluster], advance: Callable[[fl
     def wire(name: str, registration: Registration, _timeouts: Timeouts, _clock: Callable[[], datetime]) -> Wire:
         return Wire(name, clusters[registration.mvip], registration, advance)
 
-    with patch.object(element_api, "Transport", wire):
+    with patch.object(client, "Transport", wire):
         yield

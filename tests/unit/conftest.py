@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from element_rekey import telemetry
+from element_rekey.aws import telemetry
 
 # Loaded machines are slow, not wrong; the same examples in every run, so that a red build can be repeated.
 settings.register_profile("unit", deadline=None, max_examples=80, derandomize=True, database=None)

@@ -15,14 +15,18 @@ from element_rekey.errors import (
     RekeyOutcomeUnknown,
     RotationNotProven,
 )
-from element_rekey.model import ElementError, Execution, Failure, Request, Rotation
-from element_rekey.rotation import Closed, Ending, Status, Step, check_status, publish_outcome, start_rekey
+from element_rekey.records import CloseRequest, Execution, Failure, Request, Rotation
+from element_rekey.rotation.check import check_status
+from element_rekey.rotation.publish import Published, publish_outcome
+from element_rekey.rotation.start import start_rekey
+from element_rekey.rotation.steps import Status, Step
 from tests.fakes import FakeClock, FakeCluster, FakeLedger, FakeTopic, fake_ports
 from tests.unit.samples import execution
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from element_rekey.cluster import ElementError
     from element_rekey.ports import Ports
 
 T = TypeVar("T")
@@ -56,8 +60,8 @@ class RotationHarness:
     def check(self) -> Step:
         return check_status(self.ports, self.execution)
 
-    def publish(self, failure: Failure | None = None) -> Closed:
-        return publish_outcome(self.ports, Ending(self.execution, self.request.cluster, self.request, failure))
+    def publish(self, failure: Failure | None = None) -> Published:
+        return publish_outcome(self.ports, CloseRequest(self.execution, self.request, failure, self.request.cluster))
 
     def record(self) -> Rotation:
         kept = self.ledger.rotation(self.execution.id)
@@ -86,14 +90,11 @@ class RotationHarness:
         step = self._retried(self.start)
         for _ in range(STEPS):
             match step.status:
-                case Status.ENDED:
+                case Status.PUBLISH:
                     return
-                case Status.REPLAN:
-                    step = self._retried(self.start)
-                    continue
-                case Status.BUSY | Status.RUNNING:
+                case Status.START_AGAIN | Status.CHECK_AGAIN:
                     self._wait(step.wait_seconds)
-            step = self._retried(self.start if step.status is Status.BUSY else self.check)
+            step = self._retried(self.start if step.status is Status.START_AGAIN else self.check)
         raise AssertionError(f"The rotation does not end: {step}")
 
     def _retried(self, step: Callable[[], T]) -> T:

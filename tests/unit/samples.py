@@ -6,26 +6,19 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from element_rekey.model import (
+from element_rekey.cluster import (
     ClusterIdentity,
-    ClusterMemory,
     ClusterVersion,
     ElementError,
     EncryptionState,
-    Execution,
-    Failure,
-    Following,
-    Intent,
-    KeyChange,
     KeyManagementType,
     MasterKey,
-    Observation,
-    Outcome,
     RekeyJob,
-    Request,
-    Rotation,
 )
-from element_rekey.planning import Demand
+from element_rekey.outcomes import Outcome
+from element_rekey.records import ClusterMemory, Execution, Failure, Following, Intent, KeyChange, Request, Rotation
+from element_rekey.rules.decisions import Observation
+from element_rekey.rules.demand import Demand
 from tests.fakes import NOW
 
 ARN = "arn:aws:states:eu-central-1:123456789012:execution:RotateMasterKey:one"
@@ -56,6 +49,7 @@ def external(key_id: str = "key-0", provider: int = 15, made: datetime | None = 
 
 def demand(**changes: Any) -> Demand:  # noqa: ANN401 - one argument for each member
     plain = Demand(
+        cluster="prod-a",
         made_after=NOW - 90 * DAY,
         key_management_type=None,
         key_provider_id=None,
@@ -84,7 +78,7 @@ def seen(  # noqa: PLR0913 - one argument for each thing a test varies
         at=at,
         identity=ClusterIdentity(uuid, "production"),
         memory=memory,
-        version=ClusterVersion("12.9.0.1", pending),
+        version=ClusterVersion(pending),
         encryption=EncryptionState(enabled, current or key(), handle),
         job=job,
         **more,
@@ -112,14 +106,14 @@ def intent(**changes: Any) -> Intent:  # noqa: ANN401 - one argument for each me
 
 
 def following(**changes: Any) -> Following:  # noqa: ANN401 - one argument for each member
-    return replace(Following(7, own=True, since=NOW - MINUTE, baseline_key=key()), **changes)
+    return replace(Following(7, ours=True, since=NOW - MINUTE, baseline_key=key()), **changes)
 
 
 def change(**changes: Any) -> KeyChange:  # noqa: ANN401 - one argument for each member
     plain = KeyChange(
         old_key=key(),
         new_key=key("key-1", NOW + MINUTE),
-        own=True,
+        ours=True,
         finished_at=NOW + 3 * MINUTE,
         detected_at=NOW + 3 * MINUTE + timedelta(seconds=12),
         job_result_read=True,

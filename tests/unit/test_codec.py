@@ -10,18 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from element_rekey.cluster import KeyManagementType, MasterKey
 from element_rekey.codec import CodecError, decode, encode, json_name
-from element_rekey.model import (
-    ClusterMemory,
-    Execution,
-    Intent,
-    KeyManagementType,
-    MasterKey,
-    Registration,
-    Request,
-    Rotation,
-    Trigger,
-)
+from element_rekey.outcomes import Trigger
+from element_rekey.records import ClusterMemory, Execution, Intent, Registration, Request, Rotation
 from tests.fakes import NOW
 from tests.unit.samples import failed, rotated
 

@@ -11,11 +11,11 @@ import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 from moto import mock_aws
 
-from element_rekey import directory
-from element_rekey.directory import FRESH, SecretsDirectory
-from element_rekey.element_api import ElementApi
+from element_rekey.aws import registry
+from element_rekey.aws.registry import FRESH, SecretsRegistry
+from element_rekey.element.client import ElementApi
 from element_rekey.errors import AwsCallFailed, ClusterNotRegistered, RegistrationInvalid
-from element_rekey.model import Registered, Registration
+from element_rekey.records import Registered, Registration
 from tests.fakes import NOW, FakeClock
 
 if TYPE_CHECKING:
@@ -49,10 +49,10 @@ def clock() -> FakeClock:
 
 def registered(
     secrets: SecretsManagerClient, value: object = REGISTRATION, clock: Callable[[], datetime] | None = None
-) -> SecretsDirectory:
+) -> SecretsRegistry:
     text = value if isinstance(value, str) else json.dumps(value)
     secrets.create_secret(Name="element-rekey/prod-a", SecretString=text)
-    return SecretsDirectory(secrets, "element-rekey", clock or FakeClock())
+    return SecretsRegistry(secrets, "element-rekey", clock or FakeClock())
 
 
 def test_a_secret_is_a_registration(secrets: SecretsManagerClient) -> None:
@@ -119,7 +119,7 @@ def test_a_wrong_registration_names_the_member_and_never_quotes_the_secret(
 def test_a_secret_of_bytes_is_no_registration(secrets: SecretsManagerClient) -> None:
     secrets.create_secret(Name="element-rekey/prod-a", SecretBinary=json.dumps(REGISTRATION).encode())
     with pytest.raises(RegistrationInvalid, match="is not JSON"):
-        SecretsDirectory(secrets, "element-rekey", FakeClock()).registration("prod-a")
+        SecretsRegistry(secrets, "element-rekey", FakeClock()).registration("prod-a")
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,7 @@ def test_a_secret_that_cannot_be_read_now_is_a_failed_call(error: Exception) -> 
 
     client = cast("SecretsManagerClient", SimpleNamespace(get_secret_value=refused))
     with pytest.raises(AwsCallFailed, match="Secrets Manager did not give element-rekey/prod-a") as caught:
-        SecretsDirectory(client, "element-rekey", FakeClock()).connect("prod-a")
+        SecretsRegistry(client, "element-rekey", FakeClock()).connect("prod-a")
     assert caught.value.cluster == "prod-a"
 
 
@@ -157,7 +157,7 @@ class Api:
 
 @pytest.fixture
 def apis(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(directory, "ElementApi", Api)
+    monkeypatch.setattr(registry, "ElementApi", Api)
 
 
 def change_password(secrets: SecretsManagerClient, password: str) -> None:
@@ -165,7 +165,7 @@ def change_password(secrets: SecretsManagerClient, password: str) -> None:
     secrets.put_secret_value(SecretId="element-rekey/prod-a", SecretString=text)
 
 
-def connect(directory_: SecretsDirectory) -> Api:
+def connect(directory_: SecretsRegistry) -> Api:
     return cast("Api", directory_.connect("prod-a"))
 
 
@@ -249,14 +249,14 @@ def test_every_secret_under_the_prefix_is_a_registered_cluster(secrets: SecretsM
 def test_a_list_of_many_pages_is_read_to_its_end(secrets: SecretsManagerClient) -> None:
     for number in range(105):
         secrets.create_secret(Name=f"element-rekey/c{number}", SecretString="{}")
-    found = SecretsDirectory(secrets, "element-rekey", FakeClock()).registered()
+    found = SecretsRegistry(secrets, "element-rekey", FakeClock()).registered()
     assert len({one.cluster for one in found}) == 105
 
 
 def test_a_filter_that_finds_more_than_the_prefix_registers_nothing_more() -> None:
     listed = [{"SecretList": [{"Name": "Element-Rekey/prod-a"}, {"Name": "element-rekey/prod-b"}]}]
     client = SimpleNamespace(get_paginator=lambda _: SimpleNamespace(paginate=lambda **_: listed))
-    found = SecretsDirectory(cast("SecretsManagerClient", client), "element-rekey", FakeClock()).registered()
+    found = SecretsRegistry(cast("SecretsManagerClient", client), "element-rekey", FakeClock()).registered()
     assert found == (Registered("prod-b"),)
 
 
@@ -274,4 +274,4 @@ def test_a_list_that_cannot_be_read_is_a_failed_call(error: Exception) -> None:
 
     client = SimpleNamespace(get_paginator=lambda _: SimpleNamespace(paginate=pages))
     with pytest.raises(AwsCallFailed, match="did not list element-rekey/"):
-        SecretsDirectory(cast("SecretsManagerClient", client), "element-rekey", FakeClock()).registered()
+        SecretsRegistry(cast("SecretsManagerClient", client), "element-rekey", FakeClock()).registered()

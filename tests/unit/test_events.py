@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
+from element_rekey.cluster import KeyManagementType
 from element_rekey.errors import ExecutionAborted
-from element_rekey.model import Execution, Failure, KeyManagementType, Request
-from element_rekey.triggers import ending_of, request_of
+from element_rekey.inputs import parse_close_request, parse_request
+from element_rekey.records import Execution, Failure, Request
 
 EVENTS = Path(__file__).parents[2] / "events"
 WHO = "j.doe@example.com"
@@ -72,13 +73,13 @@ def test_every_input_for_one_rotation_is_looked_at_here() -> None:
 
 @pytest.mark.parametrize("name", REQUESTS)
 def test_an_input_asks_for_what_it_says(name: str) -> None:
-    assert request_of(golden(name)) == REQUESTS[name]
+    assert parse_request(golden(name)) == REQUESTS[name]
 
 
 @pytest.mark.parametrize("name", ENDINGS)
 def test_an_event_closes_the_execution_it_names(name: str) -> None:
     event = golden(name)
-    ending = ending_of(event)
+    ending = parse_close_request(event)
     started = datetime(2026, 11, 23, 3, 0, 0, 123_000, tzinfo=UTC)
     assert ending.execution == Execution(event["detail"]["executionArn"], started)
     assert (ending.cluster, ending.request) == ("prod-a", PLAIN)

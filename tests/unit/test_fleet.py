@@ -10,43 +10,33 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from element_rekey.cluster import KeyManagementType
 from element_rekey.codec import encode
 from element_rekey.errors import ClusterNotRegistered, LedgerConflict, RequestInvalid
-from element_rekey.fleet import (
-    ANY_NUMBER,
-    LARGEST_RECORD,
-    LARGEST_STATE,
-    TAG_MAX_KEY_AGE,
-    FleetClosed,
-    FleetEnding,
-    FleetSettings,
-    Standing,
-    begin_fleet,
-    orders,
-    outcome_counts,
-    select,
-    shortfall,
-    standings,
-    summarize_fleet,
-)
-from element_rekey.model import (
+from element_rekey.fleet.select import select_clusters
+from element_rekey.fleet.summarize import FleetPublished, cluster_results, summarize_fleet
+from element_rekey.inputs import parse_request
+from element_rekey.outcomes import Outcome, Trigger
+from element_rekey.ports import Ports
+from element_rekey.records import (
     CLUSTER_NAME,
+    CloseRequest,
+    ClusterResult,
     Execution,
     Failure,
     FleetRequest,
     FleetRun,
-    KeyManagementType,
-    Outcome,
-    Refused,
+    NotSelected,
     Registered,
     Request,
     Rotation,
     Selected,
-    Trigger,
 )
-from element_rekey.planning import demand_of
-from element_rekey.ports import Ports
-from element_rekey.triggers import request_of
+from element_rekey.rules.closing import fleet_failure
+from element_rekey.rules.demand import demand_of
+from element_rekey.rules.selection import ANY_NUMBER, LARGEST_RECORD, LARGEST_STATE, TAG_MAX_KEY_AGE, map_input, select
+from element_rekey.settings import FleetSettings
+from element_rekey.summary import outcome_counts
 from tests.fakes import NOW, SETTINGS, FakeClock, FakeCluster, FakeClusters, FakeLedger, FakeTopic
 from tests.unit.samples import DAY, HOUR, key, rotated
 
@@ -58,7 +48,6 @@ FLEET = FleetSettings(
     cool_down=HOUR,
     spread=timedelta(minutes=30),
     max_concurrency=1,
-    rotate_master_key_arn=MACHINE,
 )
 SCHEDULED = FleetRequest(trigger=Trigger.SCHEDULE)
 EXECUTION_NAME = re.compile(r"[A-Za-z0-9_-]{1,80}")  # what Step Functions both takes and logs
@@ -87,7 +76,7 @@ def by_name(run: FleetRun) -> dict[str, Selected]:
 def test_without_names_every_registered_cluster_is_selected() -> None:
     run = select(FLEET, EXECUTION, FleetRequest(), registered("b", "a"))
     assert [one.cluster for one in run.selected] == ["a", "b"]
-    assert run.refused == ()
+    assert run.not_selected == ()
     assert (run.execution, run.request) == (EXECUTION, FleetRequest())
 
 
@@ -99,13 +88,15 @@ def test_named_clusters_only_each_once() -> None:
 def test_a_name_without_a_registration_is_refused_by_name_and_does_not_stop_the_others() -> None:
     run = select(FLEET, EXECUTION, FleetRequest(clusters=("a", "nowhere")), registered("a"))
     assert [one.cluster for one in run.selected] == ["a"]
-    assert run.refused == (Refused("nowhere", "ClusterNotRegistered", "There is no secret of this name."),)
+    assert run.not_selected == (NotSelected("nowhere", "ClusterNotRegistered", "There is no secret of this name."),)
 
 
 @pytest.mark.parametrize("name", ["a/b", "-a", "x" * 65, "mit leer", "ä", ""])
 def test_a_secret_whose_name_names_no_cluster_is_refused(name: str) -> None:
     run = select(FLEET, EXECUTION, FleetRequest(), registered("a", name))
-    assert run.refused == (Refused(name, "RegistrationInvalid", "The name of its secret is not a cluster's name."),)
+    assert run.not_selected == (
+        NotSelected(name, "RegistrationInvalid", "The name of its secret is not a cluster's name."),
+    )
 
 
 @pytest.mark.parametrize(
@@ -127,7 +118,7 @@ def test_a_wrong_tag_is_refused_by_name_where_age_decides(
 ) -> None:
     wrong = Registered("a", (*further, (tag, value)))
     run = select(FLEET, EXECUTION, SCHEDULED, [wrong, *registered("b")])
-    (refused,) = run.refused
+    (refused,) = run.not_selected
     assert (refused.cluster, refused.error) == ("a", "RegistrationInvalid")
     assert refused.cause.startswith(f"Tag {tag}")
     assert cause in refused.cause
@@ -177,7 +168,7 @@ def test_every_cluster_is_selected_or_refused_never_both_never_lost(
     right = registered(*(name for index, name in enumerate(known) if index % 3))
     request = FleetRequest(clusters=tuple(wanted) or None, trigger=trigger)
     run = select(FLEET, execution, request, [*wrong, *right])
-    selected, refused = [one.cluster for one in run.selected], [one.cluster for one in run.refused]
+    selected, refused = [one.cluster for one in run.selected], [one.cluster for one in run.not_selected]
     assert sorted(selected + refused) == sorted(set(wanted or known))
     assert set(selected) <= {one.cluster for one in right} | (
         set() if trigger is Trigger.SCHEDULE else {one.cluster for one in wrong}
@@ -233,12 +224,12 @@ def test_execution_names_are_valid_unique_and_the_same_when_repeated(
 
 
 def ordered(request: FleetRequest, *known: Registered, settings: FleetSettings = FLEET) -> dict[str, Any]:
-    return orders(settings, select(settings, EXECUTION, request, known), request)
+    return map_input(settings, select(settings, EXECUTION, request, known), request)
 
 
 def child(given: dict[str, Any], item: dict[str, Any]) -> Request:
     """What the state machine's JsonMerge makes of it, as the child parses it."""
-    return request_of(json.loads(json.dumps({**given["shared"], **item["request"]})))
+    return parse_request(json.loads(json.dumps({**given["shared"], **item["request"]})))
 
 
 @given(fleets, st.integers(1, 3650), st.integers(1, 3650), executions)
@@ -247,7 +238,7 @@ def test_a_schedule_demands_a_key_younger_than_the_maximum_age(
 ) -> None:
     settings = replace(FLEET, max_key_age=days * DAY)
     fleet = [aged(known[0], other_days), *registered(*known[1:])]
-    given = orders(settings, select(settings, execution, SCHEDULED, fleet), SCHEDULED)
+    given = map_input(settings, select(settings, execution, SCHEDULED, fleet), SCHEDULED)
     for item in given["items"]:
         request = child(given, item)
         allowed = other_days if request.cluster == known[0] else days
@@ -361,9 +352,9 @@ def largest(count: int) -> FleetRequest:
 
 def test_a_thousand_clusters_with_the_longest_names_fit_into_a_state_and_a_record() -> None:
     ports = fleet_ports(*longest(1000))
-    run = begin_fleet(ports, FLEET, EXECUTION, largest(1000))
+    run = select_clusters(ports, FLEET, EXECUTION, largest(1000))
     assert len(run.selected) == 1000
-    given = {"execution": encode(EXECUTION), **orders(FLEET, run, largest(1000))}
+    given = {"execution": encode(EXECUTION), **map_input(FLEET, run, largest(1000))}
     assert len(json.dumps(given, ensure_ascii=False).encode()) <= LARGEST_STATE + 300 < 262_144
     assert dynamo_size({"pk": f"FLEET#{ARN}", **encode(run)}) < LARGEST_RECORD < 409_600
 
@@ -384,7 +375,7 @@ def dynamo_size(value: Any) -> int:  # noqa: ANN401 - JSON
 def test_more_than_a_state_carries_is_refused_by_name_before_anything_is_written() -> None:
     ports = fleet_ports(*longest(1100))
     with pytest.raises(RequestInvalid, match=r"clusters: 1100 make a state of \d+ bytes"):
-        begin_fleet(ports, FLEET, EXECUTION, SCHEDULED)
+        select_clusters(ports, FLEET, EXECUTION, SCHEDULED)
     assert ports.ledger.fleet_run(ARN) is None
 
 
@@ -392,7 +383,7 @@ def test_more_than_a_record_carries_is_refused_by_name_before_anything_is_writte
     wrong = registered(*(f"{number:04}/{'x' * 480}" for number in range(1000)))
     ports = fleet_ports(*registered("a"), *wrong)
     with pytest.raises(RequestInvalid, match=r"clusters: their names make a record of \d+ bytes"):
-        begin_fleet(ports, FLEET, EXECUTION, SCHEDULED)
+        select_clusters(ports, FLEET, EXECUTION, SCHEDULED)
     assert ports.ledger.fleet_run(ARN) is None
 
 
@@ -434,13 +425,13 @@ def finish(ports: Ports, selected: Selected, outcome: Outcome | None = Outcome.R
 
 def test_a_repeated_step_finds_what_it_wrote_whatever_was_registered_since() -> None:
     ports = fleet_ports(*registered("a"))
-    first = begin_fleet(ports, FLEET, EXECUTION, FleetRequest())
+    first = select_clusters(ports, FLEET, EXECUTION, FleetRequest())
     assert isinstance(ports.clusters, Directory)
     ports.clusters.known += registered("b")
-    assert begin_fleet(ports, FLEET, EXECUTION, FleetRequest()) == first
+    assert select_clusters(ports, FLEET, EXECUTION, FleetRequest()) == first
     assert first.version == 1
     other = Execution(f"{ARN}-two", NOW)
-    assert [one.cluster for one in begin_fleet(ports, FLEET, other, FleetRequest()).selected] == ["a", "b"]
+    assert [one.cluster for one in select_clusters(ports, FLEET, other, FleetRequest()).selected] == ["a", "b"]
 
 
 def test_standings_are_read_from_the_ledger() -> None:
@@ -448,41 +439,41 @@ def test_standings_are_read_from_the_ledger() -> None:
     run = select(FLEET, EXECUTION, FleetRequest(), registered("a", "b", "c"))
     done = finish(ports, run.selected[0])
     under_way = finish(ports, run.selected[1], outcome=None, current_key=None)
-    after = standings(ports, FLEET, run)
+    after = cluster_results(ports, MACHINE, run)
     assert [one.rotation for one in after] == [done, under_way, None]
     assert [one.outcome for one in after] == ["Rotated", "NotEnded", "NotBegun"]
     assert [one.succeeded for one in after] == [True, False, False]
     assert [one.key_made for one in after] == [NOW + timedelta(minutes=1), None, None]
 
 
-def closing(failure: Failure | None = None, request: FleetRequest | None = None) -> FleetEnding:
-    return FleetEnding(EXECUTION, request or FleetRequest(), failure)
+def closing(failure: Failure | None = None, request: FleetRequest | None = None) -> CloseRequest[FleetRequest]:
+    return CloseRequest(EXECUTION, request or FleetRequest(), failure)
 
 
 def test_a_run_in_which_all_went_well_is_reported_once() -> None:
     ports = fleet_ports(*registered("a", "b"))
-    run = begin_fleet(ports, FLEET, EXECUTION, FleetRequest())
+    run = select_clusters(ports, FLEET, EXECUTION, FleetRequest())
     for one, outcome in zip(run.selected, (Outcome.ROTATED, Outcome.NOT_DUE), strict=True):
         finish(ports, one, outcome)
-    closed = summarize_fleet(ports, FLEET, closing())
-    assert closed.told_now
+    closed = summarize_fleet(ports, MACHINE, closing())
+    assert closed.published_now
     assert closed.run.failure is None
     assert closed.run.ended_at == closed.run.notified_at == NOW
-    assert outcome_counts(closed.run, closed.after) == {"Rotated": 1, "NotDue": 1}
+    assert outcome_counts(closed.run, closed.results) == {"Rotated": 1, "NotDue": 1}
     (summary,) = topic_of(ports).summaries
-    assert summary == (replace(closed.run, notified_at=None, version=2), closed.after)
-    again = summarize_fleet(ports, FLEET, closing(Failure("ExecutionAborted", "late", "")))
-    assert again == FleetClosed(closed.run, closed.after, told_now=False)
+    assert summary == (replace(closed.run, notified_at=None, version=2), closed.results)
+    again = summarize_fleet(ports, MACHINE, closing(Failure("ExecutionAborted", "late", "")))
+    assert again == FleetPublished(closed.run, closed.results, published_now=False)
     assert len(topic_of(ports).summaries) == 1
 
 
 @pytest.mark.parametrize("outcome", [one for one in Outcome if not one.succeeded])
 def test_one_cluster_that_failed_makes_the_run_fail(outcome: Outcome) -> None:
     ports = fleet_ports(*registered("a", "b"))
-    run = begin_fleet(ports, FLEET, EXECUTION, FleetRequest())
+    run = select_clusters(ports, FLEET, EXECUTION, FleetRequest())
     finish(ports, run.selected[0])
     finish(ports, run.selected[1], outcome)
-    closed = summarize_fleet(ports, FLEET, closing())
+    closed = summarize_fleet(ports, MACHINE, closing())
     assert closed.run.failure
     assert closed.run.failure.error == "FleetIncomplete"
     assert closed.run.failure.cause == "Not as they should be: b."
@@ -490,16 +481,16 @@ def test_one_cluster_that_failed_makes_the_run_fail(outcome: Outcome) -> None:
 
 def test_a_cluster_that_was_refused_or_not_begun_makes_the_run_fail() -> None:
     ports = fleet_ports(*registered("a"))
-    begin_fleet(ports, FLEET, EXECUTION, FleetRequest(clusters=("a", "nowhere")))
-    closed = summarize_fleet(ports, FLEET, closing())
+    select_clusters(ports, FLEET, EXECUTION, FleetRequest(clusters=("a", "nowhere")))
+    closed = summarize_fleet(ports, MACHINE, closing())
     assert closed.run.failure
     assert closed.run.failure.cause == "Not as they should be: a, nowhere."
-    assert outcome_counts(closed.run, closed.after) == {"Refused": 1, "NotBegun": 1}
+    assert outcome_counts(closed.run, closed.results) == {"Refused": 1, "NotBegun": 1}
 
 
 def test_a_long_list_of_failures_is_cut_and_says_so() -> None:
     run = select(FLEET, EXECUTION, FleetRequest(), registered(*(f"c{number:02}" for number in range(13))))
-    failure = shortfall(run, [Standing(one, None) for one in run.selected])
+    failure = fleet_failure(run, [ClusterResult(one, None) for one in run.selected])
     assert failure
     assert failure.cause.endswith("c08, c09 and 3 more.")
 
@@ -507,47 +498,48 @@ def test_a_long_list_of_failures_is_cut_and_says_so() -> None:
 def test_an_error_that_was_caught_is_what_is_reported() -> None:
     ports = fleet_ports()
     caught = Failure("RequestInvalid", "clusters: unknown", "Correct it.")
-    closed = summarize_fleet(ports, FLEET, FleetEnding(EXECUTION, None, caught))
+    without_request: CloseRequest[FleetRequest] = CloseRequest(EXECUTION, None, caught)
+    closed = summarize_fleet(ports, MACHINE, without_request)
     assert closed.run.failure == caught
     assert closed.run.request is None
-    assert closed.after == ()
+    assert closed.results == ()
 
 
 def test_a_run_that_is_stopped_says_what_is_still_under_way() -> None:
     ports = fleet_ports(*registered("a", "b", "c"))
-    run = begin_fleet(ports, FLEET, EXECUTION, FleetRequest())
+    run = select_clusters(ports, FLEET, EXECUTION, FleetRequest())
     finish(ports, run.selected[0])
     finish(ports, run.selected[1], outcome=None)
-    closed = summarize_fleet(ports, FLEET, closing(Failure("ExecutionAborted", "Stopped by jane.", "Start again.")))
+    closed = summarize_fleet(ports, MACHINE, closing(Failure("ExecutionAborted", "Stopped by jane.", "Start again.")))
     assert closed.run.failure
     assert closed.run.failure.error == "ExecutionAborted"
-    assert outcome_counts(closed.run, closed.after) == {"Rotated": 1, "NotEnded": 1, "NotBegun": 1}
+    assert outcome_counts(closed.run, closed.results) == {"Rotated": 1, "NotEnded": 1, "NotBegun": 1}
 
 
 def test_a_selection_that_comes_after_the_run_was_closed_begins_nothing() -> None:
     """The run was stopped while the selecting function was still at work."""
     ports = fleet_ports(*registered("a"))
-    summarize_fleet(ports, FLEET, closing(Failure("ExecutionAborted", "Stopped.", "Start again.")))
-    late = begin_fleet(ports, FLEET, EXECUTION, FleetRequest())
+    summarize_fleet(ports, MACHINE, closing(Failure("ExecutionAborted", "Stopped.", "Start again.")))
+    late = select_clusters(ports, FLEET, EXECUTION, FleetRequest())
     assert late.selected == ()
-    assert orders(FLEET, late, FleetRequest())["items"] == []
+    assert map_input(FLEET, late, FleetRequest())["items"] == []
 
 
 def test_a_publication_that_failed_is_repeated_with_the_same_verdict_and_only_after_the_first_is_dead() -> None:
     ports = fleet_ports(*registered("a"))
-    run = begin_fleet(ports, FLEET, EXECUTION, FleetRequest())
+    run = select_clusters(ports, FLEET, EXECUTION, FleetRequest())
 
     class Deaf(FakeTopic):
         def publish_summary(self, run: FleetRun, after: object) -> None:
             raise ConnectionError(run, after)
 
     with pytest.raises(ConnectionError):
-        summarize_fleet(replace(ports, topic=Deaf()), FLEET, closing())
-    with pytest.raises(LedgerConflict, match="Another invocation is publishing this summary"):
-        summarize_fleet(ports, FLEET, closing())
+        summarize_fleet(replace(ports, topic=Deaf()), MACHINE, closing())
+    with pytest.raises(LedgerConflict, match="Another invocation is publishing this outcome"):
+        summarize_fleet(ports, MACHINE, closing())
     clock_of(ports).now += SETTINGS.settling
     finish(ports, run.selected[0])
-    closed = summarize_fleet(ports, FLEET, closing())
+    closed = summarize_fleet(ports, MACHINE, closing())
     assert closed.run.ended_at == NOW
     assert closed.run.notified_at == NOW + SETTINGS.settling
     assert closed.run.failure
@@ -556,21 +548,21 @@ def test_a_publication_that_failed_is_repeated_with_the_same_verdict_and_only_af
 
 def test_two_that_close_at_the_same_time_tell_once() -> None:
     ports = fleet_ports(*registered("a"))
-    run = begin_fleet(ports, FLEET, EXECUTION, FleetRequest())
+    run = select_clusters(ports, FLEET, EXECUTION, FleetRequest())
     finish(ports, run.selected[0])
 
     class Slow(FakeTopic):
         def publish_summary(self, run: FleetRun, after: Any) -> None:  # noqa: ANN401
             with pytest.raises(LedgerConflict):
-                summarize_fleet(ports, FLEET, closing())
+                summarize_fleet(ports, MACHINE, closing())
             super().publish_summary(run, after)
 
     topic = Slow()
-    summarize_fleet(replace(ports, topic=topic), FLEET, closing())
+    summarize_fleet(replace(ports, topic=topic), MACHINE, closing())
     assert len(topic.summaries) == 1
     assert topic_of(ports).summaries == []
 
 
 def test_the_key_time_of_a_cluster_that_gives_none_is_unknown() -> None:
     run = select(FLEET, EXECUTION, FleetRequest(), registered("a"))
-    assert Standing(run.selected[0], rotated(current_key=key(made=None))).key_made is None
+    assert ClusterResult(run.selected[0], rotated(current_key=key(made=None))).key_made is None

@@ -12,11 +12,11 @@ from botocore.config import Config
 from botocore.exceptions import ClientError, EndpointConnectionError
 from moto import mock_aws
 
+from element_rekey.aws.ledger import DynamoLedger
+from element_rekey.aws.registry import SecretsRegistry
 from element_rekey.codec import encode
-from element_rekey.directory import SecretsDirectory
 from element_rekey.errors import AwsCallFailed, LedgerConflict
-from element_rekey.ledger import DynamoLedger
-from element_rekey.model import Execution, Failure, FleetRequest, FleetRun, Refused, Registered, Selected
+from element_rekey.records import Execution, Failure, FleetRequest, FleetRun, NotSelected, Registered, Selected
 from tests.fakes import NOW, FakeClock
 from tests.template import properties
 from tests.unit.samples import DAY, rotated
@@ -51,8 +51,8 @@ def register(client: SecretsManagerClient, name: str, **tags: str) -> None:
     client.create_secret(Name=name, SecretString="not looked at", Tags=listed)  # type: ignore[arg-type]  # as made
 
 
-def directory(client: SecretsManagerClient) -> SecretsDirectory:
-    return SecretsDirectory(client, "element-rekey", FakeClock())
+def directory(client: SecretsManagerClient) -> SecretsRegistry:
+    return SecretsRegistry(client, "element-rekey", FakeClock())
 
 
 def test_every_secret_under_the_prefix_is_a_registration(secrets: SecretsManagerClient) -> None:
@@ -129,7 +129,7 @@ RUN = FleetRun(
     Execution(ARN, NOW),
     FleetRequest(clusters=("a", "b"), reason="change", key_created_after=NOW),
     selected=(Selected("a", "a-1", NOW, 86_400),),
-    refused=(Refused("b", "ClusterNotRegistered", "There is no secret of this name."),),
+    not_selected=(NotSelected("b", "ClusterNotRegistered", "There is no secret of this name."),),
     failure=Failure("FleetIncomplete", "b", "Look."),
 )
 

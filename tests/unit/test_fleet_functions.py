@@ -1,4 +1,4 @@
-"""The two functions of a fleet run and the edge beneath them, as Lambda would call them, on moto."""
+"""The two functions of a fleet run and the runtime beneath them, as Lambda would call them, on moto."""
 
 from __future__ import annotations
 
@@ -14,13 +14,18 @@ import pytest
 from moto import mock_aws
 from moto.sns.models import sns_backends
 
-from element_rekey import edge
+from element_rekey.aws import runtime
+from element_rekey.aws.runtime import (
+    answer_outcome,
+    answer_step,
+    fleet_settings_from_environment,
+    ports_from_environment,
+)
 from element_rekey.codec import encode
-from element_rekey.edge import answer, answer_outcome, fleet_settings_from_environment, ports_from_environment
 from element_rekey.errors import ClusterNotRegistered, RequestInvalid
-from element_rekey.fleet import FleetSettings
-from element_rekey.model import Execution
-from element_rekey.rotation import Status, Step
+from element_rekey.records import Execution
+from element_rekey.rotation.steps import Status, Step
+from element_rekey.settings import FleetSettings
 from tests.fakes import NOW
 from tests.template import TEMPLATE, default, properties
 from tests.unit.samples import HOUR, MINUTE, failed, following, rotated, rotation
@@ -184,12 +189,13 @@ def test_an_alarm_asks_by_the_prefix_of_the_template(fleet: Fleet) -> None:
     assert selected["items"][0]["notBefore"] == "2026-11-23T03:00:00.000Z"
 
 
-# -- the edge ---------------------------------------------------------------------------------------------------------
+# -- the runtime --
 
 
 def test_the_settings_are_those_of_the_template(fleet: Fleet) -> None:
-    assert fleet_settings_from_environment() == FleetSettings(90 * 24 * HOUR, HOUR, 30 * MINUTE, 1, MACHINE)
-    assert fleet.select.SETTINGS == fleet.summarize.SETTINGS == fleet_settings_from_environment()
+    assert fleet_settings_from_environment() == FleetSettings(90 * 24 * HOUR, HOUR, 30 * MINUTE, 1)
+    assert fleet_settings_from_environment() == fleet.select.SETTINGS
+    assert fleet.summarize.ROTATE_MASTER_KEY_ARN == MACHINE
     assert fleet_settings_from_environment().tolerated_failures == 0
     settings = ports_from_environment().settings
     assert (settings.deadline, settings.settling, settings.lease) == (6 * HOUR, 2 * MINUTE, 15 * MINUTE)
@@ -207,14 +213,16 @@ def test_the_history_is_kept_for_ever_unless_the_operator_says_otherwise(
 
 
 def test_the_clock_is_in_utc() -> None:
-    assert abs(edge.now() - datetime.now(UTC)) < timedelta(seconds=5)
-    assert edge.now().tzinfo is UTC
+    assert abs(runtime.now() - datetime.now(UTC)) < timedelta(seconds=5)
+    assert runtime.now().tzinfo is UTC
 
 
 @pytest.mark.parametrize(("follows", "handle"), [(following(), {"asyncHandle": 7}), (None, {})])
 def test_a_step_answers_what_the_state_machine_decides_by(follows: Any, handle: dict[str, int]) -> None:  # noqa: ANN401
     state = {"input": {"cluster": "prod-a"}, "execution": {}, "rotation": {"status": "older"}}
-    assert answer(state, Step(Status.RUNNING, rotation(following=follows, polls=2, detail="Waiting."), 30)) == {
+    assert answer_step(
+        state, Step(Status.CHECK_AGAIN, rotation(following=follows, polls=2, detail="Waiting."), 30)
+    ) == {
         "input": state["input"],
         "execution": state["execution"],
         "rotation": {"status": "running", "waitSeconds": 30, "polls": 2, "detail": "Waiting.", **handle},

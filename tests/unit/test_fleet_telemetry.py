@@ -7,16 +7,25 @@ from typing import Any
 
 import pytest
 
-from element_rekey import telemetry
-from element_rekey.fleet import Standing
-from element_rekey.model import Execution, Failure, FleetRequest, FleetRun, Following, Outcome, Refused, Selected
-from element_rekey.rotation import Status, Step
-from element_rekey.telemetry import log_outcome, log_selection, log_step, measure_fleet, measure_outcome
+from element_rekey.aws import telemetry
+from element_rekey.aws.telemetry import log_outcome, log_selection, log_step, measure_fleet, measure_outcome
+from element_rekey.outcomes import Outcome
+from element_rekey.records import (
+    ClusterResult,
+    Execution,
+    Failure,
+    FleetRequest,
+    FleetRun,
+    Following,
+    NotSelected,
+    Selected,
+)
+from element_rekey.rotation.steps import Status, Step
 from tests.fakes import NOW
 from tests.unit.samples import DAY, failed, following, key, rotated, rotation
 
 RUN = FleetRun(Execution("fleet-arn", NOW), FleetRequest(), selected=(Selected("a", "a-1", NOW),))
-AFTER = [Standing(RUN.selected[0], rotated(current_key=key(made=NOW - 10 * DAY)))]
+AFTER = [ClusterResult(RUN.selected[0], rotated(current_key=key(made=NOW - 10 * DAY)))]
 INCOMPLETE = Failure("FleetIncomplete", "Not as they should be: b.", "Look.")
 
 
@@ -114,12 +123,12 @@ def test_a_run_over_the_whole_fleet_measures_the_oldest_key(capsys: pytest.Captu
     [
         (replace(RUN, request=FleetRequest(clusters=("a",))), AFTER),
         (replace(RUN, request=None), AFTER),
-        (RUN, [Standing(RUN.selected[0], None)]),
+        (RUN, [ClusterResult(RUN.selected[0], None)]),
     ],
     ids=["a part of the fleet", "no valid request", "no cluster answered"],
 )
 def test_anything_less_says_nothing_of_the_oldest_key(
-    run: FleetRun, after: list[Standing], capsys: pytest.CaptureFixture[str]
+    run: FleetRun, after: list[ClusterResult], capsys: pytest.CaptureFixture[str]
 ) -> None:
     measure_fleet(replace(run, failure=INCOMPLETE), after, NOW)
     assert {name: value["value"] for name, (_, value) in metrics(capsys).items()} == {"FleetRunsFailed": 1}
@@ -133,7 +142,7 @@ def test_the_log_says_how_a_run_ended(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_the_log_says_what_was_selected_and_names_what_was_refused(caplog: pytest.LogCaptureFixture) -> None:
-    log_selection(replace(RUN, refused=(Refused("b", "RegistrationInvalid", "Tag"),)))
+    log_selection(replace(RUN, not_selected=(NotSelected("b", "RegistrationInvalid", "Tag"),)))
     line = logged(caplog)
     assert (line["message"], line["execution"], line["clusters"]) == ("fleet selected", "fleet-arn", 1)
     assert line["refused"] == [{"cluster": "b", "error": "RegistrationInvalid", "cause": "Tag"}]
@@ -143,7 +152,7 @@ def test_the_log_says_what_was_selected_and_names_what_was_refused(caplog: pytes
 def test_the_log_says_where_a_rotation_stands(
     follows: Following | None, handle: int | None, caplog: pytest.LogCaptureFixture
 ) -> None:
-    log_step(Step(Status.RUNNING, rotation(following=follows, polls=2, detail="Waiting."), 30))
+    log_step(Step(Status.CHECK_AGAIN, rotation(following=follows, polls=2, detail="Waiting."), 30))
     line = logged(caplog)
     assert line["message"] == "rotation stands"
     assert (line["cluster"], line["status"], line["detail"], line["polls"]) == ("prod-a", "running", "Waiting.", 2)

@@ -12,10 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from element_rekey.cluster import KeyManagementType
 from element_rekey.errors import ExecutionAborted, RequestInvalid
-from element_rekey.fleet import ANY_NUMBER, FleetEnding
-from element_rekey.model import Execution, Failure, FleetRequest, KeyManagementType, Trigger
-from element_rekey.triggers import fleet_ending_of, fleet_request_of
+from element_rekey.inputs import parse_fleet_close_request, parse_fleet_request
+from element_rekey.outcomes import Trigger
+from element_rekey.records import Execution, Failure, FleetRequest
+from element_rekey.rules.selection import ANY_NUMBER
 from tests.fakes import NOW
 
 ROOT = Path(__file__).parents[2]
@@ -32,7 +34,7 @@ def golden(name: str) -> dict[str, Any]:
 
 
 def parsed(value: object) -> FleetRequest:
-    return fleet_request_of(value, PREFIX)
+    return parse_fleet_request(value, PREFIX)
 
 
 def refused(value: object) -> str:
@@ -310,13 +312,13 @@ STATE = {"execution": {"id": ARN, "startedAt": "2026-11-23T03:00:00.000Z"}}
 
 
 def test_the_last_step_of_a_run_that_caught_nothing() -> None:
-    ending = fleet_ending_of({**STATE, "items": []}, PREFIX)
-    assert ending == FleetEnding(Execution(ARN, NOW), None, None)
+    ending = parse_fleet_close_request({**STATE, "items": []}, PREFIX)
+    assert (ending.execution, ending.request, ending.failure) == (Execution(ARN, NOW), None, None)
 
 
 def test_the_last_step_of_a_run_whose_input_was_refused() -> None:
     error = {"Error": "RequestInvalid", "Cause": json.dumps({"errorMessage": "cluster: unknown member Next: ?"})}
-    ending = fleet_ending_of({**STATE, "input": {"cluster": "a"}, "error": error}, PREFIX)
+    ending = parse_fleet_close_request({**STATE, "input": {"cluster": "a"}, "error": error}, PREFIX)
     assert ending.request is None
     assert ending.failure
     assert (ending.failure.error, ending.failure.cause) == ("RequestInvalid", "cluster: unknown member Next: ?")
@@ -324,14 +326,14 @@ def test_the_last_step_of_a_run_whose_input_was_refused() -> None:
 
 def test_a_run_that_broke_before_it_selected_knows_its_request() -> None:
     error = {"Error": "States.TaskFailed", "Cause": "who knows"}
-    ending = fleet_ending_of({**STATE, "input": golden("alarm-one-cluster"), "error": error}, PREFIX)
+    ending = parse_fleet_close_request({**STATE, "input": golden("alarm-one-cluster"), "error": error}, PREFIX)
     assert ending.request == urgent("element-key-compromise-prod-a", "prod-a")
     assert ending.failure
     assert (ending.failure.error, ending.failure.cause) == ("ExecutionBroken", "States.TaskFailed who knows")
 
 
 def test_a_run_that_was_stopped() -> None:
-    ending = fleet_ending_of(golden("fleet-stopped"), PREFIX)
+    ending = parse_fleet_close_request(golden("fleet-stopped"), PREFIX)
     assert ending.execution == Execution(ARN, NOW)
     assert ending.request == replace(JANE, reason="change CHG-1001")
     assert ending.failure == Failure(
@@ -345,7 +347,7 @@ def test_a_run_that_was_stopped() -> None:
 def test_an_event_without_its_input_still_closes_the_run(given: str | None) -> None:
     event = golden("fleet-stopped")
     event["detail"]["input"] = given
-    ending = fleet_ending_of(event, PREFIX)
+    ending = parse_fleet_close_request(event, PREFIX)
     assert ending.request is None
     assert ending.execution.id == ARN
 
@@ -354,6 +356,6 @@ def test_an_event_without_its_input_still_closes_the_run(given: str | None) -> N
 def test_the_status_names_the_error(status: str, error: str) -> None:
     event = changed(golden("fleet-stopped"), "detail/status", status)
     event["detail"]["cause"] = None
-    ending = fleet_ending_of(event, PREFIX)
+    ending = parse_fleet_close_request(event, PREFIX)
     assert ending.failure
     assert (ending.failure.error, ending.failure.cause) == (error, f"The execution ended as {status}.")

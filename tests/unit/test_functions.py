@@ -1,4 +1,4 @@
-"""The Lambda functions and the edge they share: environment in, state in, state out, and as little else as possible."""
+"""The Lambda functions and their runtime: environment in, state in, state out, and as little else as possible."""
 
 from __future__ import annotations
 
@@ -17,18 +17,19 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from element_rekey import edge
-from element_rekey.directory import SecretsDirectory
-from element_rekey.edge import answer, answer_fleet, answer_outcome, fleet_settings_from_environment
+from element_rekey.aws import runtime
+from element_rekey.aws.ledger import DynamoLedger
+from element_rekey.aws.registry import SecretsRegistry
+from element_rekey.aws.runtime import answer_fleet, answer_outcome, answer_step, fleet_settings_from_environment
+from element_rekey.aws.topic import SnsTopic
 from element_rekey.errors import ClusterUnavailable, LedgerConflict, RegistrationInvalid, RequestInvalid
-from element_rekey.fleet import FleetSettings, Standing
-from element_rekey.ledger import DynamoLedger
-from element_rekey.model import Failure, FleetRequest, FleetRun, Outcome, Selected
-from element_rekey.notifications import notification_of
-from element_rekey.ports import Settings
-from element_rekey.rotation import Status, Step
-from element_rekey.summary import summary_of
-from element_rekey.topic import SnsTopic
+from element_rekey.fleet.summarize import FleetPublished
+from element_rekey.notifications import build_notification
+from element_rekey.outcomes import Outcome
+from element_rekey.records import ClusterResult, Failure, FleetRequest, FleetRun, Selected
+from element_rekey.rotation.steps import Status, Step
+from element_rekey.settings import FleetSettings, Settings
+from element_rekey.summary import build_summary
 from tests.fakes import NOW
 from tests.unit.harness import RotationHarness
 from tests.unit.samples import ARN, execution, failed, following, rotated, rotation
@@ -97,7 +98,7 @@ def harness() -> RotationHarness:
 def invoke(
     apps: dict[str, ModuleType], harness: RotationHarness, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[[str, Any], Any]:
-    """A handler's answer, through JSON in both directions as between Step Functions and Lambda."""
+    """A handler's answer_step, through JSON in both directions as between Step Functions and Lambda."""
     for module in apps.values():
         monkeypatch.setattr(module, "PORTS", harness.ports)
 
@@ -125,7 +126,7 @@ def test_a_handler_parses_calls_one_use_case_and_answers(name: str) -> None:
 def test_a_function_keeps_its_adapters_for_the_life_of_its_container(apps: dict[str, ModuleType], name: str) -> None:
     ports = apps[name].PORTS
     assert isinstance(ports.ledger, DynamoLedger)
-    assert isinstance(ports.clusters, SecretsDirectory)
+    assert isinstance(ports.clusters, SecretsRegistry)
     assert isinstance(ports.topic, SnsTopic)
 
 
@@ -156,7 +157,7 @@ def test_three_functions_rotate_a_key_and_keep_input_and_execution(
 def test_an_error_reaches_the_state_machine_under_its_own_name(
     harness: RotationHarness, invoke: Callable[[str, Any], Any]
 ) -> None:
-    harness.cluster.failing = {"identity": [ClusterUnavailable("No answer.", cluster="prod-a")]}
+    harness.cluster.failing = {"identity": [ClusterUnavailable("No answer_step.", cluster="prod-a")]}
     with pytest.raises(ClusterUnavailable):
         invoke("start_rekey", STATE)
     with pytest.raises(RequestInvalid, match="Cluster: unknown member"):
@@ -166,10 +167,10 @@ def test_an_error_reaches_the_state_machine_under_its_own_name(
 
 
 def test_a_failure_ends_with_what_a_fail_state_needs(invoke: Callable[[str, Any], Any]) -> None:
-    caught = {"Error": "ClusterUnavailable", "Cause": json.dumps({"errorMessage": "No answer.", "errorType": "x"})}
+    caught = {"Error": "ClusterUnavailable", "Cause": json.dumps({"errorMessage": "No answer_step.", "errorType": "x"})}
     ended = invoke("publish_outcome", STATE | {"error": caught})
     assert (ended["outcome"]["succeeded"], ended["outcome"]["error"]) == (False, "ClusterUnavailable")
-    assert ended["outcome"]["cause"].startswith("No answer. Next: Check that the MVIP answers")
+    assert ended["outcome"]["cause"].startswith("No answer_step. Next: Check that the MVIP answers")
 
 
 def test_an_interrupted_execution_is_reported_by_the_event(
@@ -181,7 +182,10 @@ def test_an_interrupted_execution_is_reported_by_the_event(
         "detail": {"executionArn": ARN, "status": "ABORTED", "startDate": NOW.timestamp() * 1000, "input": None},
     }
     answer = invoke("publish_outcome", event)
-    assert (answer["outcome"]["outcome"], answer["outcome"]["error"]) == ("OutcomeUnknown", "ExecutionAborted")
+    assert (answer["outcome"]["outcome"], answer["outcome"]["error"]) == (
+        "OutcomeUnknown",
+        "ExecutionAborted",
+    )
     assert answer["outcome"]["cluster"] == "prod-a", "by the record, where the event says nothing"
     assert len(harness.topic.published) == 1
 
@@ -204,7 +208,7 @@ def test_a_secret_that_cannot_be_used_appears_nowhere(
     """Not in the error, not in the trace that Lambda logs with it."""
     secrets = boto3.client("secretsmanager")
     secrets.create_secret(Name="the-prefix/prod-a", SecretString=json.dumps({"mvip": PASSWORD, "password": PASSWORD}))
-    ports = replace(harness.ports, clusters=SecretsDirectory(secrets, "the-prefix", harness.clock))
+    ports = replace(harness.ports, clusters=SecretsRegistry(secrets, "the-prefix", harness.clock))
     monkeypatch.setattr(apps["start_rekey"], "PORTS", ports)
     with pytest.raises(RegistrationInvalid, match="username: missing") as caught:
         apps["start_rekey"].handler(STATE, CONTEXT)
@@ -213,7 +217,7 @@ def test_a_secret_that_cannot_be_used_appears_nowhere(
     assert PASSWORD not in said
 
 
-# --- the edge ---
+# --- the runtime ---
 
 
 @pytest.mark.parametrize(("days", "keep"), [("0", None), ("400", timedelta(days=400))])
@@ -221,25 +225,25 @@ def test_the_environment_names_table_topic_prefix_and_policy(
     days: str, keep: timedelta | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: dict[str, tuple[Any, ...]] = {}
-    for cls in (SecretsDirectory, DynamoLedger, SnsTopic):
-        monkeypatch.setattr(edge, cls.__name__, lambda *given, name=cls.__name__: made.update({name: given}))
+    for cls in (SecretsRegistry, DynamoLedger, SnsTopic):
+        monkeypatch.setattr(runtime, cls.__name__, lambda *given, name=cls.__name__: made.update({name: given}))
     monkeypatch.setattr(boto3, "client", lambda service, config: (service, config))
     monkeypatch.setenv("HISTORY_DAYS", days)
-    ports = edge.ports_from_environment()
-    client, prefix, clock = made["SecretsDirectory"]
-    assert (client[0], prefix, clock) == ("secretsmanager", "the-prefix", edge.now)
+    ports = runtime.ports_from_environment()
+    client, prefix, clock = made["SecretsRegistry"]
+    assert (client[0], prefix, clock) == ("secretsmanager", "the-prefix", runtime.now)
     client, table, kept = made["DynamoLedger"]
     assert (client[0], table, kept) == ("dynamodb", "the-table", keep)
     client, topic = made["SnsTopic"]
     assert (client[0], topic) == ("sns", "arn:aws:sns:eu-central-1:123456789012:the-topic")
-    assert ports.settings == Settings(timedelta(hours=6), timedelta(minutes=2), edge.LEASE)
-    assert ports.clock is edge.now
+    assert ports.settings == Settings(timedelta(hours=6), timedelta(minutes=2), runtime.LEASE)
+    assert ports.clock is runtime.now
 
 
 def test_a_missing_network_path_shows_before_the_function_times_out(monkeypatch: pytest.MonkeyPatch) -> None:
     configs = []
     monkeypatch.setattr(boto3, "client", lambda _, config: configs.append(config))
-    edge.ports_from_environment()
+    runtime.ports_from_environment()
     for config in configs:
         attempts = config.retries["total_max_attempts"]
         assert attempts * (config.connect_timeout + config.read_timeout) < 90
@@ -250,12 +254,12 @@ def test_a_missing_variable_stops_the_function_at_its_start(name: str, monkeypat
     monkeypatch.setattr(boto3, "client", lambda *_, **__: None)
     monkeypatch.delenv(name)
     with pytest.raises(KeyError, match=name):
-        edge.ports_from_environment()
+        runtime.ports_from_environment()
 
 
 def test_the_clock_is_an_aware_one_in_utc() -> None:
-    assert edge.now().tzinfo is UTC
-    assert abs(edge.now() - datetime.now(UTC)) < timedelta(minutes=1)
+    assert runtime.now().tzinfo is UTC
+    assert abs(runtime.now() - datetime.now(UTC)) < timedelta(minutes=1)
 
 
 def test_the_environment_names_the_policy_of_fleets() -> None:
@@ -264,24 +268,23 @@ def test_the_environment_names_the_policy_of_fleets() -> None:
         cool_down=timedelta(hours=1),
         spread=timedelta(minutes=30),
         max_concurrency=5,
-        rotate_master_key_arn=ENVIRONMENT["ROTATE_MASTER_KEY_ARN"],
         tolerated_failures=3,
     )
 
 
 def test_an_answer_says_what_the_state_machine_decides_by_and_drops_what_came_before() -> None:
     state = STATE | {"rotation": {"status": "busy"}, "error": {"Error": "x"}}
-    assert answer(state, Step(Status.REPLAN, rotation(polls=3, detail="Again."))) == STATE | {
+    assert answer_step(state, Step(Status.START_AGAIN, rotation(polls=3, detail="Again."))) == STATE | {
         "rotation": {"status": "replan", "waitSeconds": 0, "polls": 3, "detail": "Again."}
     }
-    followed = answer(state, Step(Status.RUNNING, rotation(following=following(async_handle=None)), 5))
+    followed = answer_step(state, Step(Status.CHECK_AGAIN, rotation(following=following(async_handle=None)), 5))
     assert followed["rotation"]["asyncHandle"] is None
 
 
 def test_the_last_answer_is_the_notification() -> None:
     answer = answer_outcome(STATE, rotated())
     assert {name: answer[name] for name in STATE} == STATE
-    assert answer["outcome"]["notificationID"] == notification_of(rotated()).notification_id
+    assert answer["outcome"]["notificationID"] == build_notification(rotated()).notification_id
     assert answer["outcome"]["outcome"] == Outcome.ROTATED
     assert "cause" not in answer["outcome"]
 
@@ -292,19 +295,19 @@ def test_the_cause_in_the_console_carries_the_next_step() -> None:
 
 
 RUN = FleetRun(execution(), FleetRequest(), selected=(Selected("prod-a", "prod-a-1", NOW),), ended_at=NOW)
-AFTER = (Standing(RUN.selected[0], rotated()),)
+AFTER = (ClusterResult(RUN.selected[0], rotated()),)
 
 
 def test_the_fleets_last_answer_is_its_summary_without_what_only_steps_needed() -> None:
-    answer = answer_fleet(STATE | {"items": [1], "canary": []}, RUN, AFTER)
+    answer = answer_fleet(STATE | {"items": [1], "canary": []}, FleetPublished(RUN, AFTER, published_now=True))
     assert answer.keys() == {"input", "execution", "outcome"}
-    assert answer["outcome"]["notificationID"] == summary_of(RUN, AFTER).notification_id
+    assert answer["outcome"]["notificationID"] == build_summary(RUN, AFTER).notification_id
     assert "cause" not in answer["outcome"]
 
 
 def test_the_fleets_cause_in_the_console_carries_the_next_step() -> None:
     run = replace(RUN, failure=Failure("FleetIncomplete", "Not as they should be: prod-a.", "Read the summary."))
-    answer = answer_fleet({}, run, AFTER)
+    answer = answer_fleet({}, FleetPublished(run, AFTER, published_now=True))
     assert answer["outcome"]["cause"] == "Not as they should be: prod-a. Next: Read the summary."
     assert (answer["input"], answer["execution"]) == (None, None)
 

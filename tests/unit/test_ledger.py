@@ -15,9 +15,9 @@ from botocore.exceptions import ClientError, ReadTimeoutError
 from botocore.stub import ANY, Stubber
 from moto import mock_aws
 
+from element_rekey.aws.ledger import DynamoLedger
 from element_rekey.errors import AwsCallFailed, LedgerConflict
-from element_rekey.ledger import DynamoLedger
-from element_rekey.model import ClusterMemory, FleetRequest, FleetRun, Lock, Refused, Rotation, Selected
+from element_rekey.records import ClusterMemory, FleetRequest, FleetRun, Lock, NotSelected, Rotation, Selected
 from tests.fakes import NOW, FakeLedger
 from tests.template import properties
 from tests.unit.samples import (
@@ -281,7 +281,7 @@ RUN = FleetRun(
     execution(),
     FleetRequest(clusters=("a", "b"), reason="audit"),
     selected=(Selected("a", "a-123", NOW, 7_776_000), Selected("b", "b-456", NOW)),
-    refused=(Refused("c", "ClusterNotRegistered", "There is no secret of this name."),),
+    not_selected=(NotSelected("c", "ClusterNotRegistered", "There is no secret of this name."),),
 )
 
 

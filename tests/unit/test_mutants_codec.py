@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from element_rekey.codec import CodecError, decode, encode
-from element_rekey.model import Lock, Rotation
+from element_rekey.records import Lock, Rotation
 from tests.fakes import NOW
 from tests.unit.samples import intent, rotation
 

@@ -8,8 +8,8 @@ import boto3
 import pytest
 from botocore.stub import Stubber
 
+from element_rekey.aws.ledger import DynamoLedger
 from element_rekey.errors import AwsCallFailed, LedgerConflict
-from element_rekey.ledger import DynamoLedger
 from tests.fakes import NOW
 from tests.unit.samples import ARN, rotation
 

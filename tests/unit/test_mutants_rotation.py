@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import pytest
 
+from element_rekey.cluster import ClusterFault, KeyManagementType
 from element_rekey.errors import (
     ElementRekeyError,
     KeyProviderUnusable,
@@ -15,8 +16,10 @@ from element_rekey.errors import (
     RekeyRefused,
     RotationOverdue,
 )
-from element_rekey.model import ClusterFault, Failure, Intent, KeyManagementType, Outcome, Request, Trigger
-from element_rekey.rotation import Status, conclude
+from element_rekey.outcomes import Outcome, Trigger
+from element_rekey.records import Failure, Intent, Request
+from element_rekey.rotation.steps import Status
+from element_rekey.rules.closing import outcome_of
 from tests.fakes import NOW, SETTINGS
 from tests.unit.harness import RotationHarness
 from tests.unit.samples import ARN, DAY, HOUR, MINUTE, OTHER_ARN, done, execution, key, rotation
@@ -92,7 +95,7 @@ def test_a_rekey_taken_for_the_lost_one_is_not_overdue_before_it_may_be_judged(h
     harness.cluster.finish()
     harness.start()
     harness.clock.now = sent + SETTINGS.settling - timedelta(seconds=20)
-    assert (harness.check().status, harness.check().wait_seconds) == (Status.RUNNING, 20)
+    assert (harness.check().status, harness.check().wait_seconds) == (Status.CHECK_AGAIN, 20)
     harness.clock.advance(20)
     assert harness.check().rotation.outcome is Outcome.ROTATED
 
@@ -128,7 +131,7 @@ def test_a_check_after_a_replan_hands_on_the_record(harness: RotationHarness) ->
     harness.start()
     harness.change_record(following=None)
     step = harness.check()
-    assert (step.status, step.rotation) == (Status.REPLAN, harness.record())
+    assert (step.status, step.rotation) == (Status.START_AGAIN, harness.record())
 
 
 def test_a_rekey_followed_without_a_handle_is_not_asked_for_its_result(harness: RotationHarness) -> None:
@@ -136,7 +139,7 @@ def test_a_rekey_followed_without_a_handle_is_not_asked_for_its_result(harness: 
     assert step.rotation.following
     harness.change_record(following=replace(step.rotation.following, async_handle=None))
     harness.cluster.calls.clear()
-    assert harness.check().status is Status.RUNNING
+    assert harness.check().status is Status.CHECK_AGAIN
     assert "rekey_job" not in harness.cluster.calls
 
 
@@ -151,12 +154,12 @@ def test_a_foreign_handle_that_does_not_show_is_given_the_settling_time_and_then
 ) -> None:
     harness.cluster.handle = 3
     harness.start()
-    assert harness.check().status is Status.RUNNING
+    assert harness.check().status is Status.CHECK_AGAIN
     harness.clock.advance(SETTLED - 1)
-    assert harness.check().status is Status.RUNNING
+    assert harness.check().status is Status.CHECK_AGAIN
     harness.clock.advance(1)
     step = harness.check()
-    assert (step.status, step.rotation.detail) == (Status.REPLAN, "The cluster lists rekey 3 but never shows it.")
+    assert (step.status, step.rotation.detail) == (Status.START_AGAIN, "The cluster lists rekey 3 but never shows it.")
 
 
 def test_an_overdue_rekey_names_its_cluster(harness: RotationHarness) -> None:
@@ -216,7 +219,7 @@ def test_an_end_that_is_well_keeps_no_failure_of_a_look_before_it(harness: Rotat
 
 
 def test_faults_in_spite_of_which_a_key_is_replaced_are_listed(harness: RotationHarness) -> None:
-    harness.cluster.current_faults = (ClusterFault("nodeOffline", "error"), ClusterFault("blocksDegraded", "error"))
+    harness.cluster.current_faults = (ClusterFault("nodeOffline"), ClusterFault("blocksDegraded"))
     harness.request = Request("prod-a", trigger=Trigger.ALARM, reason="alarm", key_created_after=NOW)
     assert harness.start().rotation.detail == "Replacing key key-0 in spite of blocksDegraded, nodeOffline."
 
@@ -237,13 +240,13 @@ def test_an_execution_without_a_record_is_closed_with_its_request(harness: Rotat
 
 
 def test_an_end_without_an_outcome_says_so() -> None:
-    _, failure = conclude(rotation(), None)
+    _, failure = outcome_of(rotation(), None)
     assert failure
     assert failure.cause == "The execution ended without an outcome."
 
 
 def test_a_second_publication_says_that_it_is_one(harness: RotationHarness) -> None:
     harness.start()
-    assert harness.publish().told_now is True
-    assert harness.publish().told_now is False
+    assert harness.publish().published_now is True
+    assert harness.publish().published_now is False
     assert harness.record().execution.id == ARN

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator, ValidationError
 
+from element_rekey.cluster import ElementError, KeyManagementType, MasterKey
 from element_rekey.codec import encode, json_name
 from element_rekey.errors import (
     ElementRekeyError,
@@ -20,19 +21,11 @@ from element_rekey.errors import (
     RekeyOutcomeUnknown,
     RotationOverdue,
 )
-from element_rekey.model import (
-    CLUSTER_NAME,
-    ElementError,
-    KeyManagementType,
-    MasterKey,
-    Outcome,
-    Request,
-    Rotation,
-    Trigger,
-)
-from element_rekey.notifications import SCHEMA, Notification, notification_of, one_line, plain_words, subject_of
-from element_rekey.planning import demand_of
-from element_rekey.triggers import request_of
+from element_rekey.inputs import parse_request
+from element_rekey.notifications import SCHEMA, Notification, build_notification, one_line, plain_words, subject_of
+from element_rekey.outcomes import Outcome, Trigger
+from element_rekey.records import CLUSTER_NAME, Request, Rotation
+from element_rekey.rules.demand import demand_of
 from tests.fakes import NOW
 from tests.unit.samples import (
     ARN,
@@ -80,7 +73,7 @@ ALL = EXAMPLES | UNUSUAL
 
 
 def words(record: Rotation) -> str:
-    return plain_words(notification_of(record))
+    return plain_words(build_notification(record))
 
 
 # --- the contract with machines ---
@@ -96,7 +89,7 @@ def test_every_outcome_has_an_example_here() -> None:
 
 @pytest.mark.parametrize("name", ALL)
 def test_a_notification_keeps_its_schema(name: str) -> None:
-    notification = json.loads(json.dumps(encode(notification_of(ALL[name]))))
+    notification = json.loads(json.dumps(encode(build_notification(ALL[name]))))
     VALIDATOR.validate(notification)
     assert notification["schema"] == SCHEMA == DOCUMENT["$id"]
 
@@ -116,14 +109,14 @@ def test_a_notification_keeps_its_schema(name: str) -> None:
     ],
 )
 def test_the_schema_notices_a_wrong_member(changed: str, to: object) -> None:
-    notification = encode(notification_of(rotated())) | {changed: to}
+    notification = encode(build_notification(rotated())) | {changed: to}
     with pytest.raises(ValidationError):
         VALIDATOR.validate(notification)
 
 
 @pytest.mark.parametrize("name", DOCUMENT["required"])
 def test_the_schema_notices_a_missing_member(name: str) -> None:
-    notification = encode(notification_of(rotated()))
+    notification = encode(build_notification(rotated()))
     del notification[name]
     with pytest.raises(ValidationError):
         VALIDATOR.validate(notification)
@@ -169,18 +162,18 @@ def test_every_member_of_the_schema_is_described_and_every_object_may_grow() -> 
 
 
 def test_the_schema_notices_an_input_to_start_again_with_that_protects_nobody() -> None:
-    notification = encode(notification_of(UNSETTLED))
+    notification = encode(build_notification(UNSETTLED))
     VALIDATOR.validate(notification)
     for member in ("cluster", "keyCreatedAfter"):
         without = {name: value for name, value in notification["startAgainWith"].items() if name != member}
         with pytest.raises(ValidationError):
             VALIDATOR.validate(notification | {"startAgainWith": without})
     with pytest.raises(ValidationError):
-        VALIDATOR.validate(encode(notification_of(rotated())) | {"startAgainWith": notification["startAgainWith"]})
+        VALIDATOR.validate(encode(build_notification(rotated())) | {"startAgainWith": notification["startAgainWith"]})
 
 
 def test_a_later_version_may_add_a_member() -> None:
-    VALIDATOR.validate(encode(notification_of(rotated())) | {"later": 1})
+    VALIDATOR.validate(encode(build_notification(rotated())) | {"later": 1})
 
 
 # --- what is published ---
@@ -188,7 +181,7 @@ def test_a_later_version_may_add_a_member() -> None:
 
 def test_what_was_asked_and_by_whom_is_reported() -> None:
     request = Request("prod-a", reason="audit", requested_by="j.doe", trigger=Trigger.ALARM, dry_run=True)
-    notification = notification_of(rotated(request=request))
+    notification = build_notification(rotated(request=request))
     assert (notification.reason, notification.requested_by, notification.trigger, notification.dry_run) == (
         "audit",
         "j.doe",
@@ -199,12 +192,14 @@ def test_what_was_asked_and_by_whom_is_reported() -> None:
 
 def test_a_repeated_delivery_has_the_same_id() -> None:
     assert (
-        notification_of(rotated()).notification_id == notification_of(rotated(notified_at=ENDED)).notification_id == ARN
+        build_notification(rotated()).notification_id
+        == build_notification(rotated(notified_at=ENDED)).notification_id
+        == ARN
     )
 
 
 def test_keys_times_and_proof_of_a_rotation_are_reported() -> None:
-    notification = notification_of(rotated())
+    notification = build_notification(rotated())
     assert (notification.old_key, notification.new_key, notification.key_to_decommission) == (
         key(),
         key("key-1", NOW + MINUTE),
@@ -217,7 +212,7 @@ def test_keys_times_and_proof_of_a_rotation_are_reported() -> None:
 
 
 def test_cause_and_next_step_of_a_failure_are_reported() -> None:
-    notification = notification_of(failed())
+    notification = build_notification(failed())
     assert not notification.succeeded
     assert (notification.error, notification.next_step) == ("RekeyFailed", "Mend it, then start again.")
     assert notification.current_key == key()
@@ -225,7 +220,7 @@ def test_cause_and_next_step_of_a_failure_are_reported() -> None:
 
 
 def test_a_record_that_is_not_closed_has_no_end_and_claims_nothing() -> None:
-    notification = notification_of(rotation())
+    notification = build_notification(rotation())
     assert (notification.ended_at, notification.duration_seconds, notification.outcome) == (
         None,
         0,
@@ -254,7 +249,7 @@ ASKED = Request(
 
 @pytest.mark.parametrize("name", ALL)
 def test_an_input_to_start_again_with_is_given_exactly_where_a_rekey_may_still_go_through(name: str) -> None:
-    notification = notification_of(ALL[name])
+    notification = build_notification(ALL[name])
     unsettled = notification.outcome in {Outcome.OUTCOME_UNKNOWN, Outcome.OVERDUE}
     assert (notification.start_again_with is not None) is unsettled
     assert ("startAgainWith" in encode(notification)) is unsettled
@@ -263,15 +258,15 @@ def test_an_input_to_start_again_with_is_given_exactly_where_a_rekey_may_still_g
 
 @pytest.mark.parametrize("record", [UNSETTLED, OVERDUE], ids=["OutcomeUnknown", "Overdue"])
 def test_started_again_a_key_made_since_the_execution_began_is_enough(record: Rotation) -> None:
-    assert notification_of(record).start_again_with == Request("prod-a", key_created_after=NOW)
+    assert build_notification(record).start_again_with == Request("prod-a", key_created_after=NOW)
 
 
 def test_started_again_the_moment_that_was_asked_for_stays() -> None:
-    assert notification_of(replace(UNSETTLED, request=ASKED)).start_again_with == ASKED
+    assert build_notification(replace(UNSETTLED, request=ASKED)).start_again_with == ASKED
 
 
 def test_a_wrong_input_is_not_to_be_started_again_with() -> None:
-    assert notification_of(replace(UNSETTLED, request=None)).start_again_with is None
+    assert build_notification(replace(UNSETTLED, request=None)).start_again_with is None
 
 
 def by_mail(record: Rotation) -> Any:  # noqa: ANN401 - JSON
@@ -283,8 +278,8 @@ def by_mail(record: Rotation) -> Any:  # noqa: ANN401 - JSON
 def test_mail_and_document_give_an_input_that_is_accepted_and_asks_for_the_same(request_: Request) -> None:
     record = replace(UNSETTLED, request=request_)
     expected = replace(request_, key_created_after=request_.key_created_after or NOW)
-    assert request_of(json.loads(json.dumps(encode(notification_of(record))))["startAgainWith"]) == expected
-    assert request_of(by_mail(record)) == expected
+    assert parse_request(json.loads(json.dumps(encode(build_notification(record))))["startAgainWith"]) == expected
+    assert parse_request(by_mail(record)) == expected
     assert demand_of(expected, NOW).made_after == expected.key_created_after
 
 
@@ -311,10 +306,10 @@ def test_the_mail_leaves_out_what_says_nothing() -> None:
     )
 )
 def test_whatever_was_asked_the_mail_holds_an_input_on_one_line_that_is_accepted(request_: Request) -> None:
-    again = request_of(by_mail(replace(UNSETTLED, request=request_)))
+    again = parse_request(by_mail(replace(UNSETTLED, request=request_)))
     assert again.key_created_after
     assert replace(again, key_created_after=None) == replace(request_, key_created_after=None)
-    assert again == request_of(encode(notification_of(replace(UNSETTLED, request=request_)).start_again_with))
+    assert again == parse_request(encode(build_notification(replace(UNSETTLED, request=request_)).start_again_with))
 
 
 # --- the contract with people ---
@@ -333,7 +328,7 @@ def test_no_mail_says_none_or_leaves_a_line_unfinished(name: str) -> None:
 
 @pytest.mark.parametrize("name", ALL)
 def test_every_mail_and_subject_says_in_its_first_line_how_it_ended(name: str) -> None:
-    notification = notification_of(ALL[name])
+    notification = build_notification(ALL[name])
     assert plain_words(notification).splitlines()[0].endswith(f": {notification.headline}.")
     assert subject_of(notification).startswith(f"[{notification.outcome}] ")
 
@@ -342,7 +337,7 @@ def test_a_mail_that_needs_a_person_says_what_to_do_before_anything_else() -> No
     for name, record in ALL.items():
         third = words(record).splitlines()[2:4]
         asks = third[0].startswith("What happened: ") and third[1].startswith("What to do: ")
-        assert asks is not notification_of(record).succeeded, name
+        assert asks is not build_notification(record).succeeded, name
 
 
 def test_the_mail_of_a_rotation() -> None:
@@ -438,13 +433,13 @@ def test_the_mail_says_where_the_state_alone_is_the_proof() -> None:
 
 
 def test_the_subject_of_a_rotation() -> None:
-    assert subject_of(notification_of(rotated())) == "[Rotated] prod-a: master key replaced and verified"
+    assert subject_of(build_notification(rotated())) == "[Rotated] prod-a: master key replaced and verified"
 
 
 @pytest.mark.parametrize("name", ALL)
 def test_a_subject_is_one_line_that_sns_takes(name: str) -> None:
     record = replace(ALL[name], cluster="c" * 64)
-    subject = subject_of(notification_of(record))
+    subject = subject_of(build_notification(record))
     assert len(subject) <= 100
     assert subject.isascii()
     assert subject.isprintable()
@@ -459,4 +454,4 @@ def test_whatever_text_there_is_the_subject_is_one_line_of_printable_ascii(text:
 
 
 def test_times_are_measured_in_whole_seconds() -> None:
-    assert notification_of(rotated(ended_at=NOW + timedelta(seconds=1.6))).duration_seconds == 2
+    assert build_notification(rotated(ended_at=NOW + timedelta(seconds=1.6))).duration_seconds == 2

@@ -8,6 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from element_rekey.cluster import (
+    ClusterFault,
+    ElementError,
+    EncryptionState,
+    KeyManagementType,
+    KeyProvider,
+    MasterKey,
+    RekeyJob,
+)
 from element_rekey.errors import (
     ClusterFaultsBlock,
     ClusterIdentityChanged,
@@ -21,46 +30,29 @@ from element_rekey.errors import (
     RotationNotProven,
     UpgradePending,
 )
-from element_rekey.model import (
-    ClusterFault,
-    ClusterMemory,
-    ElementError,
-    EncryptionState,
-    KeyManagementType,
-    KeyProvider,
-    MasterKey,
+from element_rekey.outcomes import Trigger
+from element_rekey.records import ClusterMemory, Request
+from element_rekey.rules.decisions import (
+    AnswerStillUnknown,
+    CoolingDown,
+    Fail,
+    Follow,
+    KeyChanged,
     Observation,
     ProviderCheck,
-    RekeyJob,
-    Request,
-    Trigger,
-)
-from element_rekey.planning import (
-    ATTEMPTS,
-    CLOCK_TOLERANCE,
-    FAULTS_BLOCKING_ALWAYS,
-    FAULTS_BLOCKING_EXTERNAL,
-    FAULTS_BLOCKING_ROUTINE,
-    CoolingDown,
-    Demand,
-    Ended,
-    Flawed,
-    Follow,
     Refuse,
-    Replan,
     Satisfied,
+    SatisfiedWithError,
     Start,
-    Unsettled,
-    Waiting,
-    demand_of,
-    ended_with_error,
-    judge,
-    made_at,
-    next_wait,
-    plan,
-    recall,
-    settle,
+    StillRunning,
+    Superseded,
 )
+from element_rekey.rules.demand import CLOCK_TOLERANCE, Demand, demand_of
+from element_rekey.rules.memory import made_at, updated_memory
+from element_rekey.rules.plan import plan
+from element_rekey.rules.preflight import FAULTS_BLOCKING_ALWAYS, FAULTS_BLOCKING_EXTERNAL, FAULTS_BLOCKING_ROUTINE
+from element_rekey.rules.verify import ATTEMPTS, StatusSeen, error_of_change, resolve_lost_answer, verify
+from element_rekey.rules.waiting import next_wait
 from tests.fakes import NOW
 from tests.unit.samples import (
     DAY,
@@ -86,7 +78,7 @@ OLD = key("key-0", NOW - 400 * DAY)
 
 
 def refused(verdict: object) -> ElementRekeyError:
-    assert isinstance(verdict, Refuse)
+    assert isinstance(verdict, Refuse | Fail)
     return verdict.error
 
 
@@ -204,7 +196,7 @@ def test_plan(asked: Demand, state: Observation, expected: object) -> None:
     decision = plan(asked, state)
     if expected == "follow":
         assert isinstance(decision, Follow)
-        assert (decision.following.async_handle, decision.following.own) == (7, False)
+        assert (decision.following.async_handle, decision.following.ours) == (7, False)
         assert decision.following.since == NOW
         assert decision.following.baseline_key == state.encryption.master_key
     elif expected == "start":
@@ -221,13 +213,13 @@ def test_plan(asked: Demand, state: Observation, expected: object) -> None:
         (seen(key(made=None)), KeyAgeUnknown, "key-0"),
         (seen(pending="12.9.1"), UpgradePending, "12.9.1"),
         (seen(provider=ProviderCheck(15)), KeyProviderUnusable, "no KMIP key provider with keyProviderID 15"),
-        (seen(provider=ProviderCheck(15, KeyProvider(15, "a"))), KeyProviderUnusable, "has no key server"),
+        (seen(provider=ProviderCheck(15, KeyProvider(15))), KeyProviderUnusable, "has no key server"),
         (
-            seen(provider=ProviderCheck(15, KeyProvider(15, "a", (1,)), BROKEN)),
+            seen(provider=ProviderCheck(15, KeyProvider(15, (1,)), BROKEN)),
             KeyProviderUnusable,
             "fails its test with xAssumed: Out of entropy.",
         ),
-        (seen(faults=(ClusterFault("ensembleDegraded", "error"),)), ClusterFaultsBlock, "ensembleDegraded"),
+        (seen(faults=(ClusterFault("ensembleDegraded"),)), ClusterFaultsBlock, "ensembleDegraded"),
     ],
 )
 def test_an_unfit_cluster_is_refused_with_what_to_mend(
@@ -245,7 +237,7 @@ def test_encryption_without_a_master_key_is_refused() -> None:
 
 def test_a_usable_provider_is_used() -> None:
     asked = demand(key_management_type=KeyManagementType.EXTERNAL, key_provider_id=15)
-    state = seen(OLD, provider=ProviderCheck(15, KeyProvider(15, "a", (1,))))
+    state = seen(OLD, provider=ProviderCheck(15, KeyProvider(15, (1,))))
     assert plan(asked, state) == Start(OLD, KeyManagementType.EXTERNAL, 15)
 
 
@@ -266,7 +258,7 @@ FLAWED = key("key-1", NOW - MINUTE)
 
 def test_the_error_of_the_rekey_that_made_the_key_is_reported_with_a_demand_that_is_met() -> None:
     decision = plan(demand(), seen(FLAWED, handle=7, job=FAILED_JOB))
-    assert isinstance(decision, Flawed)
+    assert isinstance(decision, SatisfiedWithError)
     assert decision.error.what == (
         "Key key-1 is current, but the rekey that made it ended with xAssumed: Out of entropy."
     )
@@ -276,8 +268,8 @@ def test_the_error_of_the_rekey_that_made_the_key_is_reported_with_a_demand_that
     ("state", "flawed"),
     [
         (seen(FLAWED, handle=7, job=FAILED_JOB, memory=ClusterMemory(UUID)), True),
-        (seen(FLAWED, handle=7, job=FAILED_JOB, memory=ClusterMemory(UUID, "key-1", told_error_of=6)), True),
-        (seen(FLAWED, handle=7, job=FAILED_JOB, memory=ClusterMemory(UUID, "key-1", told_error_of=7)), False),
+        (seen(FLAWED, handle=7, job=FAILED_JOB, memory=ClusterMemory(UUID, "key-1", reported_error_of=6)), True),
+        (seen(FLAWED, handle=7, job=FAILED_JOB, memory=ClusterMemory(UUID, "key-1", reported_error_of=7)), False),
         (seen(FLAWED, handle=7, job=done(FLAWED, OLD)), False),
         (seen(key("key-1", NOW - MINUTE - 3 * SECOND), handle=7, job=FAILED_JOB), False),
         (seen(key("key-1", NOW - MINUTE - 2 * SECOND), handle=7, job=FAILED_JOB), True),
@@ -303,12 +295,12 @@ def test_the_error_of_the_rekey_that_made_the_key_is_reported_with_a_demand_that
     ],
 )
 def test_an_error_is_reported_once_and_only_of_the_rekey_that_made_the_key(state: Observation, *, flawed: bool) -> None:
-    assert isinstance(plan(demand(), state), Flawed if flawed else Satisfied)
+    assert isinstance(plan(demand(), state), SatisfiedWithError if flawed else Satisfied)
 
 
 def test_what_was_reported_of_a_cluster_that_was_replaced_since_says_nothing_of_the_new_one() -> None:
-    state = seen(FLAWED, handle=7, job=FAILED_JOB, memory=ClusterMemory("another", told_error_of=7))
-    assert isinstance(plan(demand(accept_cluster_uuid=UUID), state), Flawed)
+    state = seen(FLAWED, handle=7, job=FAILED_JOB, memory=ClusterMemory("another", reported_error_of=7))
+    assert isinstance(plan(demand(accept_cluster_uuid=UUID), state), SatisfiedWithError)
 
 
 def test_a_key_that_cools_down_is_reported_as_that_and_not_as_made_for_the_demand() -> None:
@@ -326,7 +318,7 @@ def test_a_key_that_does_not_meet_the_demand_is_replaced_whatever_its_rekey_ende
 @pytest.mark.parametrize("code", sorted(FAULTS_BLOCKING_ALWAYS | FAULTS_BLOCKING_ROUTINE))
 @pytest.mark.parametrize("urgent", [False, True])
 def test_an_alarm_goes_ahead_in_spite_of_what_stops_a_routine_rekey_and_says_so(code: str, *, urgent: bool) -> None:
-    decision = plan(demand(urgent=urgent), seen(OLD, faults=(ClusterFault(code, "error"),)))
+    decision = plan(demand(urgent=urgent), seen(OLD, faults=(ClusterFault(code),)))
     if urgent and code in FAULTS_BLOCKING_ROUTINE:
         assert decision == Start(OLD, None, None, warnings=(code,))
     else:
@@ -339,14 +331,14 @@ def test_an_alarm_goes_ahead_in_spite_of_what_stops_a_routine_rekey_and_says_so(
     [
         (seen(OLD), False),
         (seen(external()), True),
-        (seen(OLD, provider=ProviderCheck(15, KeyProvider(15, "a", (1,)))), True),
+        (seen(OLD, provider=ProviderCheck(15, KeyProvider(15, (1,)))), True),
     ],
     ids=["internal to internal", "external in use", "external asked for"],
 )
 def test_faults_of_key_servers_block_only_where_an_external_key_is_replaced_or_made(
     code: str, state: Observation, *, blocks: bool
 ) -> None:
-    decision = plan(demand(urgent=True), replace(state, faults=(ClusterFault(code, "error"),)))
+    decision = plan(demand(urgent=True), replace(state, faults=(ClusterFault(code),)))
     if blocks:
         assert isinstance(refused(decision), ClusterFaultsBlock)
     else:
@@ -356,20 +348,20 @@ def test_faults_of_key_servers_block_only_where_an_external_key_is_replaced_or_m
 
 @pytest.mark.parametrize("code", sorted(FAULTS_BLOCKING_ALWAYS | FAULTS_BLOCKING_ROUTINE | FAULTS_BLOCKING_EXTERNAL))
 def test_a_fault_a_person_ignores_becomes_a_warning(code: str) -> None:
-    state = seen(external(), faults=(ClusterFault(code, "error"),))
+    state = seen(external(), faults=(ClusterFault(code),))
     decision = plan(demand(ignore_faults=frozenset({code})), state)
     assert isinstance(decision, Start)
     assert decision.warnings == (code,)
 
 
 def test_ignoring_one_fault_does_not_ignore_another_and_each_is_named_once() -> None:
-    faults = tuple(ClusterFault(code, "error") for code in ("upgrade", "nodeOffline", "upgrade", "exception"))
+    faults = tuple(ClusterFault(code) for code in ("upgrade", "nodeOffline", "upgrade", "exception"))
     refusal = refused(plan(demand(ignore_faults=frozenset({"nodeOffline"})), seen(OLD, faults=faults)))
     assert refusal.what == "Current faults stand against a rekey: exception, upgrade."
 
 
 def test_a_fault_that_has_no_bearing_is_not_even_a_warning() -> None:
-    assert plan(demand(), seen(OLD, faults=(ClusterFault("driveWearFault", "warning"),))) == Start(OLD, None, None)
+    assert plan(demand(), seen(OLD, faults=(ClusterFault("driveWearFault"),))) == Start(OLD, None, None)
 
 
 # --- when a key was made ---
@@ -408,7 +400,7 @@ def test_when_a_key_was_made_is_reported_by_the_best_witness_there_is(
 
 # --- what is remembered ---
 
-REMEMBERED = ClusterMemory(UUID, "key-0", NOW - DAY, NOW - HOUR, told_error_of=3)
+REMEMBERED = ClusterMemory(UUID, "key-0", NOW - DAY, NOW - HOUR, reported_error_of=3)
 
 
 @pytest.mark.parametrize(
@@ -419,8 +411,8 @@ REMEMBERED = ClusterMemory(UUID, "key-0", NOW - DAY, NOW - HOUR, told_error_of=3
         (replace(REMEMBERED, uuid="another"), "key-0", NOW, ClusterMemory(UUID, "key-0", None, NOW)),
         (REMEMBERED, "key-0", NOW, replace(REMEMBERED, key_seen_at=NOW)),
         (REMEMBERED, "key-0", None, REMEMBERED),
-        (REMEMBERED, "key-1", NOW, ClusterMemory(UUID, "key-1", NOW - HOUR, NOW, told_error_of=3)),
-        (REMEMBERED, "key-1", None, ClusterMemory(UUID, "key-1", NOW - HOUR, NOW - HOUR, told_error_of=3)),
+        (REMEMBERED, "key-1", NOW, ClusterMemory(UUID, "key-1", NOW - HOUR, NOW, reported_error_of=3)),
+        (REMEMBERED, "key-1", None, ClusterMemory(UUID, "key-1", NOW - HOUR, NOW - HOUR, reported_error_of=3)),
         (ClusterMemory(UUID), "key-1", NOW, ClusterMemory(UUID, "key-1", None, NOW)),
     ],
     ids=[
@@ -437,7 +429,7 @@ REMEMBERED = ClusterMemory(UUID, "key-0", NOW - DAY, NOW - HOUR, told_error_of=3
 def test_what_a_look_leaves_in_memory(
     memory: ClusterMemory | None, key_id: str, now: datetime | None, expected: ClusterMemory
 ) -> None:
-    assert recall(memory, UUID, key(key_id), now) == expected
+    assert updated_memory(memory, UUID, key(key_id), now) == expected
 
 
 # --- settling a rekey whose answer was lost ---
@@ -459,24 +451,26 @@ def test_what_a_look_leaves_in_memory(
     ],
 )
 def test_settle(state: Observation, sent: Any, expected: str) -> None:  # noqa: ANN401 - an Intent
-    found = settle(sent, state, SETTLING)
+    found = resolve_lost_answer(sent, state, SETTLING, "prod-a")
     if expected.startswith("follow"):
         assert isinstance(found, Follow)
         assert str(found.following.async_handle) == expected.removeprefix("follow ")
-        assert found.following.own
+        assert found.following.ours
         assert found.following.since == sent.sent_at
         assert found.following.baseline_key == sent.baseline_key
     else:
-        assert found == (Unsettled() if expected == "unsettled" else None)
+        assert found == (AnswerStillUnknown() if expected == "unsettled" else None)
 
 
 def test_another_cluster_settles_nothing() -> None:
-    assert isinstance(refused(settle(intent(), seen(uuid="another"), SETTLING)), ClusterIdentityChanged)
+    assert isinstance(
+        refused(resolve_lost_answer(intent(), seen(uuid="another"), SETTLING, "prod-a")), ClusterIdentityChanged
+    )
 
 
 def test_a_cluster_without_a_key_settles_nothing() -> None:
     state = replace(seen(), encryption=EncryptionState(enabled=True))
-    assert settle(intent(), state, SETTLING) == Unsettled()
+    assert resolve_lost_answer(intent(), state, SETTLING, "prod-a") == AnswerStillUnknown()
 
 
 # --- judging a followed rekey ---
@@ -491,21 +485,21 @@ def judged(
     *,
     asked: Demand | None = None,
     **changes: Any,  # noqa: ANN401 - members of Following
-) -> Waiting | Ended | Replan | Refuse:
+) -> StillRunning | KeyChanged | Superseded | Fail:
     state = EncryptionState(enabled=True, master_key=current, rekey_async_result_id=listed)
-    return judge(following(**changes), job, state, asked or demand(), NOW, SETTLING)
+    return verify(following(**changes), StatusSeen(NOW, job, state), asked or demand(), SETTLING)
 
 
 def test_a_running_job_is_waited_for() -> None:
-    assert judged(running(), OLD) == Waiting()
+    assert judged(running(), OLD) == StillRunning()
 
 
 def test_a_completed_job_that_the_state_agrees_with_is_the_proof() -> None:
     verdict = judged(done(NEW, OLD))
-    assert isinstance(verdict, Ended)
+    assert isinstance(verdict, KeyChanged)
     assert (verdict.change.old_key, verdict.change.new_key) == (OLD, NEW)
     assert verdict.change.key_to_decommission == OLD
-    assert verdict.change.own
+    assert verdict.change.ours
     assert verdict.change.job_result_read
     assert verdict.change.finished_at == NOW - 10 * SECOND
     assert verdict.change.detected_at == NOW
@@ -515,18 +509,18 @@ def test_a_completed_job_that_the_state_agrees_with_is_the_proof() -> None:
 
 def test_a_job_without_times_is_measured_by_our_own() -> None:
     verdict = judged(replace(done(NEW, OLD), create_time=None, last_update_time=None))
-    assert isinstance(verdict, Ended)
+    assert isinstance(verdict, KeyChanged)
     assert (verdict.change.finished_at, verdict.change.job_seconds) == (NOW, 60)
 
 
 def test_a_job_whose_times_run_backwards_took_no_time() -> None:
     verdict = judged(replace(done(NEW, OLD), last_update_time=NOW - HOUR))
-    assert isinstance(verdict, Ended)
+    assert isinstance(verdict, KeyChanged)
     assert verdict.change.job_seconds == 0
 
 
 def test_the_proof_holds_where_the_next_rekey_is_listed_already() -> None:
-    assert isinstance(judged(done(NEW, OLD), listed=8), Ended)
+    assert isinstance(judged(done(NEW, OLD), listed=8), KeyChanged)
 
 
 @pytest.mark.parametrize(
@@ -555,9 +549,9 @@ def test_a_completed_job_that_the_state_contradicts_proves_nothing(
 
 def test_a_contradiction_is_explained_by_a_rekey_that_came_after_and_what_ours_did_is_kept() -> None:
     verdict = judged(done(NEW, OLD), key("key-2"), listed=8)
-    assert isinstance(verdict, Replan)
+    assert isinstance(verdict, Superseded)
     assert verdict.change
-    assert (verdict.change.old_key, verdict.change.new_key, verdict.change.own) == (OLD, NEW, True)
+    assert (verdict.change.old_key, verdict.change.new_key, verdict.change.ours) == (OLD, NEW, True)
     assert verdict.change.key_to_decommission == OLD
     assert verdict.change.job_result_read
 
@@ -572,8 +566,8 @@ def test_a_rekey_that_may_not_have_been_ours_proves_nothing_once_another_came_af
 
 
 def test_somebody_elses_rekey_is_nobodys_once_another_came_after() -> None:
-    verdict = judged(done(NEW, OLD), key("key-2"), listed=8, own=False)
-    assert isinstance(verdict, Replan)
+    verdict = judged(done(NEW, OLD), key("key-2"), listed=8, ours=False)
+    assert isinstance(verdict, Superseded)
     assert verdict.change is None
 
 
@@ -581,16 +575,16 @@ def test_somebody_elses_rekey_is_nobodys_once_another_came_after() -> None:
 def test_a_rekey_taken_for_ours_is_not_judged_while_ours_may_still_come(job: RekeyJob | None) -> None:
     listed = None if job is None else 7
     early, late = NOW - SETTLING + SECOND, NOW - SETTLING
-    assert judged(job, NEW, listed=listed, assumed=True, since=early) == Waiting()
-    assert judged(job, NEW, listed=listed, assumed=True, since=late) != Waiting()
-    assert judged(job, NEW, listed=listed, since=early) != Waiting()
+    assert judged(job, NEW, listed=listed, presumed_ours=True, since=early) == StillRunning()
+    assert judged(job, NEW, listed=listed, presumed_ours=True, since=late) != StillRunning()
+    assert judged(job, NEW, listed=listed, since=early) != StillRunning()
 
 
 @pytest.mark.parametrize("job", [None, running(), done(NEW, OLD), done(NEW, OLD, error=BROKEN)])
 @pytest.mark.parametrize("handle", [7, None])
 def test_what_came_after_a_rekey_taken_for_ours_may_be_ours(job: RekeyJob | None, handle: int | None) -> None:
     since = NOW - SETTLING
-    verdict = judged(job, NEW, listed=8, assumed=True, since=since, async_handle=handle)
+    verdict = judged(job, NEW, listed=8, presumed_ours=True, since=since, async_handle=handle)
     assert isinstance(refused(verdict), RekeyOutcomeUnknown)
     assert refused(verdict).what == "Another rekey came after the one that was taken for ours."
 
@@ -601,18 +595,18 @@ def test_a_key_older_than_the_rekey_that_failed_is_not_its_work(*, seconds: int,
     assert job.create_time
     verdict = judged(job, key("key-1", job.create_time - seconds * SECOND))
     if known:
-        assert isinstance(verdict, Ended)
+        assert isinstance(verdict, KeyChanged)
     else:
         assert isinstance(refused(verdict), RekeyOutcomeUnknown)
         assert "the current key key-1 was made before it" in refused(verdict).what
     for untimed in (replace(job, create_time=None), job):
-        assert isinstance(judged(untimed, key("key-1", None)), Ended)
-    assert isinstance(judged(job, key("key-1", job.create_time - seconds * SECOND), own=False), Ended)
+        assert isinstance(judged(untimed, key("key-1", None)), KeyChanged)
+    assert isinstance(judged(job, key("key-1", job.create_time - seconds * SECOND), ours=False), KeyChanged)
 
 
 def test_a_failed_rekey_that_is_taken_for_ours_is_called_so() -> None:
     job = done(None, None, error=BROKEN)
-    assert refused(judged(job, OLD, assumed=True, since=NOW - SETTLING)).what.startswith(
+    assert refused(judged(job, OLD, presumed_ours=True, since=NOW - SETTLING)).what.startswith(
         "The rekey taken for ours ended with xAssumed"
     )
     assert refused(judged(job, OLD)).what.startswith("The rekey ended with xAssumed")
@@ -621,20 +615,20 @@ def test_a_failed_rekey_that_is_taken_for_ours_is_called_so() -> None:
 def test_a_lost_rekey_is_only_taken_for_ours() -> None:
     by_handle, by_key = seen(NEW, handle=7), seen(NEW)
     for state in (by_handle, by_key):
-        found = settle(intent(), state, SETTLING)
+        found = resolve_lost_answer(intent(), state, SETTLING, "prod-a")
         assert isinstance(found, Follow)
-        assert found.following.assumed
+        assert found.following.presumed_ours
 
 
 def test_a_foreign_job_followed_from_its_middle_may_have_its_new_key_current_already() -> None:
-    verdict = judged(done(NEW, OLD), NEW, own=False, baseline_key=NEW)
-    assert isinstance(verdict, Ended)
+    verdict = judged(done(NEW, OLD), NEW, ours=False, baseline_key=NEW)
+    assert isinstance(verdict, KeyChanged)
     assert verdict.change.old_key == OLD
-    assert not verdict.change.own
+    assert not verdict.change.ours
 
 
 def test_a_foreign_job_that_made_another_key_proves_nothing() -> None:
-    assert isinstance(refused(judged(done(key("key-2"), OLD), NEW, own=False)), RotationNotProven)
+    assert isinstance(refused(judged(done(key("key-2"), OLD), NEW, ours=False)), RotationNotProven)
 
 
 def test_no_master_key_proves_nothing() -> None:
@@ -649,19 +643,19 @@ def test_our_job_that_failed_before_the_change_of_keys_failed() -> None:
 
 def test_a_job_that_failed_after_the_change_of_keys_is_reported_with_both() -> None:
     verdict = judged(done(None, None, error=BROKEN), NEW)
-    assert isinstance(verdict, Ended)
+    assert isinstance(verdict, KeyChanged)
     assert verdict.change.job_error == BROKEN
     assert (verdict.change.old_key, verdict.change.new_key) == (OLD, NEW)
 
 
 def test_somebody_elses_failure_is_no_failure_of_ours() -> None:
-    verdict = judged(done(None, None, error=BROKEN), OLD, own=False)
-    assert isinstance(verdict, Replan)
+    verdict = judged(done(None, None, error=BROKEN), OLD, ours=False)
+    assert isinstance(verdict, Superseded)
     assert "xAssumed" in verdict.why
 
 
 def test_a_failure_of_somebody_elses_followed_by_another_rekey_is_looked_at_anew() -> None:
-    assert isinstance(judged(done(None, None, error=BROKEN), NEW, listed=8, own=False), Replan)
+    assert isinstance(judged(done(None, None, error=BROKEN), NEW, listed=8, ours=False), Superseded)
 
 
 def test_what_a_failure_of_ours_left_is_unknown_once_another_rekey_came_after() -> None:
@@ -674,14 +668,14 @@ def test_what_a_failure_of_ours_left_is_unknown_once_another_rekey_came_after() 
 @pytest.mark.parametrize(
     ("current", "listed", "changes", "expected"),
     [
-        (OLD, 7, {}, Waiting(unseen=True)),
-        (NEW, 7, {}, Waiting(unseen=True)),
+        (OLD, 7, {}, StillRunning(shown=False)),
+        (NEW, 7, {}, StillRunning(shown=False)),
         (NEW, None, {}, "ended"),
         (NEW, None, {"async_handle": None}, "ended"),
-        (OLD, None, {}, Waiting(unseen=True)),
-        (OLD, None, {"since": NOW - SETTLING + SECOND}, Waiting(unseen=True)),
+        (OLD, None, {}, StillRunning(shown=False)),
+        (OLD, None, {"since": NOW - SETTLING + SECOND}, StillRunning(shown=False)),
         (OLD, None, {"since": NOW - SETTLING}, "unknown"),
-        (OLD, None, {"since": NOW - SETTLING, "own": False}, "replan"),
+        (OLD, None, {"since": NOW - SETTLING, "ours": False}, "replan"),
     ],
 )
 def test_without_a_readable_job_the_state_decides(
@@ -690,24 +684,24 @@ def test_without_a_readable_job_the_state_decides(
     verdict = judged(None, current, listed, **changes)
     match expected:
         case "ended":
-            assert isinstance(verdict, Ended)
+            assert isinstance(verdict, KeyChanged)
             assert not verdict.change.job_result_read
             assert verdict.change.finished_at == NOW
             assert verdict.change.job_seconds == 60
         case "unknown":
             assert isinstance(refused(verdict), RekeyOutcomeUnknown)
         case "replan":
-            assert isinstance(verdict, Replan)
+            assert isinstance(verdict, Superseded)
         case _:
             assert verdict == expected
 
 
 def test_a_change_that_ended_well_has_no_error() -> None:
-    assert ended_with_error(change()) is None
+    assert error_of_change("prod-a", change()) is None
 
 
 def test_a_change_that_ended_badly_names_the_key_and_the_clusters_own_error() -> None:
-    error = ended_with_error(change(job_error=BROKEN))
+    error = error_of_change("prod-a", change(job_error=BROKEN))
     assert error
     assert error.what == "Key key-1 is current, but the rekey that made it ended with xAssumed: Out of entropy."
 
@@ -762,7 +756,7 @@ states = st.builds(
     lambda current, enabled, handle, job, memory, pending, codes: replace(
         seen(enabled=enabled, handle=handle, job=job if handle else None, memory=memory, pending=pending),
         encryption=EncryptionState(enabled, current, handle),
-        faults=tuple(ClusterFault(code, "error") for code in codes),
+        faults=tuple(ClusterFault(code) for code in codes),
     ),
     st.none() | keys,
     st.sampled_from([True, True, True, False]),
@@ -774,7 +768,10 @@ states = st.builds(
 )
 demands = st.builds(
     lambda kind, **members: Demand(
-        key_management_type=kind[0] if kind else None, key_provider_id=kind[1] if kind else None, **members
+        cluster="prod-a",
+        key_management_type=kind[0] if kind else None,
+        key_provider_id=kind[1] if kind else None,
+        **members,
     ),
     st.none() | kinds,
     made_after=moments,
@@ -830,7 +827,7 @@ def test_what_satisfies_is_of_the_kind_and_age_demanded(asked: Demand, state: Ob
 @given(demands, states)
 def test_a_flawed_key_meets_the_demand_and_its_error_was_not_reported(asked: Demand, state: Observation) -> None:
     decision = plan(asked, state)
-    if isinstance(decision, Flawed):
+    if isinstance(decision, SatisfiedWithError):
         current = state.encryption.master_key
         assert current
         made = made_at(current, state)
@@ -839,9 +836,9 @@ def test_a_flawed_key_meets_the_demand_and_its_error_was_not_reported(asked: Dem
         assert asked.of_kind(current)
         assert state.job
         assert state.job.error
-        reported = recall(state.memory, UUID, current, NOW).told_error_of
+        reported = updated_memory(state.memory, UUID, current, NOW).reported_error_of
         assert reported != state.job.async_handle
-        later = replace(recall(state.memory, UUID, current, NOW), told_error_of=state.job.async_handle)
+        later = replace(updated_memory(state.memory, UUID, current, NOW), reported_error_of=state.job.async_handle)
         assert isinstance(plan(asked, replace(state, memory=later)), Satisfied)
 
 
@@ -860,7 +857,7 @@ def test_what_is_remembered_never_says_that_a_key_was_made_later_than_it_was(
         if key_id != current:
             current, earliest = key_id, calm
         calm = calm if running_ else now
-        memory = recall(memory, UUID, key(key_id), None if running_ else now)
+        memory = updated_memory(memory, UUID, key(key_id), None if running_ else now)
         assert memory.key_id == current
         assert memory.key_made_after == earliest
         assert memory.key_seen_at == calm
@@ -871,7 +868,7 @@ def test_a_lost_answer_leads_to_planning_anew_only_after_settling_on_an_unchange
     sent: Any,  # noqa: ANN401 - an Intent
     state: Observation,
 ) -> None:
-    if settle(sent, state, SETTLING) is None:
+    if resolve_lost_answer(sent, state, SETTLING, "prod-a") is None:
         assert state.at >= sent.sent_at + SETTLING
         assert sent.attempts < ATTEMPTS
         assert state.encryption.master_key is None or state.encryption.master_key.key_id == sent.baseline_key.key_id
@@ -888,8 +885,9 @@ def test_our_rekey_never_counts_as_ended_without_a_change_of_keys(
     now: datetime,
 ) -> None:
     followed = following(async_handle=7 if seen_handle else None)
-    verdict = judge(followed, job, EncryptionState(True, current, listed), asked, now, SETTLING)  # noqa: FBT003
-    if isinstance(verdict, Ended):
+    looked = StatusSeen(now, job, EncryptionState(enabled=True, master_key=current, rekey_async_result_id=listed))
+    verdict = verify(followed, looked, asked, SETTLING)
+    if isinstance(verdict, KeyChanged):
         assert verdict.change.new_key == current
         assert current.key_id != followed.baseline_key.key_id
         assert verdict.change.job_seconds is not None

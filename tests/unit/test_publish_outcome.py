@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from element_rekey.cluster import ElementError
 from element_rekey.errors import (
     AwsCallFailed,
     ElementRekeyError,
@@ -16,8 +17,11 @@ from element_rekey.errors import (
     RequestInvalid,
     RotationNotProven,
 )
-from element_rekey.model import ElementError, Execution, Failure, Following, Lock, Outcome, Rotation
-from element_rekey.rotation import Ending, Status, Step, conclude, publish_outcome
+from element_rekey.outcomes import Outcome
+from element_rekey.records import CloseRequest, Execution, Failure, Following, Lock, Request, Rotation
+from element_rekey.rotation.publish import publish_outcome
+from element_rekey.rotation.steps import Status, Step
+from element_rekey.rules.closing import outcome_of
 from tests.fakes import NOW, SETTINGS
 from tests.unit.harness import RotationHarness
 from tests.unit.samples import ARN, DAY, HOUR, OTHER_ARN, change, following, intent, key, rotated, rotation
@@ -27,6 +31,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 ABORTED = Failure("ExecutionAborted", "Stopped.", ExecutionAborted.next_step)
+NO_INPUT: CloseRequest[Request] = CloseRequest(Execution(ARN, NOW), None, ABORTED)
 
 
 @pytest.fixture
@@ -47,7 +52,7 @@ def test_a_proven_rotation_is_closed_published_once_and_gives_its_lock_back(harn
     harness.cluster.finish()
     harness.check()
     closed = harness.publish()
-    assert closed.told_now
+    assert closed.published_now
     assert closed.rotation == harness.record()
     assert closed.rotation.outcome is Outcome.ROTATED
     assert closed.rotation.failure is None
@@ -61,7 +66,7 @@ def test_a_repeated_publication_publishes_nothing_and_changes_nothing(harness: R
     first = harness.publish(ABORTED)
     harness.clock.advance(1000)
     again = harness.publish(Failure("Other", "Other.", "Other."))
-    assert not again.told_now
+    assert not again.published_now
     assert again.rotation == first.rotation
     assert len(harness.topic.published) == 1
 
@@ -76,7 +81,7 @@ def test_a_recorded_outcome_counts_more_than_the_error_that_came_after_it(harnes
 
 
 def test_an_execution_without_any_record_is_reported_too(harness: RotationHarness) -> None:
-    closed = publish_outcome(harness.ports, Ending(harness.execution, "", None, ABORTED)).rotation
+    closed = publish_outcome(harness.ports, NO_INPUT).rotation
     assert (closed.cluster, closed.request, closed.outcome) == ("", None, Outcome.FAILED)
     assert harness.topic.published == [replace(closed, version=1, notified_at=None)]
 
@@ -127,7 +132,7 @@ def test_while_one_publishes_a_second_one_waits(harness: RotationHarness, monkey
         real(record)
 
     monkeypatch.setattr(harness.topic, "publish", meanwhile)
-    assert harness.publish(ABORTED).told_now
+    assert harness.publish(ABORTED).published_now
     assert waited == ["prod-a"]
     assert len(harness.topic.published) == 1
 
@@ -143,7 +148,7 @@ def test_a_publisher_that_lives_and_failed_does_not_make_the_next_one_wait(harne
     ended_at = harness.record().ended_at
     harness.clock.advance(1)
     closed = harness.publish(Failure("Other", "Other.", "Other."))
-    assert closed.told_now
+    assert closed.published_now
     assert (closed.rotation.ended_at, closed.rotation.failure) == (ended_at, ABORTED), "the first word counts"
     assert len(harness.topic.published) == 1
 
@@ -167,7 +172,7 @@ def test_a_publisher_that_failed_at_both_topic_and_ledger_is_succeeded_after_the
     with pytest.raises(LedgerConflict):
         harness.publish(ABORTED)
     harness.clock.advance(SETTINGS.settling.total_seconds())
-    assert harness.publish(ABORTED).told_now
+    assert harness.publish(ABORTED).published_now
     assert len(harness.topic.published) == 1
 
 
@@ -194,7 +199,7 @@ def test_a_publisher_that_died_is_succeeded_after_the_settling_time(
     ended_at = harness.record().ended_at
     harness.clock.advance(1)
     closed = harness.publish(Failure("Other", "Other.", "Other."))
-    assert closed.told_now
+    assert closed.published_now
     assert closed.rotation.ended_at == ended_at
     assert closed.rotation.failure == ABORTED, "the first word counts"
     assert len(harness.topic.published) == 1
@@ -228,7 +233,7 @@ def test_a_function_overtaken_by_the_end_of_its_execution_gives_the_lock_back(
 
     monkeypatch.setattr(harness.ledger, "take_lock", late)
     harness.cluster.calls.clear()
-    assert step(harness) == Step(Status.ENDED, harness.record())
+    assert step(harness) == Step(Status.PUBLISH, harness.record())
     assert harness.ledger.lock("prod-a") == (Lock(ARN, NOW + SETTINGS.settling) if kept else None)
     assert harness.cluster.calls == []
 
@@ -239,7 +244,7 @@ def test_an_end_reported_without_its_input_does_not_keep_an_overtaken_function_f
     take = harness.ledger.take_lock
 
     def late(cluster: str, lock: Lock, now: datetime) -> Lock:
-        publish_outcome(harness.ports, Ending(harness.execution, "", None, ABORTED))
+        publish_outcome(harness.ports, NO_INPUT)
         return take(cluster, lock, now)
 
     monkeypatch.setattr(harness.ledger, "take_lock", late)
@@ -330,7 +335,7 @@ def failure(error: str) -> Failure:
     return Failure(error, "It happened.", "Look.")
 
 
-FOREIGN = following(own=False)
+FOREIGN = following(ours=False)
 
 
 @pytest.mark.parametrize(
@@ -347,7 +352,7 @@ FOREIGN = following(own=False)
         (rotation(following=FOREIGN), "ClusterUnavailable", Outcome.OUTCOME_UNKNOWN),
         (rotation(following=FOREIGN), "ExecutionAborted", Outcome.OUTCOME_UNKNOWN),
         (rotation(intent=intent(), following=FOREIGN), "ClusterUnavailable", Outcome.OUTCOME_UNKNOWN),
-        (rotation(change=change(own=False)), "ClusterUnavailable", Outcome.FAILED),
+        (rotation(change=change(ours=False)), "ClusterUnavailable", Outcome.FAILED),
         (rotation(change=change()), "ClusterUnavailable", Outcome.OUTCOME_UNKNOWN),
         (rotation(change=change()), "RekeyFailed", Outcome.OUTCOME_UNKNOWN),
         (rotation(change=change()), "RotationOverdue", Outcome.OVERDUE),
@@ -358,14 +363,14 @@ FOREIGN = following(own=False)
 def test_an_error_means_unknown_wherever_a_rekey_may_be_running_or_ours_has_made_a_key(
     record: Rotation, error: str, outcome: Outcome
 ) -> None:
-    assert conclude(record, failure(error)) == (outcome, failure(error))
+    assert outcome_of(record, failure(error)) == (outcome, failure(error))
 
 
 @pytest.mark.parametrize(
     ("record", "outcome"), [(rotation(), Outcome.FAILED), (rotation(intent=intent()), Outcome.OUTCOME_UNKNOWN)]
 )
 def test_an_end_without_outcome_or_error_is_a_failure_with_a_name(record: Rotation, outcome: Outcome) -> None:
-    concluded, reported = conclude(record, None)
+    concluded, reported = outcome_of(record, None)
     assert concluded is outcome
     assert reported
     assert reported.error == "ExecutionBroken"
@@ -373,7 +378,7 @@ def test_an_end_without_outcome_or_error_is_a_failure_with_a_name(record: Rotati
 
 
 def test_what_is_concluded_already_stays() -> None:
-    assert conclude(rotated(), failure("RekeyFailed")) == (Outcome.ROTATED, None)
+    assert outcome_of(rotated(), failure("RekeyFailed")) == (Outcome.ROTATED, None)
 
 
 @pytest.mark.parametrize("outcome", list(Outcome))
@@ -388,9 +393,9 @@ def test_every_outcome_that_needs_a_person_carries_a_named_failure(outcome: Outc
     assert (outcome in by_error) is not outcome.succeeded
     if outcome is Outcome.ROTATED_WITH_ERROR:  # the step that finds it writes both down
         recorded = rotation(outcome=outcome, failure=failure(by_error[outcome]))
-        assert conclude(recorded, failure("ExecutionAborted")) == (outcome, recorded.failure)
+        assert outcome_of(recorded, failure("ExecutionAborted")) == (outcome, recorded.failure)
     elif outcome in by_error:
-        concluded, reported = conclude(rotation(intent=intent()), failure(by_error[outcome]))
+        concluded, reported = outcome_of(rotation(intent=intent()), failure(by_error[outcome]))
         assert concluded is outcome
         assert reported
 
@@ -399,9 +404,9 @@ def test_every_outcome_that_needs_a_person_carries_a_named_failure(outcome: Outc
 def test_what_a_step_wrote_down_counts_more_than_what_whoever_closes_it_knows(broken: str | None) -> None:
     """The step raised it, and its answer got lost on the way."""
     record = rotation(intent=intent(), following=following(), failure=failure("RekeyFailed"))
-    assert conclude(record, failure(broken) if broken else None) == (Outcome.FAILED, record.failure)
+    assert outcome_of(record, failure(broken) if broken else None) == (Outcome.FAILED, record.failure)
     record = replace(record, failure=failure("RotationNotProven"))
-    assert conclude(record, failure(broken) if broken else None) == (Outcome.OUTCOME_UNKNOWN, record.failure)
+    assert outcome_of(record, failure(broken) if broken else None) == (Outcome.OUTCOME_UNKNOWN, record.failure)
 
 
 def test_a_rekey_that_failed_is_reported_as_that_by_an_event_that_knows_only_that_it_broke(
@@ -440,8 +445,8 @@ def locked_until(harness: RotationHarness, record: Rotation) -> datetime | None:
     ("following_", "sent", "kept"),
     [
         (None, True, True),
-        (Following(7, own=True, since=NOW, baseline_key=key()), True, True),
-        (Following(3, own=False, since=NOW, baseline_key=key()), False, False),
+        (Following(7, ours=True, since=NOW, baseline_key=key()), True, True),
+        (Following(3, ours=False, since=NOW, baseline_key=key()), False, False),
         (None, False, False),
     ],
     ids=["sent", "sent and answered", "somebody else's", "not sent"],
@@ -484,7 +489,7 @@ def test_the_end_of_an_execution_that_reuses_a_name_is_not_reported_as_the_end_o
     if reported:
         harness.publish(ABORTED)
     before, published = dict(harness.ledger.items), len(harness.topic.published)
-    reused = Ending(Execution(ARN, NOW + 91 * DAY), "prod-a", harness.request, None)
+    reused = CloseRequest(Execution(ARN, NOW + 91 * DAY), harness.request, None, "prod-a")
     with pytest.raises(RequestInvalid, match="An execution of this name ran on 2026-11-23; choose another name"):
         publish_outcome(harness.ports, reused)
     assert harness.ledger.items == before
@@ -494,7 +499,7 @@ def test_the_end_of_an_execution_that_reuses_a_name_is_not_reported_as_the_end_o
 def test_an_event_may_tell_the_start_in_another_way_than_the_state_machine(harness: RotationHarness) -> None:
     harness.start()
     event = Execution(ARN, NOW + timedelta(milliseconds=1))
-    assert publish_outcome(harness.ports, Ending(event, "prod-a", harness.request, ABORTED)).told_now
+    assert publish_outcome(harness.ports, CloseRequest(event, harness.request, ABORTED, "prod-a")).published_now
 
 
 def test_an_error_of_ours_is_found_by_its_name() -> None:

@@ -10,27 +10,30 @@ import jsonschema
 import pytest
 
 from element_rekey.codec import encode, json_name
-from element_rekey.fleet import FleetSettings, Standing, outcome_counts, select, shortfall
-from element_rekey.model import (
+from element_rekey.outcomes import Outcome, Trigger
+from element_rekey.records import (
+    ClusterResult,
     Execution,
     Failure,
     FleetRequest,
     FleetRun,
-    Outcome,
-    Refused,
+    NotSelected,
     Registered,
     Selected,
-    Trigger,
 )
+from element_rekey.rules.closing import fleet_failure
+from element_rekey.rules.selection import select
+from element_rekey.settings import FleetSettings
 from element_rekey.summary import (
     SUMMARY_SCHEMA,
     ClusterLine,
     Count,
     KeyLine,
     Summary,
+    build_summary,
     oldest_key_age_days,
+    outcome_counts,
     summary_in_words,
-    summary_of,
 )
 from tests.fakes import NOW
 from tests.unit.samples import DAY, HOUR, MINUTE, key, rotated, rotation
@@ -41,40 +44,42 @@ JUDGE = jsonschema.Draft202012Validator(SCHEMA)
 ARN = "arn:aws:states:eu-central-1:123456789012:execution:element-rekey-rotate-fleet:one"
 EXECUTION = Execution(ARN, NOW)
 ENDED = NOW + 20 * MINUTE
-SETTINGS = FleetSettings(90 * DAY, HOUR, 30 * MINUTE, 1, "arn:aws:states:::stateMachine:RotateMasterKey")
+SETTINGS = FleetSettings(90 * DAY, HOUR, 30 * MINUTE, 1)
 SCHEDULED = FleetRequest(trigger=Trigger.SCHEDULE, reason="maximum key age")
 
 
 def standing(
     cluster: str, outcome: Outcome | None, made: timedelta | None = None, max_days: int | None = 90
-) -> Standing:
+) -> ClusterResult:
     """A cluster that ended like this, with a key ``made`` before the run ended."""
     chosen = Selected(cluster, f"{cluster}-1", NOW, None if max_days is None else max_days * 86_400)
     current = None if made is None else key(made=ENDED - made)
     bad = outcome is not None and not outcome.succeeded
     failure = Failure("RekeyFailed", f"It ended badly on {cluster}.", "Mend it.") if bad else None
-    return Standing(chosen, rotated(cluster=cluster, outcome=outcome, failure=failure, current_key=current))
+    return ClusterResult(chosen, rotated(cluster=cluster, outcome=outcome, failure=failure, current_key=current))
 
 
 def closed(
-    *after: Standing,
-    refused: tuple[Refused, ...] = (),
+    *after: ClusterResult,
+    not_selected: tuple[NotSelected, ...] = (),
     failure: Failure | None = None,
     **changes: Any,  # noqa: ANN401
 ) -> FleetRun:
-    run = FleetRun(EXECUTION, SCHEDULED, selected=tuple(one.selected for one in after), refused=refused, ended_at=ENDED)
-    return replace(run, **{"failure": failure or shortfall(run, after), **changes})
+    run = FleetRun(
+        EXECUTION, SCHEDULED, selected=tuple(one.selected for one in after), not_selected=not_selected, ended_at=ENDED
+    )
+    return replace(run, **{"failure": failure or fleet_failure(run, after), **changes})
 
 
-def summary_after(run: FleetRun, *after: Standing) -> Summary:
+def summary_after(run: FleetRun, *after: ClusterResult) -> Summary:
     """The summary, which always fits its schema."""
-    made = summary_of(run, after)
+    made = build_summary(run, after)
     JUDGE.validate(json.loads(json.dumps(encode(made))))
     return made
 
 
-NOWHERE = Refused("nowhere", "ClusterNotRegistered", "There is no secret of this name.")
-NOT_BEGUN = Standing(Selected("z", "z-1", NOW, 90 * 86_400), None)
+NOWHERE = NotSelected("nowhere", "ClusterNotRegistered", "There is no secret of this name.")
+NOT_BEGUN = ClusterResult(Selected("z", "z-1", NOW, 90 * 86_400), None)
 
 
 def test_the_members_are_those_of_the_schema() -> None:
@@ -91,7 +96,7 @@ def test_the_members_are_those_of_the_schema() -> None:
 
 def test_the_schema_knows_every_way_a_cluster_can_be_counted() -> None:
     after = [standing(outcome, outcome, DAY) for outcome in Outcome] + [standing("n", None), NOT_BEGUN]
-    counts = outcome_counts(closed(*after, refused=(NOWHERE,)), after)
+    counts = outcome_counts(closed(*after, not_selected=(NOWHERE,)), after)
     assert list(counts) == SCHEMA["properties"]["counts"]["items"]["properties"]["outcome"]["enum"]
     assert SCHEMA["$defs"]["cluster"]["properties"]["outcome"]["enum"] == list(counts)
 
@@ -125,7 +130,7 @@ def test_a_run_in_which_much_went_wrong() -> None:
         standing("d", None),
         NOT_BEGUN,
     )
-    summary = summary_after(closed(*after, refused=(NOWHERE,)), *after)
+    summary = summary_after(closed(*after, not_selected=(NOWHERE,)), *after)
     assert not summary.succeeded
     assert summary.headline == "6 clusters, 1 rotated, 5 need ATTENTION"
     assert summary.attention == (
@@ -165,7 +170,7 @@ def test_a_dry_run_says_so() -> None:
 
 
 def test_a_run_that_is_not_closed_yet_lasted_no_time() -> None:
-    summary = summary_of(FleetRun(EXECUTION, SCHEDULED), [standing("a", Outcome.ROTATED, 30 * MINUTE)])
+    summary = build_summary(FleetRun(EXECUTION, SCHEDULED), [standing("a", Outcome.ROTATED, 30 * MINUTE)])
     assert summary.ended_at is None
     assert summary.duration_seconds == 0
 
@@ -182,17 +187,19 @@ def test_a_key_from_the_future_is_not_younger_than_new() -> None:
     assert oldest_key_age_days([NOT_BEGUN], ENDED) is None
 
 
-def large() -> tuple[FleetRun, list[Standing]]:
+def large() -> tuple[FleetRun, list[ClusterResult]]:
     """A thousand clusters with the longest names, each of them failed with a long cause."""
     names = [f"{number:05}{'x' * 59}" for number in range(1000)]
     chosen = select(SETTINGS, EXECUTION, SCHEDULED, [Registered(name) for name in names]).selected
     failure = Failure("RekeyFailed", 'xSome"Error\\' * 400, "Mend it.")
     after = [
-        Standing(one, rotated(cluster=one.cluster, outcome=Outcome.FAILED, failure=failure, current_key=key(made=NOW)))
+        ClusterResult(
+            one, rotated(cluster=one.cluster, outcome=Outcome.FAILED, failure=failure, current_key=key(made=NOW))
+        )
         for one in chosen
     ]
     run = FleetRun(EXECUTION, SCHEDULED, selected=chosen, ended_at=ENDED)
-    return replace(run, failure=shortfall(run, after)), after
+    return replace(run, failure=fleet_failure(run, after)), after
 
 
 def test_a_summary_of_a_thousand_clusters_stays_small_and_counts_them_all() -> None:
@@ -213,7 +220,7 @@ def test_a_summary_of_a_thousand_clusters_stays_small_and_counts_them_all() -> N
 def test_the_words_of_a_run_that_needs_attention() -> None:
     after = (standing("a", Outcome.ROTATED, 10 * MINUTE), standing("b", Outcome.FAILED, 400 * DAY), NOT_BEGUN)
     request = replace(SCHEDULED, requested_by="jane")
-    words = summary_in_words(summary_after(closed(*after, refused=(NOWHERE,), request=request), *after))
+    words = summary_in_words(summary_after(closed(*after, not_selected=(NOWHERE,), request=request), *after))
     assert words == (
         "Fleet: 4 clusters, 1 rotated, 3 need ATTENTION.\n"
         "\n"
@@ -221,7 +228,7 @@ def test_the_words_of_a_run_that_needs_attention() -> None:
         "What to do:    Read the summary: each cluster named there has its own notification with its own next step.\n"
         "\n"
         "Rotated 1, Failed 1, Refused 1, NotBegun 1\n"
-        "  ! nowhere: Refused ClusterNotRegistered There is no secret of this name.\n"
+        "  ! nowhere: NotSelected ClusterNotRegistered There is no secret of this name.\n"
         "  ! b: Failed RekeyFailed It ended badly on b.\n"
         "  ! z: NotBegun\n"
         "\n"
@@ -259,5 +266,5 @@ def test_at_most_ten_keys_that_are_due_next_are_named_in_words(count: int) -> No
 
 
 def test_a_failed_rotation_without_a_failure_is_still_named() -> None:
-    after = (Standing(Selected("a", "a-1", NOW), rotation(cluster="a", outcome=Outcome.OVERDUE)),)
+    after = (ClusterResult(Selected("a", "a-1", NOW), rotation(cluster="a", outcome=Outcome.OVERDUE)),)
     assert summary_after(closed(*after), *after).attention == (ClusterLine("a", "Overdue"),)

@@ -4,16 +4,19 @@ import io
 import json
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from element_rekey import telemetry
-from element_rekey.fleet import Standing
-from element_rekey.model import Failure, FleetRequest, FleetRun, MasterKey, Outcome, Refused, Selected
-from element_rekey.rotation import Status, Step
+from element_rekey.aws import telemetry
+from element_rekey.outcomes import Outcome
+from element_rekey.records import ClusterResult, Failure, FleetRequest, FleetRun, NotSelected, Selected
+from element_rekey.rotation.steps import Status, Step
 from tests.fakes import NOW
 from tests.unit.samples import ARN, DAY, MINUTE, change, execution, failed, following, key, rotated, rotation
+
+if TYPE_CHECKING:
+    from element_rekey.cluster import MasterKey
 
 ENDED = NOW + 4 * MINUTE
 
@@ -48,7 +51,7 @@ def logged(log: io.StringIO) -> dict[str, Any]:
 
 
 def test_a_step_is_one_line_on_where_the_rotation_stands(log: io.StringIO) -> None:
-    telemetry.log_step(Step(Status.RUNNING, rotation(following=following(), polls=2, detail="Rewrap"), 15))
+    telemetry.log_step(Step(Status.CHECK_AGAIN, rotation(following=following(), polls=2, detail="Rewrap"), 15))
     line = logged(log)
     assert line["message"] == "rotation stands"
     expected = {
@@ -64,7 +67,7 @@ def test_a_step_is_one_line_on_where_the_rotation_stands(log: io.StringIO) -> No
 
 
 def test_a_step_that_follows_nothing_has_no_handle(log: io.StringIO) -> None:
-    telemetry.log_step(Step(Status.BUSY, rotation()))
+    telemetry.log_step(Step(Status.START_AGAIN, rotation()))
     assert logged(log).get("asyncHandle") is None
 
 
@@ -136,11 +139,11 @@ def test_two_rotations_in_one_container_are_counted_apart(capsys: pytest.Capture
 
 
 RUN = FleetRun(execution(), FleetRequest(), selected=(Selected("prod-a", "prod-a-1", NOW),), ended_at=ENDED)
-AFTER = (Standing(RUN.selected[0], rotated(current_key=key(made=NOW - 10 * DAY))),)
+AFTER = (ClusterResult(RUN.selected[0], rotated(current_key=key(made=NOW - 10 * DAY))),)
 
 
 def test_a_selection_is_one_line_with_those_it_refused(log: io.StringIO) -> None:
-    telemetry.log_selection(replace(RUN, refused=(Refused("b", "ClusterNotRegistered", "No secret."),)))
+    telemetry.log_selection(replace(RUN, not_selected=(NotSelected("b", "ClusterNotRegistered", "No secret."),)))
     line = logged(log)
     assert (line["message"], line["clusters"], line["execution"]) == ("fleet selected", 1, ARN)
     assert line["refused"] == [{"cluster": "b", "error": "ClusterNotRegistered", "cause": "No secret."}]
@@ -165,7 +168,7 @@ def test_a_fleet_run_that_saw_the_whole_fleet_measures_its_oldest_key(
     ids=["some clusters", "no valid request", "no cluster answered"],
 )
 def test_a_fleet_run_that_saw_less_does_not_claim_to_know_the_oldest_key(
-    run: FleetRun, after: tuple[Standing, ...], capsys: pytest.CaptureFixture[str]
+    run: FleetRun, after: tuple[ClusterResult, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
     telemetry.measure_fleet(run, after, NOW)
     assert values(only(capsys)) == {"FleetRunsFailed": 0.0}

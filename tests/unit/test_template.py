@@ -13,10 +13,11 @@ import boto3
 import pytest
 
 from element_rekey import errors
-from element_rekey.fleet import ANY_NUMBER, Standing
-from element_rekey.model import Execution, FleetRequest, FleetRun, Outcome, Selected, Trigger
-from element_rekey.telemetry import NAMESPACE, measure_fleet, measure_outcome, metrics
-from element_rekey.triggers import fleet_request_of
+from element_rekey.aws.telemetry import NAMESPACE, measure_fleet, measure_outcome, metrics
+from element_rekey.inputs import parse_fleet_request
+from element_rekey.outcomes import Outcome, Trigger
+from element_rekey.records import ClusterResult, Execution, FleetRequest, FleetRun, Selected
+from element_rekey.rules.selection import ANY_NUMBER
 from tests.fakes import NOW
 from tests.template import ROOT, TEMPLATE, default, properties
 from tests.unit.samples import rotated
@@ -389,7 +390,7 @@ def test_the_schedule_is_retried_and_then_kept_and_asks_what_the_code_understand
     assert schedule["ScheduleExpressionTimezone"] == {"!Ref": "ScheduleTimeZone"}
     given = json.loads(target["Input"])
     assert given == json.loads((ROOT / "events" / "fleet-schedule.json").read_text())
-    assert fleet_request_of(given, "x").trigger is Trigger.SCHEDULE
+    assert parse_fleet_request(given, "x").trigger is Trigger.SCHEDULE
 
 
 def test_a_record_is_kept_for_ever_or_longer_than_the_name_of_its_execution_could_be_used_again() -> None:
@@ -491,7 +492,7 @@ def emitted(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("POWERTOOLS_SERVICE_NAME", "element-rekey")
     monkeypatch.setattr(metrics.provider, "service", "element-rekey")
     run = FleetRun(Execution("fleet", NOW), FleetRequest(), selected=(FIRST_CLUSTER,), ended_at=NOW)
-    measure_fleet(run, [Standing(FIRST_CLUSTER, rotated())], NOW)
+    measure_fleet(run, [ClusterResult(FIRST_CLUSTER, rotated())], NOW)
     for outcome in Outcome:
         measure_outcome(replace(rotated(), outcome=outcome), NOW)
     found: dict[str, set[str]] = {}

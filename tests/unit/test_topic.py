@@ -10,10 +10,10 @@ from botocore.exceptions import EndpointConnectionError
 from moto import mock_aws
 from moto.sns.models import sns_backends
 
+from element_rekey.aws.topic import SnsTopic
 from element_rekey.errors import AwsCallFailed
-from element_rekey.fleet import Standing
-from element_rekey.model import Execution, Failure, FleetRequest, FleetRun, Selected, Trigger
-from element_rekey.topic import SnsTopic
+from element_rekey.outcomes import Trigger
+from element_rekey.records import ClusterResult, Execution, Failure, FleetRequest, FleetRun, Selected
 from tests.fakes import NOW
 from tests.unit.samples import failed, rotated
 
@@ -83,12 +83,12 @@ def test_an_outcome_without_a_cluster_has_no_empty_attribute(published: Publishe
     assert attributes(published.one())["cluster"] == "-"
 
 
-def summary(failure: Failure | None) -> tuple[FleetRun, tuple[Standing, ...]]:
+def summary(failure: Failure | None) -> tuple[FleetRun, tuple[ClusterResult, ...]]:
     arn = "arn:aws:states:eu-central-1:123456789012:execution:element-rekey-rotate-fleet:one"
     chosen = Selected("prod-a", "prod-a-1", NOW)
     request = FleetRequest(trigger=Trigger.ALARM)
     run = FleetRun(Execution(arn, NOW), request, selected=(chosen,), failure=failure, ended_at=NOW)
-    return run, (Standing(chosen, None if failure else rotated()),)
+    return run, (ClusterResult(chosen, None if failure else rotated()),)
 
 
 def test_a_summary_is_a_document_for_machines_and_words_for_people(published: Published) -> None:

@@ -9,11 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from element_rekey import errors
+from element_rekey.cluster import KeyManagementType
 from element_rekey.errors import ElementRekeyError, RequestInvalid
-from element_rekey.model import Execution, Failure, KeyManagementType, Request, Trigger
-from element_rekey.planning import demand_of
-from element_rekey.rotation import Ending
-from element_rekey.triggers import ending_of, execution_of, failure_of, request_of
+from element_rekey.inputs import parse_close_request, parse_execution, parse_failure, parse_request
+from element_rekey.outcomes import Trigger
+from element_rekey.records import CloseRequest, Execution, Failure, Request
+from element_rekey.rules.demand import demand_of
 from tests.fakes import NOW
 from tests.unit.samples import ARN, execution
 
@@ -25,7 +26,7 @@ STATE: dict[str, Any] = {
 
 def refused(value: object) -> RequestInvalid:
     with pytest.raises(RequestInvalid) as caught:
-        request_of(value)
+        parse_request(value)
     return caught.value
 
 
@@ -33,7 +34,7 @@ def refused(value: object) -> RequestInvalid:
 
 
 def test_a_cluster_is_all_a_request_needs() -> None:
-    assert request_of({"cluster": "prod-a"}) == Request("prod-a")
+    assert parse_request({"cluster": "prod-a"}) == Request("prod-a")
 
 
 def test_everything_a_request_may_say_is_read() -> None:
@@ -51,7 +52,7 @@ def test_everything_a_request_may_say_is_read() -> None:
         "ignoreFaults": ["nodeOffline"],
         "acceptClusterUUID": "new",
     }
-    assert request_of(given_) == Request(
+    assert parse_request(given_) == Request(
         cluster="prod-a",
         reason="audit",
         requested_by="j.doe",
@@ -69,7 +70,7 @@ def test_everything_a_request_may_say_is_read() -> None:
 
 @pytest.mark.parametrize("cluster", ["a", "0", "prod-a", "A.b_c-9", "x" * 64])
 def test_a_name_that_fits_into_a_secrets_name_is_taken(cluster: str) -> None:
-    assert request_of({"cluster": cluster}).cluster == cluster
+    assert parse_request({"cluster": cluster}).cluster == cluster
 
 
 @pytest.mark.parametrize("cluster", ["", "-a", ".a", "_a", "a/b", "a b", "a\n", "ä", "x" * 65, "prod-a "])
@@ -158,7 +159,7 @@ MEMBERS: Any = st.fixed_dictionaries(
 @given(JSON | MEMBERS)
 def test_any_input_is_a_request_we_can_work_with_or_refused_by_our_own_error(value: object) -> None:
     try:
-        request = request_of(value)
+        request = parse_request(value)
     except RequestInvalid as error:
         assert error.what.endswith(".")  # noqa: PT017 - both ends are right
         return
@@ -171,7 +172,7 @@ def test_any_input_is_a_request_we_can_work_with_or_refused_by_our_own_error(val
 
 
 def test_the_execution_is_read_from_the_state() -> None:
-    assert execution_of(STATE) == Execution(ARN, NOW)
+    assert parse_execution(STATE) == Execution(ARN, NOW)
 
 
 # --- endings, from the state machine's own last step ---
@@ -179,21 +180,21 @@ def test_the_execution_is_read_from_the_state() -> None:
 
 def test_the_last_step_of_a_rotation_that_ended_well() -> None:
     state = STATE | {"rotation": {"status": "ended"}}
-    assert ending_of(state) == Ending(execution(), "prod-a", Request("prod-a"), None)
+    assert parse_close_request(state) == CloseRequest(execution(), Request("prod-a"), None, "prod-a")
 
 
 def test_a_caught_error_of_ours_is_read_from_lambdas_wrapping_without_its_next_step_twice() -> None:
     what = "Cluster prod-a: The rekey ended with xAssumed: out."
     message = f"{what} Next: {errors.RekeyFailed.next_step}"
     cause = json.dumps({"errorMessage": message, "errorType": "RekeyFailed", "stackTrace": []})
-    ending = ending_of(STATE | {"error": {"Error": "RekeyFailed", "Cause": cause}})
+    ending = parse_close_request(STATE | {"error": {"Error": "RekeyFailed", "Cause": cause}})
     assert ending.failure == Failure("RekeyFailed", what, errors.RekeyFailed.next_step)
 
 
 @pytest.mark.parametrize("error", [cls for cls in vars(errors).values() if isinstance(cls, type)])
 def test_every_error_of_ours_comes_back_as_it_was_raised(error: type[Any]) -> None:
     raised = error("It happened.", cluster="prod-a")
-    failure = failure_of(error.__name__, json.dumps({"errorMessage": str(raised), "errorType": error.__name__}))
+    failure = parse_failure(error.__name__, json.dumps({"errorMessage": str(raised), "errorType": error.__name__}))
     assert failure == Failure(error.__name__, "Cluster prod-a: It happened.", error.next_step)
 
 
@@ -214,22 +215,22 @@ def test_every_error_of_ours_comes_back_as_it_was_raised(error: type[Any]) -> No
 def test_an_error_that_is_not_ours_keeps_its_words_and_gets_a_next_step(
     name: str, cause: str, expected: tuple[str, str]
 ) -> None:
-    assert failure_of(name, cause) == Failure(*expected, errors.ExecutionBroken.next_step)
+    assert parse_failure(name, cause) == Failure(*expected, errors.ExecutionBroken.next_step)
 
 
 @pytest.mark.parametrize("given_", [None, [], {"cluster": 3}, {"cluster": "a/b"}])
 def test_an_input_that_names_no_cluster_is_closed_without_one(given_: object) -> None:
-    ending = ending_of(STATE | {"input": given_})
+    ending = parse_close_request(STATE | {"input": given_})
     assert (ending.cluster, ending.request) == ("", None)
 
 
 def test_an_input_that_is_wrong_elsewhere_is_closed_under_its_clusters_name() -> None:
-    ending = ending_of(STATE | {"input": {"cluster": "prod-a", "reasn": "x"}})
+    ending = parse_close_request(STATE | {"input": {"cluster": "prod-a", "reasn": "x"}})
     assert (ending.cluster, ending.request) == ("prod-a", None)
 
 
 def test_a_state_without_its_input_is_closed_too() -> None:
-    assert ending_of({"execution": STATE["execution"]}).cluster == ""
+    assert parse_close_request({"execution": STATE["execution"]}).cluster == ""
 
 
 # --- endings, from Step Functions' status changes ---
@@ -255,7 +256,7 @@ def changed(status: str, **detail: object) -> dict[str, Any]:
     [("ABORTED", "ExecutionAborted"), ("TIMED_OUT", "ExecutionTimedOut"), ("FAILED", "ExecutionBroken")],
 )
 def test_an_execution_that_no_catch_saw_end_is_closed_by_its_status(status: str, error: str) -> None:
-    ending = ending_of(changed(status))
+    ending = parse_close_request(changed(status))
     assert ending.execution == execution()
     assert (ending.cluster, ending.request) == ("prod-a", Request("prod-a"))
     next_step = errors.ExecutionInterrupted.next_step
@@ -263,7 +264,7 @@ def test_an_execution_that_no_catch_saw_end_is_closed_by_its_status(status: str,
 
 
 def test_what_the_event_says_of_the_cause_is_kept() -> None:
-    ending = ending_of(changed("ABORTED", error="StoppedByHand", cause="Maintenance."))
+    ending = parse_close_request(changed("ABORTED", error="StoppedByHand", cause="Maintenance."))
     assert ending.failure
     assert ending.failure.cause == "Maintenance."
 
@@ -271,13 +272,15 @@ def test_what_the_event_says_of_the_cause_is_kept() -> None:
 def test_the_execution_of_an_event_is_the_one_of_its_state() -> None:
     """Both name the same record: to the millisecond, as Step Functions gives it in both places."""
     state = {"id": ARN, "startedAt": "2026-11-23T03:00:00.123Z"}
-    assert ending_of(changed("ABORTED", startDate=1795402800123)).execution == execution_of({"execution": state})
-    assert execution_of({"execution": state}).started_at == datetime(2026, 11, 23, 3, 0, 0, 123_000, tzinfo=UTC)
+    assert parse_close_request(changed("ABORTED", startDate=1795402800123)).execution == parse_execution(
+        {"execution": state}
+    )
+    assert parse_execution({"execution": state}).started_at == datetime(2026, 11, 23, 3, 0, 0, 123_000, tzinfo=UTC)
 
 
 @pytest.mark.parametrize("given_", [None, "", '{"cluster": "prod', '"prod-a"', "[" * 100_000])
 def test_an_input_that_was_left_out_or_cut_is_closed_without_a_cluster(given_: str | None) -> None:
-    ending = ending_of(changed("ABORTED", input=given_, inputDetails={"included": False}))
+    ending = parse_close_request(changed("ABORTED", input=given_, inputDetails={"included": False}))
     assert ending.execution.id == ARN
     assert (ending.cluster, ending.request) == ("", None)
     assert ending.failure
@@ -286,7 +289,7 @@ def test_an_input_that_was_left_out_or_cut_is_closed_without_a_cluster(given_: s
 def test_an_event_without_the_member_input_is_closed_too() -> None:
     event = changed("TIMED_OUT")
     del event["detail"]["input"]
-    assert ending_of(event).cluster == ""
+    assert parse_close_request(event).cluster == ""
 
 
 # --- whatever comes ---
@@ -294,7 +297,7 @@ def test_an_event_without_the_member_input_is_closed_too() -> None:
 
 @given(JSON | MEMBERS, JSON | st.fixed_dictionaries({"Error": JSON, "Cause": JSON}))
 def test_any_state_can_be_closed(given_: object, error: object) -> None:
-    ending = ending_of(STATE | {"input": given_, "error": error})
+    ending = parse_close_request(STATE | {"input": given_, "error": error})
     assert ending.execution.id == ARN
     assert (ending.failure is not None) == isinstance(error, dict)
 
@@ -305,7 +308,7 @@ def test_any_state_can_be_closed(given_: object, error: object) -> None:
     st.none() | st.text(),
 )
 def test_any_status_change_can_be_closed(status: str, given_: str | None, cause: str | None) -> None:
-    ending = ending_of(changed(status, input=given_, cause=cause))
+    ending = parse_close_request(changed(status, input=given_, cause=cause))
     assert ending.failure
     assert ending.failure.cause
     assert ending.failure.next_step
@@ -313,7 +316,7 @@ def test_any_status_change_can_be_closed(status: str, given_: str | None, cause:
 
 @given(st.text(), st.text() | JSON.map(json.dumps))
 def test_any_failure_has_a_name_and_a_next_step(name: str, cause: str) -> None:
-    failure = failure_of(name, cause)
+    failure = parse_failure(name, cause)
     assert failure.error
     assert failure.next_step
     assert not failure.error.startswith("States."), "a Fail state may not end with one of those"
@@ -321,4 +324,4 @@ def test_any_failure_has_a_name_and_a_next_step(name: str, cause: str) -> None:
 
 def test_only_our_own_errors_are_known_by_name() -> None:
     assert issubclass(RequestInvalid, ElementRekeyError)
-    assert failure_of("KeyError", "x").next_step == errors.ExecutionBroken.next_step
+    assert parse_failure("KeyError", "x").next_step == errors.ExecutionBroken.next_step

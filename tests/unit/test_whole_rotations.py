@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from element_rekey.cluster import ElementError
 from element_rekey.codec import encode
 from element_rekey.errors import (
     AwsCallFailed,
@@ -18,10 +19,11 @@ from element_rekey.errors import (
     RekeyOutcomeUnknown,
     RotationOverdue,
 )
-from element_rekey.model import ElementError, Failure, Outcome, Request, Trigger
-from element_rekey.notifications import notification_of
-from element_rekey.rotation import Status
-from element_rekey.triggers import request_of
+from element_rekey.inputs import parse_request
+from element_rekey.notifications import build_notification
+from element_rekey.outcomes import Outcome, Trigger
+from element_rekey.records import Failure, Request
+from element_rekey.rotation.steps import Status
 from tests.fakes import NOW, SETTINGS
 from tests.unit.harness import RotationHarness
 from tests.unit.samples import ARN, DAY, HOUR, MINUTE, OTHER_ARN, key
@@ -260,9 +262,9 @@ def test_a_rekey_that_was_running_before_the_alarm_does_not_answer_it(skew: time
 
 def started_again(harness: RotationHarness, arn: str) -> RotationHarness:
     """A new execution with the input of the last notification, as it travels."""
-    notification = json.loads(json.dumps(encode(notification_of(harness.topic.published[-1]))))
+    notification = json.loads(json.dumps(encode(build_notification(harness.topic.published[-1]))))
     again = harness.another(arn)
-    again.request = request_of(notification["startAgainWith"])
+    again.request = parse_request(notification["startAgainWith"])
     return again
 
 
@@ -297,7 +299,7 @@ def test_started_again_and_again_while_the_rekey_runs_it_is_followed(
     harness.publish(ABORTED)
     harness.clock.advance(SETTINGS.settling.total_seconds())
     second = started_again(harness, OTHER_ARN)
-    assert second.start().status is Status.RUNNING
+    assert second.start().status is Status.CHECK_AGAIN
     second.publish(OVERDUE)
     third = started_again(harness, f"{ARN}-third")
     assert third.request == second.request, "the first moment stays"
@@ -380,7 +382,7 @@ def test_somebody_elses_rekey_that_we_lost_sight_of_is_not_reported_as_a_failure
     assert ended.outcome is Outcome.OUTCOME_UNKNOWN
     assert ended.failure
     assert ended.failure.error == "CredentialsRefused"
-    assert notification_of(ended).start_again_with
+    assert build_notification(ended).start_again_with
 
 
 def test_a_run_whose_own_rekey_made_a_key_never_claims_to_have_changed_nothing(harness: RotationHarness) -> None:
@@ -390,11 +392,11 @@ def test_a_run_whose_own_rekey_made_a_key_never_claims_to_have_changed_nothing(h
     harness.cluster.finish()
     harness.cluster.begin()
     harness.cluster.finish()
-    assert harness.check().status is Status.REPLAN
+    assert harness.check().status is Status.START_AGAIN
     harness.cluster.failing = {"identity": [CredentialsRefused("HTTP 401.")]}
     ended = harness.run()
     assert ended.outcome is Outcome.OUTCOME_UNKNOWN
-    assert notification_of(ended).new_key == key("key-1", NOW)
+    assert build_notification(ended).new_key == key("key-1", NOW)
 
 
 def test_a_demand_from_the_future_is_refused_however_often_it_comes(harness: RotationHarness) -> None:

@@ -11,11 +11,11 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
-from element_rekey.directory import SecretsDirectory
-from element_rekey.ledger import DynamoLedger
-from element_rekey.model import Lock, Rotation
+from element_rekey.aws.ledger import DynamoLedger
+from element_rekey.aws.registry import SecretsRegistry
+from element_rekey.aws.topic import SnsTopic
 from element_rekey.ports import Ports
-from element_rekey.topic import SnsTopic
+from element_rekey.records import Lock, Rotation
 from local.simulator import ClusterSpec, RunningCluster, Simulator
 from tests.template import ACCOUNT, REGION, default, properties
 from tests.workflow.clock import VirtualClock
@@ -41,7 +41,7 @@ class FullHarness(WorkflowHarness):
     def real_ports(self) -> Ports:
         """The adapters as ``edge`` puts them together, on the virtual clock."""
         return Ports(
-            clusters=SecretsDirectory(self.clients["secretsmanager"], default("SecretPrefix"), self.clock),
+            clusters=SecretsRegistry(self.clients["secretsmanager"], default("SecretPrefix"), self.clock),
             ledger=DynamoLedger(self.clients["dynamodb"], "Table"),
             topic=SnsTopic(self.clients["sns"], self.topic_arn),
             clock=self.clock,

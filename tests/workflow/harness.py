@@ -15,8 +15,8 @@ from unittest.mock import patch
 
 import boto3
 
-from element_rekey.edge import LEASE
-from element_rekey.ports import Settings
+from element_rekey.aws.runtime import LEASE
+from element_rekey.settings import Settings
 from tests.template import ACCOUNT, REGION, default, definition, properties
 from tests.workflow.functions import ENVIRONMENT, PUBLISH, call
 from tests.workflow.interpreter import FunctionFailed, abort, aws_in_memory, parsing_once, time_out, virtual_interpreter

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from element_rekey.errors import AwsCallFailed
-from element_rekey.model import Lock
+from element_rekey.records import Lock
 from local.simulator import ClusterSpec, Fault
 from tests.fakes import FakeTopic
 from tests.workflow.clock import BEGIN
@@ -21,7 +21,7 @@ from tests.workflow.interpreter import FunctionFailed, lambda_error, task_timeou
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from element_rekey.model import Rotation
+    from element_rekey.records import Rotation
     from tests.workflow.full_harness import FullHarness
 
 REKEY = "RekeySoftwareEncryptionAtRestMasterKey"

@@ -22,9 +22,11 @@ import boto3
 import pytest
 from moto.sns.models import sns_backends
 
+from element_rekey.cluster import KeyManagementType, MasterKey
 from element_rekey.errors import AwsCallFailed
-from element_rekey.model import Execution, Failure, KeyManagementType, MasterKey, Outcome, Rotation
-from element_rekey.triggers import request_of
+from element_rekey.inputs import parse_request
+from element_rekey.outcomes import Outcome
+from element_rekey.records import Execution, Failure, Rotation
 from tests.template import ACCOUNT, REGION, ROOT, TEMPLATE, default, function_arn, properties
 from tests.workflow.clock import VirtualClock
 from tests.workflow.functions import ENVIRONMENT
@@ -157,7 +159,7 @@ class FleetHarness:
             raise FunctionFailed(type(error).__name__, str(error)) from error
 
     def _rotate(self, nested: dict[str, Any]) -> dict[str, Any]:
-        request, name = request_of(nested["Input"]), nested["Name"]
+        request, name = parse_request(nested["Input"]), nested["Name"]
         self.names[name] += 1
         if self.names[name] > 1:
             raise FunctionFailed(AlreadyExists, "said Step Functions")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from element_rekey import errors
-from element_rekey.edge import LEASE
+from element_rekey.aws.runtime import LEASE
 from tests.template import TEMPLATE, default, function_timeout, machine, properties
 
 if TYPE_CHECKING:

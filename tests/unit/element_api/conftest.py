@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Protocol
 import pytest
 import trustme
 
-from element_rekey.element_api import ElementApi
-from element_rekey.model import Registration
-from element_rekey.transport import Timeouts
+from element_rekey.element.client import ElementApi
+from element_rekey.element.transport import Timeouts
+from element_rekey.records import Registration
 from tests.unit.element_api.tls_server import TlsServer
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from element_rekey import errors
-from element_rekey.element_api import ElementApi
-from element_rekey.model import Registration
-from element_rekey.transport import HttpAnswer, clock_offset, parse_mvip
+from element_rekey.element.client import ElementApi
+from element_rekey.element.transport import HttpAnswer, clock_offset, parse_mvip
+from element_rekey.records import Registration
 
 REGISTRATION = Registration("10.0.0.1", "admin", "password", certificate_fingerprint="0" * 64)
 MEMBERS = st.sampled_from(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from element_rekey import errors
-from element_rekey.model import (
+from element_rekey.cluster import (
     ClusterFault,
     ClusterIdentity,
     ClusterVersion,
@@ -23,7 +23,7 @@ from element_rekey.model import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from element_rekey.element_api import ElementApi
+    from element_rekey.element.client import ElementApi
     from tests.unit.element_api.conftest import Connect
     from tests.unit.element_api.tls_server import Exchange, TlsServer
 
@@ -89,7 +89,7 @@ def test_api_version_is_unreadable(server: TlsServer, api: ElementApi, result: o
 
 def test_identity(server: TlsServer, api: ElementApi) -> None:
     server.script = [answering({"clusterInfo": {"uuid": "u-1", "name": "A", "mvipNodeID": 3, "svip": "10.0.0.1"}})]
-    assert api.identity() == ClusterIdentity("u-1", "A", 3)
+    assert api.identity() == ClusterIdentity("u-1", "A")
     assert server.methods == ["GetClusterInfo"]
     assert server.seen[0].path == "/json-rpc/12.3"
 
@@ -124,7 +124,7 @@ def test_an_unusable_member_is_named(server: TlsServer, api: ElementApi, result:
 )
 def test_version(server: TlsServer, api: ElementApi, pending: dict[str, Any], expected: str) -> None:
     server.script = [answering({"clusterVersion": "12.9.0.33", "clusterAPIVersion": "12.9"} | pending)]
-    assert api.version() == ClusterVersion("12.9.0.33", expected)
+    assert api.version() == ClusterVersion(expected)
     assert server.methods == ["GetClusterVersionInfo"]
 
 
@@ -173,8 +173,8 @@ def test_faults(server: TlsServer, api: ElementApi) -> None:
     ]
     server.script = [answering({"faults": faults}), answering({"faults": []})]
     assert api.faults() == (
-        ClusterFault("nodeOffline", "error", "Node 3 is offline."),
-        ClusterFault("upgrade", "bestPractice"),
+        ClusterFault("nodeOffline"),
+        ClusterFault("upgrade"),
     )
     assert server.seen[0].body["params"] == {"faultTypes": "current", "bestPractices": False}
     assert api.faults() == ()
@@ -193,7 +193,7 @@ def test_key_providers(server: TlsServer, api: ElementApi) -> None:
         {"keyProviderID": 2, "keyServerIDs": None},
     ]
     server.script = [answering({"kmipKeyProviders": providers})]
-    assert api.key_providers() == (KeyProvider(1, "kms", (4, 5)), KeyProvider(2, ""))
+    assert api.key_providers() == (KeyProvider(1, (4, 5)), KeyProvider(2))
     assert server.methods == ["ListKeyProvidersKmip"]
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from element_rekey import errors
-from element_rekey.transport import Timeouts
+from element_rekey.element.transport import Timeouts
 from tests.unit.element_api.conftest import PASSWORD
 
 if TYPE_CHECKING:

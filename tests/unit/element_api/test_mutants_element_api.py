@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from element_rekey import errors
-from element_rekey.element_api import ElementApi
-from element_rekey.model import Registration
+from element_rekey.element.client import ElementApi
+from element_rekey.records import Registration
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from element_rekey import errors
-from element_rekey.element_api import ElementApi
-from element_rekey.model import Registration
-from element_rekey.transport import Timeouts, Transport, parse_mvip
+from element_rekey.element.client import ElementApi
+from element_rekey.element.transport import Timeouts, Transport, parse_mvip
+from element_rekey.records import Registration
 from tests.unit.element_api.conftest import now, tls_of
 
 if TYPE_CHECKING:

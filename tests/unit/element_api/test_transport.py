@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from element_rekey import errors
-from element_rekey.element_api import ElementApi
-from element_rekey.model import Registration
-from element_rekey.transport import clock_offset, parse_mvip
+from element_rekey.element.client import ElementApi
+from element_rekey.element.transport import clock_offset, parse_mvip
+from element_rekey.records import Registration
 from tests.unit.element_api.conftest import PASSWORD, now
 
 if TYPE_CHECKING:
