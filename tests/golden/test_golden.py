@@ -1,0 +1,253 @@
+"""What a release wrote and sent is read, and written equal, by every code that comes after it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields, is_dataclass
+from datetime import timedelta
+from functools import cache
+from typing import TYPE_CHECKING, Any, get_args, get_type_hints
+
+import pytest
+from boto3.dynamodb.types import TypeDeserializer
+
+from tests.golden.application import (
+    ClusterMemory,
+    DynamoLedger,
+    FleetRun,
+    KeyManagementType,
+    Lock,
+    Notification,
+    Outcome,
+    Rotation,
+    Status,
+    Summary,
+    Trigger,
+    json_name,
+)
+from tests.golden.files import RELEASES, current_release, difference, names, path_of, read, text_of
+from tests.golden.scenarios import SCENARIOS
+from tests.golden.world import BEGIN, PASSWORD, ledger_over, played, table_alone, table_before
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.golden.world import Table
+
+READER = TypeDeserializer()
+FILES = [(release, name) for release in RELEASES for name in names(release)]
+KINDS: dict[str, type] = {"LOCK": Lock, "CLUSTER": ClusterMemory, "ROTATION": Rotation, "FLEET": FleetRun}
+ADDED = {"ROTATION": {"month", "startedAt", "expiresAt"}, "FLEET": {"expiresAt", "begun", "failures"}}
+"""What an item has beside the members of its class: for the indexes, for the expiry, and what the machine counts."""
+DOCUMENTS: dict[str, type] = {
+    "element-rekey.rotation-outcome.v1": Notification,
+    "element-rekey.fleet-summary.v1": Summary,
+}
+
+
+hints_of = cache(get_type_hints)
+
+
+@cache
+def stored(release: str, name: str) -> dict[str, Any]:
+    return read(release, name)
+
+
+def steps() -> Iterator[dict[str, Any]]:
+    """Every invocation in every file."""
+    for release, name in FILES:
+        yield from stored(release, name)["steps"]
+
+
+@cache
+def items_of(release: str, name: str) -> list[dict[str, Any]]:
+    """Every version of every item in a file."""
+    changes = (change for step in stored(release, name)["steps"] for change in (*step["found"], *step["written"]))
+    items = [change["put"] for change in changes if "put" in change]
+    return [item for number, item in enumerate(items) if item not in items[:number]]
+
+
+def plain(item: dict[str, Any]) -> dict[str, Any]:
+    """An item as JSON."""
+    return {name: READER.deserialize(value) for name, value in item.items()}
+
+
+# -- written equal, and met by new code in the middle -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("release", "name"), FILES)
+def test_each_step_goes_on_from_what_the_release_stored_and_stores_answers_and_sends_the_same(
+    release: str, name: str
+) -> None:
+    told = stored(release, name)
+
+    came = played(SCENARIOS[name], told)
+
+    assert not difference(told, came), difference(told, came)
+    assert path_of(release, name).read_text(encoding="utf-8") == text_of(came)
+
+
+def test_the_table_before_a_step_is_what_the_steps_before_it_left_there() -> None:
+    told = {
+        "steps": [
+            {"found": [], "written": [{"put": {"pk": {"S": "a"}}}, {"put": {"pk": {"S": "b"}}}, {"deleted": "a"}]},
+            {"found": [{"put": {"pk": {"S": "c"}}}], "written": [{"deleted": "b"}]},
+        ]
+    }
+
+    assert [sorted(table_before(told, number)) for number in (0, 1)] == [[], ["b", "c"]]
+
+
+def test_what_differs_is_shown_line_by_line() -> None:
+    shown = difference({"polls": {"N": "1"}, "owner": "x" * 120}, {"polls": {"N": "2"}, "owner": "x" * 120})
+
+    assert '- "polls": {"N": "1"}' in shown
+    assert '+ "polls": {"N": "2"}' in shown
+    assert not difference({"polls": 1}, {"polls": 1})
+
+
+# -- read -------------------------------------------------------------------------------------------------------------
+
+
+def again(table: Table, ledger: DynamoLedger, item: dict[str, Any]) -> dict[str, Any] | None:
+    """An item after it was read from the table and what was read was written there."""
+    pk: str = item["pk"]["S"]
+    kind, _, name = pk.partition("#")
+    table.load({pk: item})
+    if kind == "LOCK":
+        long_ago = BEGIN - timedelta(days=1)
+        held = ledger.take_lock(name, Lock("somebody else", BEGIN), long_ago)
+        table.load({})
+        ledger.take_lock(name, held, long_ago)
+    elif kind == "CLUSTER":
+        memory = ledger.memory(name)
+        table.load({})
+        assert memory
+        ledger.remember(name, memory)
+    elif kind == "ROTATION":
+        rotation = ledger.rotation(name)
+        assert rotation
+        ledger.save(rotation)
+    else:
+        run = ledger.fleet_run(name)
+        assert run
+        ledger.save_fleet_run(run)
+    return table.item(pk)
+
+
+def expected_again(item: dict[str, Any]) -> dict[str, Any]:
+    """The same; a record's version counts each time it is written, and the machine's counts are not in the record."""
+    kept = {name: value for name, value in item.items() if name not in {"begun", "failures"}}
+    return kept | {"version": {"N": str(int(item["version"]["N"]) + 1)}} if "version" in item else kept
+
+
+def test_each_stored_item_is_read_and_written_back_as_it_was() -> None:
+    with table_alone() as table:
+        for release, name in FILES:
+            ledger = ledger_over(table, SCENARIOS[name])
+            for item in items_of(release, name):
+                assert again(table, ledger, item) == expected_again(item), f"{release}/{name}"
+
+
+# -- complete ---------------------------------------------------------------------------------------------------------
+
+
+def test_there_is_a_file_for_each_scenario_and_a_scenario_for_each_file() -> None:
+    assert current_release() in RELEASES
+    assert {name for _, name in FILES} == set(SCENARIOS)
+
+
+def test_every_outcome_and_every_status_is_stored() -> None:
+    records = [plain(item) for release, name in FILES for item in items_of(release, name)]
+    answers = [step["answer"]["rotation"]["status"] for step in steps() if "rotation" in step.get("answer", {})]
+
+    assert {record["outcome"] for record in records if "outcome" in record} == set(Outcome)
+    assert {document["outcome"] for document in documents() if "outcome" in document} == set(Outcome)
+    assert set(answers) == set(Status)
+
+
+def test_every_trigger_and_every_kind_of_key_management_is_stored() -> None:
+    records = [plain(item) for release, name in FILES for item in items_of(release, name)]
+    requests = [record["request"] for record in records if "request" in record]
+    keys = [record["currentKey"] for record in records if "currentKey" in record]
+
+    assert {request["trigger"] for request in requests} == set(Trigger)
+    assert {key["keyManagementType"] for key in keys} == set(KeyManagementType)
+
+
+def test_every_function_is_invoked() -> None:
+    assert {step["function"] for step in steps()} == {
+        "StartRekeyFunction",
+        "CheckStatusFunction",
+        "PublishOutcomeFunction",
+        "SelectClustersFunction",
+        "SummarizeFleetFunction",
+    }
+
+
+def members(cls: type, value: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """The members of a dataclass, and of those inside it, that are there in its JSON."""
+    hints = hints_of(cls)
+    for field in fields(cls):
+        name = json_name(field.name)
+        if name not in value:
+            continue
+        yield cls.__name__, name
+        for inner in (hints[field.name], *get_args(hints[field.name])):
+            for one in value[name] if isinstance(value[name], list) else [value[name]]:
+                if is_dataclass(inner) and isinstance(inner, type):
+                    yield from members(inner, one)
+
+
+def all_members(cls: type) -> Iterator[tuple[str, str]]:
+    """The members a dataclass, and those inside it, can have."""
+    for field in fields(cls):
+        yield cls.__name__, json_name(field.name)
+        hint = hints_of(cls)[field.name]
+        for inner in (hint, *get_args(hint)):
+            if is_dataclass(inner) and isinstance(inner, type):
+                yield from all_members(inner)
+
+
+def documents() -> Iterator[dict[str, Any]]:
+    """Every document published."""
+    for step in steps():
+        for call in step["published"]:
+            yield json.loads(", ".join(call["Message"]["default"]))
+
+
+def test_every_member_of_what_is_persisted_is_in_some_stored_item() -> None:
+    seen: set[tuple[str, str]] = set()
+    for release, name in FILES:
+        for item in items_of(release, name):
+            seen.update(members(KINDS[item["pk"]["S"].partition("#")[0]], plain(item)))
+
+    assert {member for cls in KINDS.values() for member in all_members(cls)} - seen == set()
+
+
+def test_every_attribute_of_a_stored_item_is_a_member_or_is_known() -> None:
+    for release, name in FILES:
+        for item in items_of(release, name):
+            kind = item["pk"]["S"].partition("#")[0]
+            known = {json_name(field.name) for field in fields(KINDS[kind])}
+            assert item.keys() <= known | ADDED.get(kind, set()) | {"pk"}
+
+
+@pytest.mark.parametrize("kind", ADDED)
+def test_every_attribute_beside_the_members_is_in_some_stored_item(kind: str) -> None:
+    items = [item for release, name in FILES for item in items_of(release, name)]
+    attributes = {name for item in items if item["pk"]["S"].startswith(kind) for name in item}
+
+    assert attributes >= ADDED[kind]
+
+
+def test_every_member_of_what_is_published_is_in_some_stored_document() -> None:
+    seen: set[tuple[str, str]] = set()
+    for document in documents():
+        seen.update(members(DOCUMENTS[document["schema"]], document))
+
+    assert {member for cls in DOCUMENTS.values() for member in all_members(cls)} - seen == set()
+
+
+def test_no_password_is_stored() -> None:
+    assert not [name for release, name in FILES if PASSWORD in path_of(release, name).read_text(encoding="utf-8")]
