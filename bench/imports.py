@@ -68,7 +68,7 @@ def _clients(compiled: Path) -> dict[str, Import]:
     sdk = environment(**NOTHING_WRITTEN)
     return {
         "requests": Import("*requests*", "requests", plain),
-        "client": Import("**Element Rekey's client**", "element_rekey.element_api", plain, "requests"),
+        "client": Import("**Element Rekey's client**", "element_rekey.element.client", plain, "requests"),
         "sdk": Import("NetApp's SDK", "solidfire.factory", sdk, "requests", str(sdk_interpreter())),
     }
 

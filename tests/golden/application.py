@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from element_rekey.aws.ledger import DynamoLedger
+from element_rekey.aws.registry import SecretsRegistry
+from element_rekey.aws.topic import SnsTopic
+from element_rekey.cluster import KeyManagementType
 from element_rekey.codec import encode, json_name
-from element_rekey.directory import SecretsDirectory
-from element_rekey.ledger import DynamoLedger
-from element_rekey.model import ClusterMemory, FleetRun, KeyManagementType, Lock, Outcome, Rotation, Trigger
 from element_rekey.notifications import Notification
+from element_rekey.outcomes import Outcome, Trigger
 from element_rekey.ports import Ports
-from element_rekey.rotation import Status
+from element_rekey.records import ClusterMemory, FleetRun, Lock, Rotation
+from element_rekey.rotation.steps import Status
 from element_rekey.summary import Summary
-from element_rekey.topic import SnsTopic
 
 __all__ = [
     "ClusterMemory",
@@ -22,7 +24,7 @@ __all__ = [
     "Outcome",
     "Ports",
     "Rotation",
-    "SecretsDirectory",
+    "SecretsRegistry",
     "SnsTopic",
     "Status",
     "Summary",

@@ -24,15 +24,15 @@ from moto.dynamodb.models import dynamodb_backends
 from moto.dynamodb.responses import DynamoHandler
 from moto.stepfunctions.parser.asl.component.state.exec.state_task.service import state_task_service_dynamodb
 from moto.stepfunctions.parser.asl.component.state.wait.wait_function import timestamp
+from tests.workflow.stage import SETTINGS, Stage, aws_client, staged
+from tests.workflow.template import ACCOUNT, REGION, default, properties
 
 from local.simulator import ClusterSpec, Fault, SimulatedCluster
-from tests.golden.application import DynamoLedger, Ports, SecretsDirectory, SnsTopic, encode
+from tests.golden.application import DynamoLedger, Ports, SecretsRegistry, SnsTopic, encode
 from tests.reliability.wire import fingerprint, without_sockets
 from tests.workflow.clock import BEGIN, VirtualTime
 from tests.workflow.functions import ENVIRONMENT, PUBLISH
 from tests.workflow.interpreter import FunctionFailed, aws_in_memory
-from tests.workflow.stage import SETTINGS, Stage, aws_client, staged
-from tests.workflow.template import ACCOUNT, REGION, default, properties
 from tests.workflow.test_rotate_fleet import MACHINE, ROTATE, SELECT, SUMMARIZE
 from tests.workflow.test_rotate_fleet import definition as fleet_definition
 
@@ -165,7 +165,7 @@ class World(Stage):
             name="RotateFleet", definition=fleet_definition(), roleArn=f"arn:aws:iam::{ACCOUNT}:role/RotateFleetRole"
         )["stateMachineArn"]
         self.ports = Ports(
-            clusters=SecretsDirectory(aws_client("secretsmanager"), default("SecretPrefix"), time),
+            clusters=SecretsRegistry(aws_client("secretsmanager"), default("SecretPrefix"), time),
             ledger=ledger_over(self.table, scenario, self._wrote),
             topic=SnsTopic(cast("Any", self.subscriber), TOPIC),
             clock=time,

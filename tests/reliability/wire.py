@@ -1,6 +1,6 @@
 """The way to simulated clusters without sockets: the client's own code above, the simulator's own below.
 
-It takes the place of ``element_rekey.transport``, whose behaviour on real sockets its own tests show. What would take
+It takes the place of ``element_rekey.element.transport``, whose behaviour on real sockets its own tests show. What would take
 time there (a cluster that stalls, or drips) takes virtual time here.
 """
 
@@ -28,7 +28,7 @@ LIMITS = Timeouts()
 
 
 class Wire:
-    """``element_rekey.transport.Transport`` to one simulated cluster."""
+    """``element_rekey.element.transport.Transport`` to one simulated cluster."""
 
     def __init__(
         self, name: str, cluster: SimulatedCluster, registration: Registration, advance: Callable[[float], Any]

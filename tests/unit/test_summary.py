@@ -228,7 +228,7 @@ def test_the_words_of_a_run_that_needs_attention() -> None:
         "What to do:    Read the summary: each cluster named there has its own notification with its own next step.\n"
         "\n"
         "Rotated 1, Failed 1, Refused 1, NotBegun 1\n"
-        "  ! nowhere: NotSelected ClusterNotRegistered There is no secret of this name.\n"
+        "  ! nowhere: Refused ClusterNotRegistered There is no secret of this name.\n"
         "  ! b: Failed RekeyFailed It ended badly on b.\n"
         "  ! z: NotBegun\n"
         "\n"

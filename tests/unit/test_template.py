@@ -404,9 +404,8 @@ def test_a_record_is_kept_for_ever_or_longer_than_the_name_of_its_execution_coul
 def test_a_scheduled_run_tolerates_no_failure_unless_the_operator_says_otherwise() -> None:
     assert default("ToleratedFailures") == 0
     assert 0 < PARAMETERS["ToleratedFailures"]["MaxValue"] <= ANY_NUMBER
-    for name in ("SelectClustersFunction", "SummarizeFleetFunction"):
-        given = properties(name)["Environment"]["Variables"]
-        assert given["TOLERATED_FAILURES"] == {"!Ref": "ToleratedFailures"}
+    given = properties("SelectClustersFunction")["Environment"]["Variables"]
+    assert given["TOLERATED_FAILURES"] == {"!Ref": "ToleratedFailures"}
 
 
 FLEET_MACHINE = json.loads((ROOT / "statemachines" / "rotate_fleet.asl.json").read_text())

@@ -123,7 +123,7 @@ def test_public_authorities(
 ) -> None:
     authorities = tmp_path / "public.pem"
     authorities.write_text(ca_bundle)
-    monkeypatch.setattr("element_rekey.transport.DEFAULT_CA_BUNDLE_PATH", str(authorities))
+    monkeypatch.setattr("element_rekey.element.transport.DEFAULT_CA_BUNDLE_PATH", str(authorities))
     server.otherwise = info
     assert connect(server, ca_bundle="").identity().uuid == "u"
 
