@@ -18,7 +18,8 @@ from element_rekey.model import Execution, FleetRequest, FleetRun, Outcome, Sele
 from element_rekey.telemetry import NAMESPACE, measure_fleet, measure_outcome, metrics
 from element_rekey.triggers import fleet_request_of
 from tests.fakes import NOW
-from tests.template import ROOT, TEMPLATE, default, properties
+from tests.retries import retriers_of
+from tests.template import ROOT, TEMPLATE, default, properties, state_machine
 from tests.unit.samples import rotated
 
 if TYPE_CHECKING:
@@ -408,7 +409,7 @@ def test_a_scheduled_run_tolerates_no_failure_unless_the_operator_says_otherwise
         assert given["TOLERATED_FAILURES"] == {"!Ref": "ToleratedFailures"}
 
 
-FLEET_MACHINE = json.loads((ROOT / "statemachines" / "rotate_fleet.asl.json").read_text())
+FLEET_MACHINE = state_machine("RotateFleet")
 NESTED = {
     name: state
     for one in walk(FLEET_MACHINE)
@@ -427,7 +428,7 @@ def test_a_canary_that_was_begun_already_ends_the_run() -> None:
 
 @pytest.mark.parametrize("name", NESTED)
 def test_a_rotation_that_could_not_be_begun_for_want_of_capacity_is_tried_again(name: str) -> None:
-    retried = {error for retrier in NESTED[name]["Retry"] for error in retrier["ErrorEquals"]}
+    retried = {error for retrier in retriers_of(NESTED[name]) for error in retrier.errors}
     assert {"StepFunctions.ThrottlingException", "StepFunctions.ExecutionLimitExceededException"} <= retried
     assert not any("AlreadyExists" in error for error in retried)
 
