@@ -82,7 +82,7 @@ bench: .venv/.ready .venv-sdk/.ready  ## Measure; options: ARGS="..."
 mutate: .venv-mutate/.ready  ## Change the code a little, thousands of times, and count what no test notices; options: MODULE=planning
 	@rm -rf .build/mutate && mkdir -p .build/mutate
 	@ln -s ../../layers/element_rekey .build/mutate/src
-	@ln -s ../../tests ../../template.yaml ../../pyproject.toml .build/mutate
+	@ln -s ../../tests ../../statemachines ../../template.yaml ../../pyproject.toml .build/mutate
 	@cd .build/mutate && $(MUTMUT) run --max-children $(WORKERS) $(MODULE:%='element_rekey.%.*') >&2
 	@cd .build/mutate && $(MUTMUT) results --all true | awk -F '[.:] *' '$$NF == "not checked" { next } \
 	  { all[$$2]++ } $$NF == "killed" || $$NF == "timeout" { killed[$$2]++; next } { print } \

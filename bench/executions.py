@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from bench.places import Unmeasurable
 from local.simulator import ClusterSpec
-from tests.template import ACCOUNT, REGION
+from tests.template import ACCOUNT, CHECK, REGION
 from tests.workflow.clock import VirtualClock
 from tests.workflow.full_harness import full_harness
-from tests.workflow.functions import CHECK
 from tests.workflow.harness import WorkflowHarness, harness_on_moto
 from tests.workflow.interpreter import FunctionFailed
 

@@ -9,7 +9,9 @@ from typing import Any
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
-MACHINE = ROOT / "statemachines" / "rotate_master_key.asl.json"
+
+START, CHECK, PUBLISH = "StartRekeyFunction", "CheckStatusFunction", "PublishOutcomeFunction"
+"""The functions of RotateMasterKey."""
 
 REGION = "eu-central-1"
 ACCOUNT = "123456789012"
@@ -65,7 +67,7 @@ def definition(resource: str = "RotateMasterKey") -> str:
     return text
 
 
-def machine() -> dict[str, Any]:
-    """The definition as it lies in the repository."""
-    parsed: dict[str, Any] = json.loads(MACHINE.read_text())
+def state_machine(resource: str = "RotateMasterKey") -> dict[str, Any]:
+    """The definition of a state machine as it lies in the repository."""
+    parsed: dict[str, Any] = json.loads((ROOT / properties(resource)["DefinitionUri"]).read_text())
     return parsed

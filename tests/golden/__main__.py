@@ -8,8 +8,8 @@ from contextlib import redirect_stdout
 from io import StringIO
 
 from tests.golden.files import current_release, path_of, text_of
+from tests.golden.harness import played
 from tests.golden.scenarios import SCENARIOS
-from tests.golden.world import played
 
 
 def main() -> None:

@@ -6,7 +6,7 @@ from element_rekey.aws.ledger import DynamoLedger
 from element_rekey.aws.registry import SecretsRegistry
 from element_rekey.aws.topic import SnsTopic
 from element_rekey.cluster import KeyManagementType
-from element_rekey.codec import encode, json_name
+from element_rekey.codec import encode, wire_name
 from element_rekey.notifications import Notification
 from element_rekey.outcomes import Outcome, Trigger
 from element_rekey.ports import Ports
@@ -30,5 +30,5 @@ __all__ = [
     "Summary",
     "Trigger",
     "encode",
-    "json_name",
+    "wire_name",
 ]

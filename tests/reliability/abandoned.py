@@ -18,7 +18,8 @@ from tests.reliability.crashes import (
 )
 from tests.reliability.fault_injection import Effect, FaultInjector, InjectionPoint, Side
 from tests.reliability.in_memory_harness import InMemoryHarness, in_memory_harness
-from tests.workflow.functions import PUBLISH, Killed
+from tests.template import PUBLISH
+from tests.workflow.functions import Killed
 from tests.workflow.harness import SETTINGS
 from tests.workflow.interpreter import FunctionFailed
 

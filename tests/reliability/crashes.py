@@ -12,7 +12,7 @@ from element_rekey.rules.waiting import LONGEST_WAIT
 from local.simulator import ClusterSpec, Fault, ProviderSpec
 from tests.reliability.fault_injection import Crash, Effect, FaultInjector, InjectionPoint, Side, crash_with
 from tests.reliability.in_memory_harness import DEMAND, EXTERNAL, InMemoryHarness, in_memory_harness
-from tests.workflow.functions import PUBLISH, START
+from tests.template import PUBLISH, START
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

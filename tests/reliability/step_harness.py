@@ -23,9 +23,10 @@ from tests.fakes import FakeLedger
 from tests.reliability.fault_injection import Effect, InjectionPoint, InterceptedPort, Side
 from tests.reliability.in_memory_harness import NAME, RecordingTopic, SimulatedClusters
 from tests.reliability.wire import without_sockets
-from tests.template import function_timeout, machine
+from tests.retries import RetryCounter
+from tests.template import CHECK, PUBLISH, START, function_timeout
 from tests.workflow.clock import VirtualClock
-from tests.workflow.functions import CHECK, PUBLISH, START, Killed
+from tests.workflow.functions import Killed
 from tests.workflow.harness import SETTINGS
 
 if TYPE_CHECKING:
@@ -33,12 +34,6 @@ if TYPE_CHECKING:
     from contextlib import ExitStack
     from datetime import datetime
 
-RETRIES = {
-    f"{name}Function": {error: one["MaxAttempts"] for one in state["Retry"] for error in one["ErrorEquals"]}
-    for name, state in machine()["States"].items()
-    if state["Type"] == "Task"
-}
-RETRY_SECONDS = 30.0
 LIMIT = timedelta(seconds=min(map(function_timeout, (START, CHECK, PUBLISH))))
 
 
@@ -51,7 +46,7 @@ class SteppedExecution:
     function: str = START
     due: datetime | None = None
     failure: Failure | None = None
-    attempts: dict[str, int] = field(default_factory=dict)
+    retries: RetryCounter = field(default_factory=RetryCounter)
     ended: str = ""  # the status it ended with
     interrupted: bool = False
 
@@ -242,16 +237,16 @@ class StepRunner:
         }
         one.function = after[result.status]
         one.due = self.clock() + timedelta(seconds=result.wait_seconds)
-        one.attempts.clear()
+        one.retries.reset()
 
     def _retry_or_catch(self, one: SteppedExecution, name: str, cause: str, next_step: str) -> None:
         if one.ended:
             return
-        one.attempts[name] = one.attempts.get(name, 0) + 1
-        if one.attempts[name] <= RETRIES[one.function].get(name, 0):
-            one.due = self.clock() + timedelta(seconds=RETRY_SECONDS)
+        wait = one.retries.next_wait(one.function, name)
+        if wait is not None:
+            one.due = self.clock() + timedelta(seconds=wait)
             return
-        one.attempts.clear()
+        one.retries.reset()
         if one.function == PUBLISH:
             one.ended = "FAILED"
         else:

@@ -63,6 +63,7 @@ def sent_by_a_function_that_hung(harness: LostAnswerHarness) -> None:
     harness.runner.step(harness.one, InjectionPoint(about_to_send, Side.AFTER), hang=True)
     harness.clock.advance(1)
     harness.cluster.inject(THEIRS)
+    harness.clock.advance(29)  # theirs is over when the retry comes
     harness.runner.step(harness.one)
     harness.clock.advance(10)
     harness.runner.resume(harness.runner.hanging_invocations[0])

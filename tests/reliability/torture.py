@@ -29,8 +29,8 @@ from local.simulator import Fault, RpcError
 from tests.reliability.fault_injection import InjectionPoint, Side
 from tests.reliability.in_memory_harness import NAME, REKEY
 from tests.reliability.step_harness import StepHarness, SteppedExecution
+from tests.template import START
 from tests.workflow.clock import BEGIN
-from tests.workflow.functions import START
 from tests.workflow.harness import SETTINGS
 
 if TYPE_CHECKING:

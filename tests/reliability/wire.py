@@ -1,7 +1,7 @@
 """The way to simulated clusters without sockets: the client's own code above, the simulator's own below.
 
-It takes the place of ``element_rekey.element.transport``, whose behaviour on real sockets its own tests show. What would take
-time there (a cluster that stalls, or drips) takes virtual time here.
+It takes the place of ``element_rekey.element.transport``, whose behaviour on real sockets its own tests show. What
+would take time there (a cluster that stalls, or drips) takes virtual time here.
 """
 
 from __future__ import annotations

@@ -6,21 +6,15 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from element_rekey.errors import (
-    AwsCallFailed,
-    ClusterUnavailable,
-    ElementRekeyError,
-    LedgerConflict,
-    PermissionDenied,
-    RekeyOutcomeUnknown,
-    RotationNotProven,
-)
+from element_rekey.errors import ElementRekeyError
 from element_rekey.records import CloseRequest, Execution, Failure, Request, Rotation
 from element_rekey.rotation.check import check_status
 from element_rekey.rotation.publish import Published, publish_outcome
 from element_rekey.rotation.start import start_rekey
 from element_rekey.rotation.steps import Status, Step
 from tests.fakes import FakeClock, FakeCluster, FakeLedger, FakeTopic, fake_ports
+from tests.retries import RetryCounter
+from tests.template import CHECK, PUBLISH, START
 from tests.unit.samples import execution
 
 if TYPE_CHECKING:
@@ -31,8 +25,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-RETRIED = (AwsCallFailed, ClusterUnavailable, LedgerConflict, RekeyOutcomeUnknown, PermissionDenied, RotationNotProven)
-ATTEMPTS = 9
 STEPS = 300
 REKEY_TAKES = timedelta(seconds=40)
 
@@ -83,29 +75,31 @@ class RotationHarness:
             self._until_ended()
         except ElementRekeyError as error:
             failure = Failure(type(error).__name__, error.what, error.next_step)
-            return self._retried(lambda: self.publish(failure)).rotation
-        return self._retried(self.publish).rotation
+            return self._retried(PUBLISH, lambda: self.publish(failure)).rotation
+        return self._retried(PUBLISH, self.publish).rotation
 
     def _until_ended(self) -> None:
-        step = self._retried(self.start)
+        step = self._retried(START, self.start)
         for _ in range(STEPS):
             match step.status:
                 case Status.PUBLISH:
                     return
                 case Status.START_AGAIN | Status.CHECK_AGAIN:
                     self._wait(step.wait_seconds)
-            step = self._retried(self.start if step.status is Status.START_AGAIN else self.check)
+            again = step.status is Status.START_AGAIN
+            step = self._retried(START, self.start) if again else self._retried(CHECK, self.check)
         raise AssertionError(f"The rotation does not end: {step}")
 
-    def _retried(self, step: Callable[[], T]) -> T:
-        for attempt in range(ATTEMPTS):
+    def _retried(self, function: str, step: Callable[[], T]) -> T:
+        retries = RetryCounter()
+        while True:
             try:
                 return step()
-            except RETRIED:
-                if attempt == ATTEMPTS - 1:
+            except ElementRekeyError as error:
+                wait = retries.next_wait(function, type(error).__name__)
+                if wait is None:
                     raise
-                self._wait(60)
-        raise AssertionError
+                self._wait(wait)
 
     def _wait(self, seconds: float) -> None:
         """Let time pass; a rekey that has run long enough ends meanwhile."""

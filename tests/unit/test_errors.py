@@ -2,18 +2,19 @@ from __future__ import annotations
 
 import json
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from element_rekey import errors
 from element_rekey.errors import ElementApiError, ElementRekeyError
+from tests.retries import retried_errors
+from tests.template import ROOT, state_machine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
 MACHINES = sorted((ROOT / "statemachines").glob("*.asl.json"))
 
 
@@ -58,23 +59,9 @@ def test_an_error_of_the_api_keeps_the_name_the_cluster_gave_it() -> None:
     assert ElementApiError("It happened.").name == ""
 
 
-def retried(machine: Path) -> set[str]:
-    def found(value: object) -> Iterator[str]:
-        if isinstance(value, dict):
-            if "IntervalSeconds" in value:
-                yield from value["ErrorEquals"]
-            for member in value.values():
-                yield from found(member)
-        elif isinstance(value, list):
-            for item in value:
-                yield from found(item)
-
-    return set(found(json.loads(machine.read_text())))
-
-
-@pytest.mark.parametrize("machine", MACHINES, ids=lambda path: path.name)
-def test_every_error_a_state_machine_retries_exists(machine: Path) -> None:
-    names = retried(machine)
+@pytest.mark.parametrize("path", MACHINES, ids=lambda path: path.name)
+def test_every_error_a_state_machine_retries_exists(path: Path) -> None:
+    names = set(retried_errors(json.loads(path.read_text())))
     assert names
     ours = {name for name in names if "." not in name}  # AWS names have one
     assert ours <= {error.__name__ for error in CLASSES}
@@ -83,5 +70,5 @@ def test_every_error_a_state_machine_retries_exists(machine: Path) -> None:
 def test_the_errors_marked_as_retried_are_those_the_rotation_retries() -> None:
     assert errors.__doc__
     marked = set(re.findall(r"(\w+) +[^\n]*\(retried", errors.__doc__))
-    ours = {name for name in retried(ROOT / "statemachines" / "rotate_master_key.asl.json") if "." not in name}
+    ours = {name for name in retried_errors(state_machine()) if "." not in name}
     assert ours == marked

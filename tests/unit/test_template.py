@@ -6,7 +6,6 @@ import ast
 import json
 import re
 from dataclasses import replace
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -19,13 +18,14 @@ from element_rekey.outcomes import Outcome, Trigger
 from element_rekey.records import ClusterResult, Execution, FleetRequest, FleetRun, Selected
 from element_rekey.rules.selection import ANY_NUMBER
 from tests.fakes import NOW
-from tests.template import ROOT, TEMPLATE, default, properties
+from tests.retries import retriers_of
+from tests.template import ROOT, TEMPLATE, default, properties, state_machine
+from tests.unit.aws_actions import actions_of, entry_module, reached_functions
 from tests.unit.samples import rotated
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-LAYER = ROOT / "layers" / "element_rekey" / "element_rekey"
 RESOURCES: dict[str, Any] = TEMPLATE["Resources"]
 PARAMETERS: dict[str, Any] = TEMPLATE["Parameters"]
 FIRST_CLUSTER = Selected("prod-a", "prod-a-1", NOW)
@@ -185,86 +185,16 @@ def test_every_role_takes_the_permissions_boundary(name: str) -> None:
     assert boundary == {"!If": ["HasBoundary", {"!Ref": "PermissionsBoundaryArn"}, {"!Ref": "AWS::NoValue"}]}
 
 
-@lru_cache
-def module(name: str) -> ast.Module:
-    return ast.parse((LAYER / f"{name}.py").read_text())
-
-
-def called(node: ast.AST, owner: str) -> set[str]:
-    """Methods called on ``owner``, such as ``self._client``; or plain functions where it is empty."""
-    functions = (inner.func for inner in ast.walk(node) if isinstance(inner, ast.Call))
-    if not owner:
-        return {function.id for function in functions if isinstance(function, ast.Name)}
-    methods = (function for function in functions if isinstance(function, ast.Attribute))
-    return {method.attr for method in methods if ast.unparse(method.value) == owner}
-
-
-def closure(functions: dict[str, ast.AST], start: set[str], owner: str) -> set[str]:
-    """Functions that can be reached from ``start`` by calls on ``owner``."""
-    found: set[str] = set()
-    todo = set(start)
-    while todo:
-        name = todo.pop()
-        if name in functions and name not in found:
-            found.add(name)
-            todo |= called(functions[name], owner)
-    return found
-
-
-def functions_of(tree: ast.Module | ast.ClassDef) -> dict[str, ast.AST]:
-    return {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
-
-
-ADAPTERS = {
-    "ports.ledger": ("ledger", "DynamoLedger", "dynamodb"),
-    "ports.clusters": ("directory", "SecretsDirectory", "secretsmanager"),
-    "ports.topic": ("topic", "SnsTopic", "sns"),
-}
-TRANSACTION = {"ConditionCheckItem", "PutItem"}  # what IAM asks of the one transaction there is
-
-
-def calls_of(port: str, methods: set[str]) -> set[str]:
-    """The AWS actions an adapter's methods can come to."""
-    source, name, service = ADAPTERS[port]
-    (adapter,) = (node for node in module(source).body if isinstance(node, ast.ClassDef) and node.name == name)
-    every = functions_of(adapter)
-    assert methods <= set(every)
-    known = boto3.client(service, region_name="eu-central-1").meta.method_to_api_mapping
-    found: set[str] = set()
-    for method in closure(every, methods, "self"):
-        operations = called(every[method], "self._client") - {"get_paginator"}
-        for call in ast.walk(every[method]):
-            if isinstance(call, ast.Call) and ast.unparse(call.func) == "self._client.get_paginator":
-                operations.add(ast.literal_eval(call.args[0]))
-        found |= {f"{service}:{known[operation]}" for operation in operations}
-    if "dynamodb:TransactWriteItems" in found:
-        found = found - {"dynamodb:TransactWriteItems"} | {f"dynamodb:{action}" for action in TRANSACTION}
-    return found
-
-
-def needed(function: str) -> set[str]:
-    """The AWS actions a function's use cases can come to."""
-    app = ast.parse((ROOT / properties(function)["CodeUri"] / "app.py").read_text())
-    used = called(app, "")
-    found: set[str] = set()
-    for source in ("rotation", "fleet"):
-        cases = functions_of(module(source))
-        for case in closure(cases, used & set(cases), ""):
-            for port in ADAPTERS:
-                found |= calls_of(port, called(cases[case], port))
-    return found
-
-
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_a_function_may_do_what_its_adapters_do_and_nothing_else(name: str) -> None:
     for_encryption = {action for action in actions(name) if action.startswith("kms:")}
-    assert actions(name) - for_encryption == needed(name)
+    assert actions(name) - for_encryption == actions_of(name)
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_a_function_that_publishes_may_use_the_topics_key_and_only_through_sns(name: str) -> None:
     keys = [one for one in statements(name) if one["Resource"] == {"!GetAtt": "TopicKey.Arn"}]
-    assert len(keys) == ("sns:Publish" in needed(name))
+    assert len(keys) == ("sns:Publish" in actions_of(name))
     for statement in keys:
         assert set(statement["Action"]) == {"kms:GenerateDataKey", "kms:Decrypt"}
         assert "sns." in statement["Condition"]["StringEquals"]["kms:ViaService"]["!Sub"]
@@ -273,7 +203,7 @@ def test_a_function_that_publishes_may_use_the_topics_key_and_only_through_sns(n
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_a_function_that_reads_secrets_may_use_their_key_and_only_through_secrets_manager(name: str) -> None:
     keys = [one for one in statements(name) if one["Resource"] == {"!Ref": "SecretKmsKeyArn"}]
-    assert len(keys) == ("secretsmanager:GetSecretValue" in needed(name))
+    assert len(keys) == ("secretsmanager:GetSecretValue" in actions_of(name))
     for statement in keys:
         assert statement["Action"] == "kms:Decrypt"
         assert "secretsmanager." in statement["Condition"]["StringEquals"]["kms:ViaService"]["!Sub"]
@@ -330,11 +260,8 @@ def read_from_environment(tree: ast.AST) -> set[str]:
 
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_a_function_is_given_the_environment_it_reads_and_no_other(name: str) -> None:
-    app = ast.parse((ROOT / properties(name)["CodeUri"] / "app.py").read_text())
-    read = read_from_environment(app)
-    edge = functions_of(module("edge"))
-    for function in closure(edge, called(app, "") & set(edge), ""):
-        read |= read_from_environment(edge[function])
+    bodies = reached_functions(entry_module(name))
+    read = {variable for body in bodies for variable in read_from_environment(body)}
     own = properties(name).get("Environment", {}).get("Variables", {})
     given = {**TEMPLATE["Globals"]["Function"]["Environment"]["Variables"], **own}
     assert set(given) == read | {"POWERTOOLS_SERVICE_NAME"}
@@ -408,7 +335,7 @@ def test_a_scheduled_run_tolerates_no_failure_unless_the_operator_says_otherwise
     assert given["TOLERATED_FAILURES"] == {"!Ref": "ToleratedFailures"}
 
 
-FLEET_MACHINE = json.loads((ROOT / "statemachines" / "rotate_fleet.asl.json").read_text())
+FLEET_MACHINE = state_machine("RotateFleet")
 NESTED = {
     name: state
     for one in walk(FLEET_MACHINE)
@@ -427,7 +354,7 @@ def test_a_canary_that_was_begun_already_ends_the_run() -> None:
 
 @pytest.mark.parametrize("name", NESTED)
 def test_a_rotation_that_could_not_be_begun_for_want_of_capacity_is_tried_again(name: str) -> None:
-    retried = {error for retrier in NESTED[name]["Retry"] for error in retrier["ErrorEquals"]}
+    retried = {error for retrier in retriers_of(NESTED[name]) for error in retrier.errors}
     assert {"StepFunctions.ThrottlingException", "StepFunctions.ExecutionLimitExceededException"} <= retried
     assert not any("AlreadyExists" in error for error in retried)
 

@@ -11,15 +11,13 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
-from tests.template import REGION, ROOT, TEMPLATE, default, function_arn, properties
+from tests.template import CHECK, PUBLISH, REGION, ROOT, START, TEMPLATE, default, function_arn, properties
 from tests.workflow.interpreter import FunctionFailed
 
 if TYPE_CHECKING:
     from types import ModuleType
 
     from element_rekey.ports import Ports
-
-START, CHECK, PUBLISH = "StartRekeyFunction", "CheckStatusFunction", "PublishOutcomeFunction"
 
 
 def _environment() -> dict[str, str]:

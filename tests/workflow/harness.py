@@ -17,8 +17,8 @@ import boto3
 
 from element_rekey.aws.runtime import LEASE
 from element_rekey.settings import Settings
-from tests.template import ACCOUNT, REGION, default, definition, properties
-from tests.workflow.functions import ENVIRONMENT, PUBLISH, call
+from tests.template import ACCOUNT, PUBLISH, REGION, default, definition, properties
+from tests.workflow.functions import ENVIRONMENT, call
 from tests.workflow.interpreter import FunctionFailed, abort, aws_in_memory, parsing_once, time_out, virtual_interpreter
 
 if TYPE_CHECKING:

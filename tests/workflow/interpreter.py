@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from contextlib import ExitStack, contextmanager
-from datetime import timezone
+from datetime import datetime, timezone
 from functools import lru_cache
 from io import BytesIO
 from types import SimpleNamespace
@@ -23,6 +23,7 @@ from moto.stepfunctions.parser import models
 from moto.stepfunctions.parser.asl.component.common.retry import retrier_decl
 from moto.stepfunctions.parser.asl.component.common.timeouts.timeout import EvalTimeoutError
 from moto.stepfunctions.parser.asl.component.state.exec.state_task import lambda_eval_utils
+from moto.stepfunctions.parser.asl.component.state.wait.wait_function import timestamp
 from moto.stepfunctions.parser.asl.component.state.wait.wait_function.wait_function import WaitFunction
 from moto.stepfunctions.parser.asl.eval.evaluation_details import ExecutionDetails
 from moto.stepfunctions.parser.asl.eval.event.event_manager import EventManager
@@ -115,8 +116,10 @@ def virtual_interpreter(clock: VirtualClock, functions: Functions) -> Iterator[N
     datetime_module = SimpleNamespace(
         datetime=SimpleNamespace(now=lambda tz: clock().astimezone(tz)), timezone=timezone
     )
+    naive_datetime = SimpleNamespace(now=lambda: clock().replace(tzinfo=None), strptime=datetime.strptime)
     with ExitStack() as patches:
         for target, name, replacement in (
+            (timestamp, "datetime", SimpleNamespace(datetime=naive_datetime)),  # of a Wait until a moment
             (WaitFunction, "_wait_interval", lambda _function, **wait: clock.sleep(wait["wait_seconds"])),
             (retrier_decl, "time", SimpleNamespace(sleep=clock.sleep)),
             (models, "datetime", datetime_module),

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from local.simulator import ClusterSpec, Fault, Management
 from tests.fakes import FakeLedger
+from tests.template import CHECK, PUBLISH, START
 from tests.workflow.clock import BEGIN
 from tests.workflow.full_harness import full_harness
-from tests.workflow.functions import CHECK, PUBLISH, START
 
 if TYPE_CHECKING:
     from tests.workflow.full_harness import FullHarness

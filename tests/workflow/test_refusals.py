@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from local.simulator import ClusterSpec, Fault, ProviderSpec
+from tests.template import PUBLISH, START
 from tests.workflow.full_harness import FullHarness, full_harness
-from tests.workflow.functions import PUBLISH, START
 
 USUAL = ClusterSpec(rekey_seconds=30.0)
 EXTERNAL = {"cluster": "prod-a", "keyManagementType": "External", "keyProviderID": 15}

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from element_rekey import errors
-from tests.template import ROOT, TEMPLATE, function_timeout, machine, properties
+from tests.retries import retrier_of, retriers_of
+from tests.template import TEMPLATE, function_timeout, properties, state_machine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-MACHINE: dict[str, Any] = json.loads((ROOT / "statemachines" / "rotate_fleet.asl.json").read_text())
+MACHINE = state_machine("RotateFleet")
 STATES: dict[str, Any] = MACHINE["States"]
 MAP: dict[str, Any] = STATES["RotateClusters"]
 ITEM: dict[str, Any] = MAP["ItemProcessor"]
@@ -50,15 +50,6 @@ def reachable(scope: dict[str, Any], start: str, without: str = "") -> set[str]:
             found.add(name)
             todo += next_states(scope["States"][name])
     return found
-
-
-def seconds(retrier: dict[str, Any]) -> float:
-    """How long a retrier goes on, not counting the attempts themselves."""
-    wait, total = float(retrier["IntervalSeconds"]), 0.0
-    for _ in range(retrier["MaxAttempts"]):
-        total += min(wait, retrier.get("MaxDelaySeconds", wait))
-        wait *= retrier["BackoffRate"]
-    return total
 
 
 def named_errors(state: dict[str, Any]) -> list[str]:
@@ -146,9 +137,9 @@ def test_no_error_is_named_in_two_retries_of_a_task(name: str) -> None:
 def test_a_function_is_given_the_time_to_wake_up_and_gives_up_before_its_task(name: str) -> None:
     (waking,) = [one for one in LAMBDAS[name]["Retry"] if set(one["ErrorEquals"]) & WAKING_UP]
     assert set(waking["ErrorEquals"]) == WAKING_UP
-    assert seconds(waking) >= 180
+    assert retrier_of(waking).seconds >= 180
     (passing,) = [one for one in LAMBDAS[name]["Retry"] if "Lambda.Unknown" in one["ErrorEquals"]]
-    assert seconds(passing) >= 106
+    assert retrier_of(passing).seconds >= 106
     function = LAMBDAS[name]["Parameters"]["FunctionName"].strip("${}")
     assert function_timeout(function) < LAMBDAS[name]["TimeoutSeconds"]
 
@@ -157,13 +148,13 @@ def test_a_function_is_given_the_time_to_wake_up_and_gives_up_before_its_task(na
 def test_our_own_errors_are_retried_for_longer_than_a_dead_publisher_holds_the_summary(name: str) -> None:
     (ours,) = [one for one in LAMBDAS[name]["Retry"] if "LedgerConflict" in one["ErrorEquals"]]
     assert set(ours["ErrorEquals"]) == {"AwsCallFailed", "LedgerConflict"}
-    assert seconds(ours) > TEMPLATE["Parameters"]["SettlingSeconds"]["Default"]
+    assert retrier_of(ours).seconds > TEMPLATE["Parameters"]["SettlingSeconds"]["Default"]
 
 
 @pytest.mark.parametrize("name", NESTED)
 def test_a_rotation_that_failed_is_not_begun_again(name: str) -> None:
     """What a failed rotation surfaces as is caught at once; only what never began one is retried."""
-    retried = {error for retrier in NESTED[name]["Retry"] for error in retrier["ErrorEquals"]}
+    retried = {error for retrier in retriers_of(NESTED[name]) for error in retrier.errors}
     assert {error.partition(".")[0] for error in retried} == {"StepFunctions", "Sfn"}
     assert not any("AlreadyExists" in error for error in retried)
 
@@ -185,7 +176,7 @@ def test_a_canary_begun_before_does_not_send_the_fleet_off_unproven() -> None:
 
 def test_nobody_waits_less_long_than_what_is_waited_for_may_take() -> None:
     for task in NESTED.values():
-        assert machine()["TimeoutSeconds"] < task["TimeoutSeconds"] < MACHINE["TimeoutSeconds"]
+        assert state_machine()["TimeoutSeconds"] < task["TimeoutSeconds"] < MACHINE["TimeoutSeconds"]
 
 
 def test_a_failed_canary_ends_the_run() -> None:

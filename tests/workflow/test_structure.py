@@ -9,12 +9,13 @@ import pytest
 
 from element_rekey import errors
 from element_rekey.aws.runtime import LEASE
-from tests.template import TEMPLATE, default, function_timeout, machine, properties
+from tests.retries import retried_errors, retrier_of
+from tests.template import TEMPLATE, default, function_timeout, properties, state_machine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-MACHINE = machine()
+MACHINE = state_machine()
 STATES: dict[str, Any] = MACHINE["States"]
 TASKS = {name: state for name, state in STATES.items() if state["Type"] == "Task"}
 CHOICES = {name: state for name, state in STATES.items() if state["Type"] == "Choice"}
@@ -71,20 +72,6 @@ def reachable(start: str, without: str = "") -> set[str]:
             found.add(name)
             todo += next_states(STATES[name])
     return found
-
-
-def waits(retrier: dict[str, Any]) -> list[float]:
-    """What a retrier waits before each of its attempts."""
-    wait, found = float(retrier.get("IntervalSeconds", 1)), []
-    for _ in range(retrier.get("MaxAttempts", 3)):
-        found.append(min(wait, retrier.get("MaxDelaySeconds", wait)))
-        wait *= retrier.get("BackoffRate", 2.0)
-    return found
-
-
-def seconds(retrier: dict[str, Any]) -> float:
-    """How long a retrier goes on, not counting the attempts themselves."""
-    return sum(waits(retrier))
 
 
 def retriers() -> list[Any]:
@@ -148,7 +135,7 @@ def test_every_task_outlasts_a_function_that_has_to_wake_up(name: str) -> None:
     (waking,) = [one for one in TASKS[name]["Retry"] if set(one["ErrorEquals"]) & WAKING_UP]
 
     assert set(waking["ErrorEquals"]) == WAKING_UP
-    assert seconds(waking) >= 180
+    assert retrier_of(waking).seconds >= 180
 
 
 @pytest.mark.parametrize("name", TASKS)
@@ -156,7 +143,7 @@ def test_every_task_outlasts_passing_troubles_of_lambda(name: str) -> None:
     (passing,) = [one for one in TASKS[name]["Retry"] if "Lambda.Unknown" in one["ErrorEquals"]]
 
     assert set(passing["ErrorEquals"]) == OTHER_AWS_ERRORS - {"States.ALL"}
-    assert seconds(passing) >= 106
+    assert retrier_of(passing).seconds >= 106
 
 
 @pytest.mark.parametrize(("name", "retrier"), retriers())
@@ -175,7 +162,7 @@ def test_no_error_is_named_in_two_retries_of_a_task(name: str) -> None:
 
 def test_what_the_tree_of_errors_calls_retried_is_what_is_retried() -> None:
     documented = set(re.findall(r"── (\w+)[^\n]*\(retried", errors.__doc__ or ""))
-    retried = {error for task in TASKS.values() for retrier in task["Retry"] for error in retrier["ErrorEquals"]}
+    retried = set(retried_errors(MACHINE))
 
     assert documented == retried - WAKING_UP - OTHER_AWS_ERRORS
 
@@ -187,7 +174,7 @@ def test_an_error_is_retried_for_longer_than_an_ambiguous_rekey_needs_to_settle(
     needs_settling = {"RekeyOutcomeUnknown", "LedgerConflict", "Lambda.Unknown"} & set(retrier["ErrorEquals"])
 
     assert name
-    assert not needs_settling or seconds(retrier) > default("SettlingSeconds")
+    assert not needs_settling or retrier_of(retrier).seconds > default("SettlingSeconds")
 
 
 @pytest.mark.parametrize("name", TASKS)
@@ -200,7 +187,7 @@ def test_a_function_gives_up_before_its_task_does_and_long_before_its_rekey_coun
 def test_a_lock_outlasts_every_time_in_which_it_is_not_renewed(name: str, retrier: dict[str, Any]) -> None:
     """A function that runs far enough to raise one of our errors renews the lock first; one that does not, does not."""
     runs = all(hasattr(errors, error) for error in retrier["ErrorEquals"])
-    pause = max(waits(retrier)) if runs else seconds(retrier)
+    pause = max(retrier_of(retrier).waits) if runs else retrier_of(retrier).seconds
 
     assert pause + function_timeout(FUNCTIONS[name]) < LEASE.total_seconds()
 

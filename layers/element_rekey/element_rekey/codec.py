@@ -39,7 +39,8 @@ def stored_as(name: str) -> Mapping[str, str]:
     return {_STORED_AS: name}
 
 
-def _name_of(field: Field[Any]) -> str:
+def wire_name(field: Field[Any]) -> str:
+    """The JSON name of a dataclass field."""
     stored: str = field.metadata.get(_STORED_AS) or json_name(field.name)
     return stored
 
@@ -47,7 +48,7 @@ def _name_of(field: Field[Any]) -> str:
 def encode(value: object) -> Any:  # noqa: ANN401 - JSON has no narrower type
     """The JSON form of a dataclass, or of anything inside one; members that are None are left out."""
     if is_dataclass(value) and not isinstance(value, type):
-        members = ((_name_of(field), getattr(value, field.name)) for field in fields(value))
+        members = ((wire_name(field), getattr(value, field.name)) for field in fields(value))
         return {name: encode(member) for name, member in members if member is not None}
     if isinstance(value, datetime):
         # Of one length, so that text order is time order: DynamoDB compares leases and sorts histories by it.
@@ -95,7 +96,7 @@ def _members(cls: type) -> Mapping[str, tuple[str, Any, Any]]:
     """By JSON name: the attribute, its annotation, and what a missing member means (MISSING: it is needed)."""
     hints = get_type_hints(cls)
     return {
-        _name_of(field): (field.name, hints[field.name], _default(field.default, hints[field.name]))
+        wire_name(field): (field.name, hints[field.name], _default(field.default, hints[field.name]))
         for field in fields(cls)
     }
 

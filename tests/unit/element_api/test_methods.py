@@ -95,7 +95,9 @@ def test_identity(server: TlsServer, api: ElementApi) -> None:
 
 
 @pytest.mark.parametrize("name", [{}, {"name": None}, {"name": 5}, {"name": "", "mvipNodeID": "x"}])
-def test_a_cluster_without_a_name_is_known_by_its_uuid(server: TlsServer, api: ElementApi, name: dict[str, Any]) -> None:
+def test_a_cluster_without_a_name_is_known_by_its_uuid(
+    server: TlsServer, api: ElementApi, name: dict[str, Any]
+) -> None:
     server.script = [answering({"clusterInfo": {"uuid": "u-1", **name}})]
     assert api.identity() == ClusterIdentity("u-1")
 

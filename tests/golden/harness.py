@@ -1,7 +1,7 @@
-"""The world in which the golden files are made: both machines, all five functions, clusters, table, topic, one clock.
+"""The harness in which the golden files are made: both machines, all five functions, clusters, table, topic, one clock.
 
-The definitions run on moto's interpreter; the handlers use the real ledger and directory on moto's table and secrets,
-and the real client on simulated clusters, without sockets. The topic keeps each call it gets. A world writes down what
+The definitions run on moto's interpreter; the handlers use the real ledger and registry on moto's table and secrets,
+and the real client on simulated clusters, without sockets. The topic keeps each call it gets. It writes down what
 goes into each invocation and what comes of it. Given what an earlier release wrote down, it has each invocation begin
 from that: with the event and the items as stored.
 
@@ -13,8 +13,7 @@ from __future__ import annotations
 import json
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
-from types import SimpleNamespace
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, cast
 from unittest.mock import patch
 
@@ -23,15 +22,14 @@ from moto.core.exceptions import JsonRESTError
 from moto.dynamodb.models import dynamodb_backends
 from moto.dynamodb.responses import DynamoHandler
 from moto.stepfunctions.parser.asl.component.state.exec.state_task.service import state_task_service_dynamodb
-from moto.stepfunctions.parser.asl.component.state.wait.wait_function import timestamp
-from tests.workflow.stage import SETTINGS, Stage, aws_client, staged
-from tests.workflow.template import ACCOUNT, REGION, default, properties
 
 from local.simulator import ClusterSpec, Fault, SimulatedCluster
 from tests.golden.application import DynamoLedger, Ports, SecretsRegistry, SnsTopic, encode
 from tests.reliability.wire import fingerprint, without_sockets
-from tests.workflow.clock import BEGIN, VirtualTime
-from tests.workflow.functions import ENVIRONMENT, PUBLISH
+from tests.template import ACCOUNT, PUBLISH, REGION, default, properties
+from tests.workflow.clock import BEGIN, VirtualClock
+from tests.workflow.functions import ENVIRONMENT
+from tests.workflow.harness import SETTINGS, WorkflowHarness, aws_client, harness_on_moto
 from tests.workflow.interpreter import FunctionFailed, aws_in_memory
 from tests.workflow.test_rotate_fleet import MACHINE, ROTATE, SELECT, SUMMARIZE
 from tests.workflow.test_rotate_fleet import definition as fleet_definition
@@ -44,8 +42,8 @@ __all__ = [
     "PASSWORD",
     "ClusterSpec",
     "Fault",
+    "GoldenHarness",
     "Scenario",
-    "World",
     "ledger_over",
     "played",
     "table_alone",
@@ -61,7 +59,7 @@ PASSWORD = "correct-horse-battery-staple"
 class Scenario:
     """What is played, on which clusters, and for how many days the table keeps its records (0: for ever)."""
 
-    play: Callable[[World], None]
+    play: Callable[[GoldenHarness], None]
     clusters: tuple[ClusterSpec, ...]
     history_days: int = 0
 
@@ -133,7 +131,7 @@ class DynamoDB:
 
 
 class Subscriber:
-    """An SNS client that keeps each call; deaf for as many calls as it is told to be."""
+    """An SNS client that keeps each call; deaf for as many calls as it is recorded to be."""
 
     def __init__(self) -> None:
         self.calls: list[dict[str, Any]] = []
@@ -147,16 +145,22 @@ class Subscriber:
         self.calls.append(given)
 
 
-class World(Stage):
+class GoldenHarness(WorkflowHarness):
     """See the module. Made by ``played``."""
 
-    def __init__(self, time: VirtualTime, clusters: dict[str, SimulatedCluster], scenario: Scenario, told: Any) -> None:  # noqa: ANN401 - JSON
-        super().__init__(time)
+    def __init__(
+        self,
+        clock: VirtualClock,
+        clusters: dict[str, SimulatedCluster],
+        scenario: Scenario,
+        recorded: Any,  # noqa: ANN401 - JSON
+    ) -> None:
+        super().__init__(clock)
         self.clusters = clusters
         self.steps: list[dict[str, Any]] = []
         """What was written down, an entry for each invocation."""
         self.subscriber = Subscriber()
-        self._told = told
+        self._told = recorded
         self._started: list[str] = []
         self._written: list[dict[str, Any]] = []
         self._known: dict[str, Any] = {}
@@ -165,10 +169,10 @@ class World(Stage):
             name="RotateFleet", definition=fleet_definition(), roleArn=f"arn:aws:iam::{ACCOUNT}:role/RotateFleetRole"
         )["stateMachineArn"]
         self.ports = Ports(
-            clusters=SecretsRegistry(aws_client("secretsmanager"), default("SecretPrefix"), time),
+            clusters=SecretsRegistry(aws_client("secretsmanager"), default("SecretPrefix"), clock),
             ledger=ledger_over(self.table, scenario, self._wrote),
             topic=SnsTopic(cast("Any", self.subscriber), TOPIC),
-            clock=time,
+            clock=clock,
             settings=SETTINGS,
         )
         for name, cluster in clusters.items():
@@ -206,7 +210,7 @@ class World(Stage):
     def run(self, given: Any) -> None:  # noqa: ANN401 - JSON
         """Run a rotation to its end."""
         self.start(given)
-        self.time.run()
+        self.clock.run()
 
     def start_fleet(self, given: Any) -> str:  # noqa: ANN401 - JSON
         """Start a fleet run."""
@@ -215,7 +219,7 @@ class World(Stage):
     def run_fleet(self, given: Any) -> None:  # noqa: ANN401 - JSON
         """Run a fleet to its end."""
         self.start_fleet(given)
-        self.time.run()
+        self.clock.run()
 
     def _start(self, machine: str, name: str, given: Any) -> str:  # noqa: ANN401 - JSON
         started = self.states.start_execution(stateMachineArn=machine, name=name, input=json.dumps(given))
@@ -235,7 +239,7 @@ class World(Stage):
         """Start a rotation and wait for its end."""
         arn = self._start(self.machine_arn, nested["Name"], nested["Input"])
         while self.status(arn) == "RUNNING":
-            self.time.sleep(1)
+            self.clock.sleep(1)
         ended = self.states.describe_execution(executionArn=arn)
         if ended["status"] != "SUCCEEDED":
             raise FunctionFailed(ended["error"], ended["cause"])
@@ -251,7 +255,7 @@ class World(Stage):
 
     def run_function(self, function: str, event: Any) -> Any:  # noqa: ANN401 - JSON
         """Call a function as usual, and write down what went in and what came of it."""
-        step: dict[str, Any] = {"function": function, "at": encode(self.time()), "event": _plain(event)}
+        step: dict[str, Any] = {"function": function, "at": encode(self.clock()), "event": _plain(event)}
         step["found"] = self._found()
         event = self._as_told(event)
         asked = {name: len(cluster.requests) for name, cluster in self.clusters.items()}
@@ -299,7 +303,7 @@ class World(Stage):
             self._known[pk] = item
             self._written.append({"put": item})
 
-    def told(self) -> dict[str, Any]:
+    def recorded(self) -> dict[str, Any]:
         """Everything, as it is stored."""
         executions = []
         for arn in self._started:
@@ -309,14 +313,14 @@ class World(Stage):
             ended["input"] = json.loads(known["input"])
             ended["output"] = json.loads(known["output"]) if known.get("output") else None
             executions.append(ended)
-        told = {"steps": self.steps, "unheard": self.unheard, "executions": executions}
-        return cast("dict[str, Any]", _plain(told))
+        recorded = {"steps": self.steps, "unheard": self.dead_letters, "executions": executions}
+        return cast("dict[str, Any]", _plain(recorded))
 
 
-def table_before(told: Any, number: int) -> dict[str, Any]:  # noqa: ANN401 - JSON
+def table_before(recorded: Any, number: int) -> dict[str, Any]:  # noqa: ANN401 - JSON
     """The items in the table when the invocation of this number began, as they are stored."""
     items: dict[str, Any] = {}
-    for index, step in enumerate(told["steps"][: number + 1]):
+    for index, step in enumerate(recorded["steps"][: number + 1]):
         for change in [*step["found"], *(step["written"] if index < number else ())]:
             if "put" in change:
                 items[change["put"]["pk"]["S"]] = change["put"]
@@ -339,7 +343,7 @@ def _plain(value: Any) -> Any:  # noqa: ANN401 - JSON
 
 def _environment() -> dict[str, str]:
     """What the template gives the functions of the fleet beside what it gives all."""
-    given = properties(SELECT)["Environment"]["Variables"]
+    given = {**properties(SELECT)["Environment"]["Variables"], **properties(SUMMARIZE)["Environment"]["Variables"]}
     return {name: MACHINE if value["!Ref"] == ROTATE else str(default(value["!Ref"])) for name, value in given.items()}
 
 
@@ -347,30 +351,29 @@ def _client_for(service: str, **_wanted: str) -> Any:  # noqa: ANN401 - a client
     return aws_client(service)
 
 
-def _clock_for_waits(time: VirtualTime) -> Any:  # noqa: ANN401 - what moto needs of datetime
-    return SimpleNamespace(now=lambda: time().replace(tzinfo=None), strptime=datetime.strptime)
-
-
 @contextmanager
-def _world(scenario: Scenario, told: Any) -> Iterator[World]:  # noqa: ANN401 - JSON
-    time = VirtualTime()
-    clusters = {spec.name: SimulatedCluster(replace(spec, clock=time, password=PASSWORD)) for spec in scenario.clusters}
+def _harness(scenario: Scenario, recorded: Any) -> Iterator[GoldenHarness]:  # noqa: ANN401 - JSON
+    clock = VirtualClock()
+    clusters = {
+        spec.name: SimulatedCluster(replace(spec, clock=clock, password=PASSWORD)) for spec in scenario.clusters
+    }
     with ExitStack() as held:
         held.enter_context(patch.dict("os.environ", _environment()))
-        held.enter_context(without_sockets(clusters, time.pass_by))
-        # The fleet machine counts in the table, and moto would make a client each time: slower than all else. It waits
-        # until a moment, and moto would take the time from this machine's clock.
+        held.enter_context(without_sockets(clusters, clock.advance))
+        # The fleet machine counts in the table, and moto would make a client each time: slower than all else.
         held.enter_context(patch.object(state_task_service_dynamodb, "boto_client_for", _client_for))
-        held.enter_context(patch.object(timestamp, "datetime", SimpleNamespace(datetime=_clock_for_waits(time))))
-        yield cast("World", held.enter_context(staged(time, lambda: World(time, clusters, scenario, told))))
+        yield cast(
+            "GoldenHarness",
+            held.enter_context(harness_on_moto(clock, lambda: GoldenHarness(clock, clusters, scenario, recorded))),
+        )
 
 
-def played(scenario: Scenario, told: Any = None) -> dict[str, Any]:  # noqa: ANN401 - JSON
-    """What came of a scenario; each invocation begins from what a release ``told`` of it, where one is given."""
-    with _world(scenario, told) as here:
+def played(scenario: Scenario, recorded: Any = None) -> dict[str, Any]:  # noqa: ANN401 - JSON
+    """What came of a scenario; each invocation begins from what a release ``recorded`` of it, where one is given."""
+    with _harness(scenario, recorded) as here:
         scenario.play(here)
-        here.time.run()
-        return here.told()
+        here.clock.run()
+        return here.recorded()
 
 
 @contextmanager
