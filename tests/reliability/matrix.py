@@ -273,6 +273,6 @@ def violations(case: Case) -> list[str]:
         f"the lock is held for {result.lock_seconds} s": result.lock_seconds
         <= (settling if result.outcome == UNKNOWN[0] else 0),
         "there are dead letters": result.dead_letters == 0,
-        "the key told is not the key in use": result.key_is_as_published,
+        "the key published is not the key in use": result.key_is_as_published,
     }
     return [f"{case.name} on {case.call}, {case.kind}: {what}" for what, kept in expectations.items() if not kept]

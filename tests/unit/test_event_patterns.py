@@ -73,7 +73,7 @@ def golden(name: str) -> dict[str, Any]:
     return event
 
 
-def heard(event: dict[str, Any], *, from_insufficient_data: bool = False) -> set[str]:
+def matching_rules(event: dict[str, Any], *, from_insufficient_data: bool = False) -> set[str]:
     return {rule for rule in RULES if matches(rule, event, from_insufficient_data=from_insufficient_data)}
 
 
@@ -84,13 +84,13 @@ def test_every_golden_event_is_judged() -> None:
 
 @pytest.mark.parametrize("name", MATCHING)
 def test_an_event_is_matched_by_the_rules_it_is_meant_for_and_by_no_other(name: str) -> None:
-    assert heard(golden(name)) == MATCHING[name]
+    assert matching_rules(golden(name)) == MATCHING[name]
 
 
 @pytest.mark.parametrize("name", MATCHING)
 def test_a_change_from_insufficient_data_is_matched_only_where_the_operator_wants_it(name: str) -> None:
     expected = {ALARM} if name == "alarm-from-insufficient-data" else MATCHING[name]
-    assert heard(golden(name), from_insufficient_data=True) == expected
+    assert matching_rules(golden(name), from_insufficient_data=True) == expected
 
 
 @pytest.mark.parametrize("machine", MACHINES)
@@ -99,7 +99,7 @@ def test_an_execution_that_did_not_end_well_is_matched_by_its_own_rule(machine: 
     event = golden("fleet-stopped")
     event["detail"] |= {"status": status, "stateMachineArn": MACHINES[machine]}
     rule = FLEET if machine == "RotateFleet" else ROTATION
-    assert heard(event) == ({rule} if status in {"FAILED", "TIMED_OUT", "ABORTED"} else set())
+    assert matching_rules(event) == ({rule} if status in {"FAILED", "TIMED_OUT", "ABORTED"} else set())
 
 
 @pytest.mark.parametrize(
@@ -110,9 +110,9 @@ def test_an_execution_that_did_not_end_well_is_matched_by_its_own_rule(machine: 
     ],
 )
 def test_an_event_of_another_source_or_kind_is_not_matched(path: str, value: str) -> None:
-    assert heard(golden("alarm-one-cluster") | {path: value}) == set()
-    assert heard(golden("compromise-reported") | {path: value}) == set()
-    assert heard(golden("fleet-stopped") | {path: value}) == set()
+    assert matching_rules(golden("alarm-one-cluster") | {path: value}) == set()
+    assert matching_rules(golden("compromise-reported") | {path: value}) == set()
+    assert matching_rules(golden("fleet-stopped") | {path: value}) == set()
 
 
 def test_every_state_but_a_true_change_into_alarm_is_not_matched() -> None:
@@ -122,7 +122,7 @@ def test_every_state_but_a_true_change_into_alarm_is_not_matched() -> None:
             event = golden("alarm-one-cluster")
             event["detail"]["previousState"]["value"] = before
             event["detail"]["state"]["value"] = after
-            assert heard(event) == ({ALARM} if (before, after) == ("OK", "ALARM") else set())
+            assert matching_rules(event) == ({ALARM} if (before, after) == ("OK", "ALARM") else set())
 
 
 def test_the_tag_is_matched_with_any_value_and_only_that_tag() -> None:
@@ -133,7 +133,7 @@ def test_the_tag_is_matched_with_any_value_and_only_that_tag() -> None:
     ):
         event = golden("alarm-other-name")
         event["detail"]["alarmTags"] = tags
-        assert heard(event) == expected
+        assert matching_rules(event) == expected
 
 
 def test_no_alarm_of_ours_starts_a_rotation() -> None:
@@ -143,4 +143,4 @@ def test_no_alarm_of_ours_starts_a_rotation() -> None:
             event["detail"]["alarmName"] = resource["Properties"]["AlarmName"]["!Sub"].replace(
                 "${AWS::StackName}", "element-rekey"
             )
-            assert heard(event) == set()
+            assert matching_rules(event) == set()

@@ -307,7 +307,7 @@ def test_a_publication_that_breaks_at_the_ledger_can_be_repeated(
 def test_an_answer_lost_between_the_topic_and_the_ledger_is_reported_again_under_the_same_id(
     harness: RotationHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """At least once: the alternative would be to tell nobody."""
+    """At least once: the alternative would be to notify nobody."""
     harness.start()
     real, saves = harness.ledger.save, 0
 

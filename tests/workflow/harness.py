@@ -57,7 +57,7 @@ class Execution:
 
 
 class WorkflowHarness:
-    """See the module. Has to be made within ``staged``."""
+    """See the module. Has to be made within ``harness_on_moto``."""
 
     ports: Ports
 

@@ -86,7 +86,7 @@ NOT_DISPATCHED = [
     "xUnknownAPIVersion", "xUnknownRPCMethod", "xUnknownUsername", "xUnrecognizedEnumString",
 ]  # fmt: skip
 
-# The request arrived, and what comes back does not tell what became of it: a read can be repeated, the rekey must not.
+# The request arrived, and what comes back does not show what became of it: a read can be repeated, the rekey must not.
 DOUBTFUL: dict[str, Behaviour] = {
     "reset": lambda exchange: exchange.reset(),
     "close": lambda exchange: exchange.close(),
@@ -137,8 +137,8 @@ PATIENCE = {
     "body drip": Timeouts(total=0.5),
 }
 
-# (what a read raises, what the rekey raises) where the answer tells that nothing was done, or that a person must look.
-TOLD: dict[str, tuple[Behaviour, type[errors.ElementRekeyError], type[errors.ElementRekeyError]]] = {
+# (what a read raises, what the rekey raises) where the answer shows that nothing was done, or that a person must look.
+CLEAR: dict[str, tuple[Behaviour, type[errors.ElementRekeyError], type[errors.ElementRekeyError]]] = {
     "HTTP 401": (html(401, "401 Unauthorized."), errors.CredentialsRefused, errors.CredentialsRefused),
     "HTTP 401 cut off": (
         raw(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 99\r\n\r\n<html>"),
@@ -202,9 +202,9 @@ def test_doubtful_for_the_rekey(server: TlsServer, connect: Connect, case: str) 
     silent_traceback(caught)
 
 
-@pytest.mark.parametrize("case", TOLD)
-def test_told_to_a_read(server: TlsServer, connect: Connect, case: str) -> None:
-    behaviour, expected, _ = TOLD[case]
+@pytest.mark.parametrize("case", CLEAR)
+def test_clear_to_a_read(server: TlsServer, connect: Connect, case: str) -> None:
+    behaviour, expected, _ = CLEAR[case]
     server.script = [behaviour]
     with pytest.raises(errors.ElementRekeyError) as caught:
         connect(server).identity()
@@ -213,9 +213,9 @@ def test_told_to_a_read(server: TlsServer, connect: Connect, case: str) -> None:
     silent_traceback(caught)
 
 
-@pytest.mark.parametrize("case", TOLD)
-def test_reported_to_the_rekey(server: TlsServer, connect: Connect, case: str) -> None:
-    behaviour, _, expected = TOLD[case]
+@pytest.mark.parametrize("case", CLEAR)
+def test_clear_to_the_rekey(server: TlsServer, connect: Connect, case: str) -> None:
+    behaviour, _, expected = CLEAR[case]
     server.script = [behaviour]
     with pytest.raises(errors.ElementRekeyError) as caught:
         connect(server).rekey(None, None)
