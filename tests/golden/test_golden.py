@@ -75,16 +75,57 @@ def plain(item: dict[str, Any]) -> dict[str, Any]:
 # -- written equal, and met by new code in the middle -----------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("release", "name"), FILES)
-def test_each_step_goes_on_from_what_the_release_stored_and_stores_answers_and_sends_the_same(
-    release: str, name: str
-) -> None:
-    recorded = stored(release, name)
+@pytest.mark.parametrize("name", names(current_release()))
+def test_each_step_goes_on_from_what_was_stored_and_stores_answers_and_sends_the_same(name: str) -> None:
+    recorded = stored(current_release(), name)
 
     came = played(SCENARIOS[name], recorded)
 
     assert not difference(recorded, came), difference(recorded, came)
-    assert path_of(release, name).read_text(encoding="utf-8") == text_of(came)
+    assert path_of(current_release(), name).read_text(encoding="utf-8") == text_of(came)
+
+
+CHANGED: dict[str, str] = {}
+"""Scenarios that end otherwise than in an older release, and why: a defect was mended on purpose."""
+
+
+@pytest.mark.parametrize(("release", "name"), [one for one in FILES if one[0] != current_release()])
+def test_what_an_older_release_stored_and_sent_is_still_in_what_is_stored_and_sent(release: str, name: str) -> None:
+    """Each step goes on from what that release stored; members may have come, none is missing or another."""
+    recorded = stored(release, name)
+
+    came = played(SCENARIOS[name], recorded)
+
+    if name not in CHANGED:
+        assert not lost(essence(recorded), essence(came))
+
+
+def essence(recorded: dict[str, Any]) -> dict[str, Any]:
+    """What is left in the end: the items of the table, what was published, and how the executions ended."""
+    items = table_before({"steps": [*recorded["steps"], {"found": []}]}, len(recorded["steps"]))
+    published = [call for step in recorded["steps"] for call in step["published"]]
+    documents = [json.loads(", ".join(call["Message"]["default"])) for call in published]
+    return {"items": items, "published": documents, "executions": recorded["executions"]}
+
+
+def lost(old: Any, new: Any, where: str = "") -> list[str]:  # noqa: ANN401 - JSON
+    """The places of ``old`` that are missing in ``new``, or have another value there."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        places = ((name, f"{where}.{name}") for name in old if name not in UNIMPORTANT)
+        return [one for name, place in places for one in lost(old[name], new.get(name), place)]
+    if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        return [one for index, value in enumerate(old) for one in lost(value, new[index], f"{where}[{index}]")]
+    return [] if old == new else [f"{where}: {old} is {new} now"]
+
+
+UNIMPORTANT = {"version", "publishingUntil", "begun", "failures"}  # how often it was written, and for whom
+
+
+def test_what_is_lost_is_named() -> None:
+    assert lost({"a": {"b": [1, 2]}}, {"a": {"b": [1, 2], "c": 3}, "d": 4}) == []
+    assert lost({"a": {"b": [1, 2]}}, {"a": {"b": [1, 3]}}) == [".a.b[1]: 2 is 3 now"]
+    assert lost({"a": 1}, {}) == [".a: 1 is None now"]
+    assert lost({"a": [1]}, {"a": [1, 2]}) == [".a: [1] is [1, 2] now"]
 
 
 def test_the_table_before_a_step_is_what_the_steps_before_it_left_there() -> None:
