@@ -81,11 +81,10 @@ class FakeLedger:
         item = self.items.get(f"CLUSTER#{cluster}")
         return None if item is None else decode(ClusterMemory, item)
 
-    def remember(self, cluster: str, memory: ClusterMemory) -> None:
-        known = self.items.get(f"CLUSTER#{cluster}", {})
-        if known.get("uuid") == memory.uuid and known.get("keySeenAt", "") > encode(memory).get("keySeenAt", ""):
-            raise LedgerConflict(f"Item CLUSTER#{cluster} was written by another invocation.")
-        self.items[f"CLUSTER#{cluster}"] = encode(memory)
+    def remember(self, cluster: str, memory: ClusterMemory) -> ClusterMemory:
+        written = replace(memory, version=memory.version + 1)
+        self._write(f"CLUSTER#{cluster}", memory.version, encode(written))
+        return written
 
     def rotation(self, execution_id: str) -> Rotation | None:
         item = self.items.get(f"ROTATION#{execution_id}")

@@ -97,8 +97,8 @@ class Ledger(Protocol):
         """What is remembered of a cluster; None before it was first seen."""
         ...
 
-    def remember(self, cluster: str, memory: ClusterMemory) -> None:
-        """Replace what is remembered of a cluster. Raises LedgerConflict if its key was seen later by somebody else."""
+    def remember(self, cluster: str, memory: ClusterMemory) -> ClusterMemory:
+        """Write a memory over the version it was read at; returns it with its new version. Raises LedgerConflict."""
         ...
 
     def rotation(self, execution_id: str) -> Rotation | None:

@@ -142,17 +142,30 @@ class Lock:
 
 
 @dataclass(frozen=True, slots=True)
+class EarlierKey:
+    """A key a cluster had before its current one; should it come back, it is not a new one."""
+
+    key_id: str
+    made_after: datetime | None = None
+    known_since: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ClusterMemory:
     """What we remember of a registered cluster from the last look at it.
 
-    Our own clock is a witness of each key's age: a key was made after the last sight of the one before it, whatever
-    time the cluster stamped on it.
+    Our own clock is a witness of each key's age, whatever time the cluster stamped on it: a key was made after the last
+    sight of the one before it, and before it was itself seen for the first time.
     """
 
     uuid: str
     key_id: str = ""
     key_made_after: datetime | None = None  # None: it was there when we first looked
-    key_seen_at: datetime | None = None
+    key_seen_at: datetime | None = None  # the last sight of it while no rekey ran
+    key_known_since: datetime | None = None  # the first sight of it; None in memories of 0.1.0
+    key_created_time: datetime | None = None  # as the cluster stamped it, on our clock
+    earlier_keys: tuple[EarlierKey, ...] = ()  # the last ones before it, the newest first
+    version: int = 0  # of this memory; each write needs the one it read
     reported_error_of: int | None = field(default=None, metadata=stored_as("toldErrorOf"))
     """The asyncHandle of a rekey whose error was published; once is enough."""
 

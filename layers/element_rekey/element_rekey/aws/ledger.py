@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from element_rekey.records import Execution
 
 _BATCH = 100  # what BatchGetItem takes
-# A function that was thought dead must not turn the memory of a cluster back: the key made since would look older.
-_OTHER_OR_OLDER = "attribute_not_exists(pk) OR #uuid <> :uuid OR attribute_not_exists(keySeenAt) OR keySeenAt <= :at"
 _CONFLICTS = frozenset(
     {"ConditionalCheckFailedException", "TransactionCanceledException", "TransactionConflictException"}
 )
@@ -80,11 +78,14 @@ class DynamoLedger:
         item = self._get(f"CLUSTER#{cluster}")
         return None if item is None else decode(ClusterMemory, item, strict=False)
 
-    def remember(self, cluster: str, memory: ClusterMemory) -> None:
-        """Replace what is remembered of a cluster, unless by something older (``PutItem``). Raises LedgerConflict."""
-        item = {"pk": f"CLUSTER#{cluster}", **encode(memory)}
-        seen_at = item.get("keySeenAt", "")
-        self._put(item, _OTHER_OR_OLDER, {":uuid": memory.uuid, ":at": seen_at}, {"#uuid": "uuid"})
+    def remember(self, cluster: str, memory: ClusterMemory) -> ClusterMemory:
+        """Write a memory over the version it was read at (``PutItem``). Raises LedgerConflict."""
+        written = replace(memory, version=memory.version + 1)
+        # A memory that 0.1.0 wrote has no version.
+        condition, values = _unchanged_since(memory.version)
+        condition = condition if memory.version else "attribute_not_exists(version)"
+        self._put({"pk": f"CLUSTER#{cluster}", **encode(written)}, condition, values)
+        return written
 
     def rotation(self, execution_id: str) -> Rotation | None:
         """The record of an execution (``GetItem``)."""

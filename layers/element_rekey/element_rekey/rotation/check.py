@@ -7,15 +7,19 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from element_rekey.errors import LedgerConflict
+from element_rekey.rules.decisions import Conclude, Observation
 from element_rekey.rules.demand import demand_of
-from element_rekey.rules.verify import StatusSeen, decide_after_check, other_cluster_answers
+from element_rekey.rules.memory import updated_memory
+from element_rekey.rules.verify import decide_after_check, other_cluster_answers
 from element_rekey.rules.waiting import for_rekey
 
-from .steps import Sight, Status, Step, carry_out, record_of, take_lock
+from .steps import Status, Step, carry_out, record_of, take_lock
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from element_rekey.ports import Ports
-    from element_rekey.records import Execution
+    from element_rekey.records import Execution, Following, Rotation
 
 
 def check_status(ports: Ports, execution: Execution) -> Step:
@@ -39,14 +43,23 @@ def check_status(ports: Ports, execution: Execution) -> Step:
     following = rotation.following
     if following is None:  # recorded, and the answer to it got lost
         return Step(Status.START_AGAIN, rotation)
+    seen = _observe(ports, rotation, following, now)
+    other = other_cluster_answers(rotation, seen.identity)
+    if other:
+        raise other
+    key, memory = seen.encryption.master_key, seen.memory
+    rotation = replace(rotation, polls=rotation.polls + 1, current_key=key or rotation.current_key, failure=None)
+    decision = decide_after_check(rotation, following, seen, demand, ports.settings)
+    if key and isinstance(decision, Conclude):
+        memory = ports.ledger.remember(rotation.cluster, updated_memory(seen, key, rekey_runs=False))
+    return carry_out(ports, rotation, decision, memory)
+
+
+def _observe(ports: Ports, rotation: Rotation, following: Following, at: datetime) -> Observation:
+    memory = ports.ledger.memory(rotation.cluster)  # before the look: what is remembered meanwhile is newer than it
     cluster = ports.clusters.connect(rotation.cluster)
     job = cluster.rekey_job(following.async_handle) if following.async_handle is not None else None
     encryption = cluster.encryption()
+    key_read_at = ports.clock()
     identity = cluster.identity()  # last: what was read before it came from no other cluster
-    other = other_cluster_answers(rotation, identity)
-    if other:
-        raise other
-    key = encryption.master_key
-    rotation = replace(rotation, polls=rotation.polls + 1, current_key=key or rotation.current_key, failure=None)
-    decision = decide_after_check(rotation, following, StatusSeen(now, job, encryption), demand, ports.settings)
-    return carry_out(ports, rotation, decision, Sight(key, now) if key else None)
+    return Observation(at, identity, memory, encryption, job, key_read_at=key_read_at)

@@ -10,13 +10,13 @@ from element_rekey.errors import ElementRekeyError, RekeyOutcomeUnknown, RekeyRe
 from element_rekey.records import Following, Intent, Rotation
 from element_rekey.rules.decisions import Follow, Observation, ProviderCheck, Start
 from element_rekey.rules.demand import demand_of
-from element_rekey.rules.plan import decide, report_dry_run
+from element_rekey.rules.plan import decide, memory_after, report_dry_run
 from element_rekey.rules.preflight import provider_to_check
 from element_rekey.rules.verify import resolve_lost_answer
 from element_rekey.rules.waiting import for_turn, until_moment
 from element_rekey.rules.wording import in_spite_of, somebody_elses
 
-from .steps import Sight, Status, Step, carry_out, keep_following, record_of, remember, take_lock
+from .steps import Status, Step, carry_out, keep_following, record_of, take_lock
 
 if TYPE_CHECKING:
     from element_rekey.cluster import MasterKey
@@ -62,13 +62,12 @@ def _dry_run(ports: Ports, rotation: Rotation, demand: Demand, request: Request)
 def _start(ports: Ports, rotation: Rotation, demand: Demand, request: Request) -> Step:
     cluster = ports.clusters.connect(request.cluster)
     seen, rotation = _look(ports, cluster, rotation, request)
-    key = seen.encryption.master_key
+    memory = memory_after(rotation, seen, demand.accept_cluster_uuid)
+    memory = ports.ledger.remember(rotation.cluster, memory) if memory else seen.memory
     decision = decide(demand, seen, rotation, ports.settings.settling)
-    if key and isinstance(decision, Start | Follow):
-        remember(ports, rotation, Sight(key, None if isinstance(decision, Follow) else seen.at))
     if isinstance(decision, Start):
         return _begin(ports, cluster, rotation, seen, decision)
-    return carry_out(ports, rotation, decision, Sight(key, seen.at) if key else None)
+    return carry_out(ports, rotation, decision, memory)
 
 
 def _look(ports: Ports, cluster: ElementCluster, rotation: Rotation, request: Request) -> tuple[Observation, Rotation]:
@@ -80,6 +79,7 @@ def _look(ports: Ports, cluster: ElementCluster, rotation: Rotation, request: Re
 
 def _observe(ports: Ports, cluster: ElementCluster, request: Request) -> Observation:
     at = ports.clock()  # before every look: what is seen is at least as recent
+    memory = ports.ledger.memory(request.cluster)  # likewise: what is remembered meanwhile is newer than our look
     cluster.check_api_version()
     version = cluster.version()
     faults = cluster.faults()
@@ -89,17 +89,19 @@ def _observe(ports: Ports, cluster: ElementCluster, request: Request) -> Observa
     if job and job.complete:  # perhaps since the look before, which showed the key it replaced
         encryption = cluster.encryption()
         job = job if encryption.rekey_async_result_id == handle else None
+    key_read_at = ports.clock()
     provider = _check_provider(cluster, request, encryption.master_key)
     identity = cluster.identity()  # last: what was read before it came from no other cluster
     return Observation(
         at=at,
         identity=identity,
-        memory=ports.ledger.memory(request.cluster),
-        version=version,
+        memory=memory,
         encryption=encryption,
         job=job,
+        version=version,
         faults=faults,
         provider=provider,
+        key_read_at=key_read_at,
     )
 
 

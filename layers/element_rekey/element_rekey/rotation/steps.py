@@ -15,15 +15,13 @@ from element_rekey.errors import RequestInvalid, failure_from
 from element_rekey.records import Lock
 from element_rekey.rules.closing import locked_until
 from element_rekey.rules.decisions import Conclude, Fail, Follow, Refuse, StartAgain, Wait
-from element_rekey.rules.memory import updated_memory
 from element_rekey.rules.waiting import for_rekey
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from element_rekey.cluster import MasterKey
     from element_rekey.ports import Ports
-    from element_rekey.records import Execution, Following, Rotation
+    from element_rekey.records import ClusterMemory, Execution, Following, Rotation
 
 Carried: TypeAlias = Wait | Follow | StartAgain | Conclude | Refuse | Fail
 """Every decision but Start, which ``rotation.start`` alone carries out."""
@@ -44,14 +42,6 @@ class Step:
     status: Status
     rotation: Rotation
     wait_seconds: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Sight:
-    """A key seen on the cluster, to be remembered. ``at`` is None while a rekey runs (``rules.memory``)."""
-
-    key: MasterKey
-    at: datetime | None
 
 
 def record_of(ports: Ports, execution: Execution) -> Rotation | None:
@@ -80,16 +70,8 @@ def take_lock(ports: Ports, rotation: Rotation, now: datetime, wait: timedelta) 
     return holder, rotation
 
 
-def remember(ports: Ports, rotation: Rotation, sight: Sight, reported_error_of: int | None = None) -> None:
-    """Remember the key seen on a cluster, and the rekey whose error is published now."""
-    known = ports.ledger.memory(rotation.cluster)
-    memory = updated_memory(known, rotation.cluster_uuid, sight.key, sight.at)
-    reported = memory.reported_error_of if reported_error_of is None else reported_error_of
-    ports.ledger.remember(rotation.cluster, replace(memory, reported_error_of=reported))
-
-
-def carry_out(ports: Ports, rotation: Rotation, decision: Carried, sight: Sight | None = None) -> Step:
-    """Write a decision down and answer the step; ``sight`` is remembered with a conclusion.
+def carry_out(ports: Ports, rotation: Rotation, decision: Carried, memory: ClusterMemory | None = None) -> Step:
+    """Write a decision down and answer the step; ``memory`` is what is remembered of the cluster by now.
 
     Raises the error of a decision that carries one.
     """
@@ -101,7 +83,7 @@ def carry_out(ports: Ports, rotation: Rotation, decision: Carried, sight: Sight 
         case StartAgain():
             return _start_again(ports, rotation, decision)
         case Conclude():
-            return _conclude(ports, rotation, decision, sight)
+            return _conclude(ports, rotation, decision, memory)
         case Refuse():
             raise decision.error
         case Fail():
@@ -137,19 +119,16 @@ def _start_again(ports: Ports, rotation: Rotation, decision: StartAgain) -> Step
     return Step(Status.START_AGAIN, ports.ledger.save(again))
 
 
-def _conclude(ports: Ports, rotation: Rotation, decision: Conclude, sight: Sight | None) -> Step:
-    concluded = replace(
-        rotation,
-        outcome=decision.outcome,
-        detail=decision.detail,
-        change=decision.change,
-        failure=decision.failure,
+def _conclude(ports: Ports, rotation: Rotation, decision: Conclude, memory: ClusterMemory | None) -> Step:
+    concluded = ports.ledger.save(
+        replace(
+            rotation,
+            outcome=decision.outcome,
+            detail=decision.detail,
+            change=decision.change,
+            failure=decision.failure,
+        )
     )
-    # An error counts as reported only once the record says so; a key is remembered before nobody looks any more.
-    reports = decision.reported_error_of is not None
-    if sight and not reports:
-        remember(ports, rotation, sight)
-    concluded = ports.ledger.save(concluded)
-    if sight and reports:
-        remember(ports, rotation, sight, decision.reported_error_of)
+    if memory and decision.reported_error_of is not None:  # only now, since it counts as reported from here on
+        ports.ledger.remember(rotation.cluster, replace(memory, reported_error_of=decision.reported_error_of))
     return Step(Status.PUBLISH, concluded)

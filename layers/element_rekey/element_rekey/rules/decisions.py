@@ -13,8 +13,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
+
+from element_rekey.cluster import ClusterVersion
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -22,7 +24,6 @@ if TYPE_CHECKING:
     from element_rekey.cluster import (
         ClusterFault,
         ClusterIdentity,
-        ClusterVersion,
         ElementError,
         EncryptionState,
         KeyManagementType,
@@ -49,16 +50,22 @@ class ProviderCheck:
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """Everything the cluster says at one moment, and what we remember of it."""
+    """What the cluster says at one moment, and what was remembered of it before."""
 
     at: datetime
     identity: ClusterIdentity
     memory: ClusterMemory | None  # None: never seen before
-    version: ClusterVersion
     encryption: EncryptionState
-    job: RekeyJob | None = None  # what encryption.rekey_async_result_id refers to; None: none, or not readable
+    job: RekeyJob | None = None  # the one that is followed, or else is listed; None: none, or not readable
+    version: ClusterVersion = field(default_factory=ClusterVersion)
     faults: tuple[ClusterFault, ...] = ()
     provider: ProviderCheck | None = None  # only where the rekey would be external
+    key_read_at: datetime | None = None  # just after the key was read; None: at once
+
+    @property
+    def key_exists_at(self) -> datetime:
+        """A moment at which the key certainly existed."""
+        return self.key_read_at or self.at
 
 
 # --- what a step carries out ---

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from element_rekey.records import Request
 
 CLOCK_TOLERANCE = timedelta(minutes=5)
-"""How far another clock may be ahead of ours; a time from further in our future is none."""
+"""How far the clock of whoever asks may be ahead of ours."""
 
 
 @dataclass(frozen=True, slots=True)

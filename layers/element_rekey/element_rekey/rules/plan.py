@@ -19,7 +19,7 @@ from .decisions import (
     SatisfiedWithError,
     Start,
 )
-from .memory import identity_changed, made_at, made_by, updated_memory
+from .memory import age_of, identity_changed, made_by, updated_memory
 from .preflight import preflight
 from .verify import conclude_with_error, error_of_change, key_made_with_error, resolve_lost_answer
 from .wording import at_time, in_spite_of, key_replaced, somebody_elses
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from element_rekey.cluster import MasterKey
     from element_rekey.errors import RekeyEndedWithError
-    from element_rekey.records import KeyChange, Rotation
+    from element_rekey.records import ClusterMemory, KeyChange, Rotation
 
     from .decisions import Observation
     from .demand import Demand
@@ -95,11 +95,27 @@ def plan(
     key = seen.encryption.master_key
     if not seen.encryption.enabled or key is None:
         return Refuse(EncryptionDisabled("Software encryption at rest is not enabled.", cluster=demand.cluster))
-    handle = seen.encryption.rekey_async_result_id
-    if handle not in (None, disregarded_handle) and (seen.job is None or not seen.job.complete):
+    if rekey_runs(seen, disregarded_handle):
+        handle = seen.encryption.rekey_async_result_id
         following = Following(handle, ours=False, since=seen.at, baseline_key=key)
         return Follow(following, somebody_elses(following))
     return _weigh_age(demand, seen, key) or preflight(demand, seen, key)
+
+
+def rekey_runs(seen: Observation, disregarded_handle: int | None = None) -> bool:
+    """Whether the cluster lists a rekey that is not over."""
+    handle = seen.encryption.rekey_async_result_id
+    return handle not in (None, disregarded_handle) and (seen.job is None or not seen.job.complete)
+
+
+def memory_after(rotation: Rotation, seen: Observation, accepted_uuid: str) -> ClusterMemory | None:
+    """What is to be remembered of a look, whatever is decided by it; None where that says nothing, or nothing new."""
+    key = seen.encryption.master_key
+    if key is None or identity_changed(rotation.cluster, seen.identity.uuid, seen.memory, accepted_uuid):
+        return None
+    runs = rotation.intent is not None or rekey_runs(seen, rotation.disregarded_handle)
+    memory = updated_memory(seen, key, rekey_runs=runs)
+    return memory if memory != seen.memory else None
 
 
 def _weigh_age(
@@ -108,21 +124,22 @@ def _weigh_age(
     """Whether the key's age alone decides; None: it has to be replaced."""
     if not demand.of_kind(key):
         return None
-    made = made_at(key, seen)
-    if made is None:
-        if not demand.needs_age:
-            return None
-        return Refuse(KeyAgeUnknown(f"Key {key.key_id} has no usable creation time.", cluster=demand.cluster))
-    if made > demand.made_after:
+    age = age_of(key, seen)
+    if age.made and age.made > demand.made_after:
         error = _unreported_error(demand, seen, key)
-        return SatisfiedWithError(error) if error else Satisfied(made)
-    return CoolingDown(made + demand.cool_down) if seen.at < made + demand.cool_down else None
+        return SatisfiedWithError(error) if error else Satisfied(age.made)
+    if age.made is None and demand.needs_age and age.known_since > demand.made_after:
+        return Refuse(KeyAgeUnknown(f"Key {key.key_id} has no usable creation time.", cluster=demand.cluster))
+    if age.made and seen.at < age.made + demand.cool_down:
+        return CoolingDown(age.made + demand.cool_down)
+    return None
 
 
 def _unreported_error(demand: Demand, seen: Observation, key: MasterKey) -> RekeyEndedWithError | None:
     """The error of the rekey that made the current key, where it was not published yet."""
-    job, memory = seen.job, updated_memory(seen.memory, seen.identity.uuid, key, seen.at)
-    if job is None or job.error is None or memory.reported_error_of == job.async_handle:
+    job = seen.job
+    reported = seen.memory.reported_error_of if seen.memory and seen.memory.uuid == seen.identity.uuid else None
+    if job is None or job.error is None or reported == job.async_handle:
         return None
     return key_made_with_error(demand.cluster, key, job.error) if made_by(job, key) else None
 

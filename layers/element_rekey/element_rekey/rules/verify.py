@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, assert_never
 
 from element_rekey.errors import (
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import datetime, timedelta
 
-    from element_rekey.cluster import ClusterIdentity, ElementError, EncryptionState, MasterKey, RekeyJob
+    from element_rekey.cluster import ClusterIdentity, ElementError, MasterKey, RekeyJob
     from element_rekey.records import Intent, Rotation
     from element_rekey.settings import Settings
 
@@ -72,17 +71,8 @@ def _follow_presumed(intent: Intent, handle: int | None) -> Follow:
     return Follow(Following(handle, ours=True, since=intent.sent_at, baseline_key=baseline, presumed_ours=True))
 
 
-@dataclass(frozen=True, slots=True)
-class StatusSeen:
-    """What one look at a followed rekey shows; ``job`` is None where the cluster does not know the handle."""
-
-    at: datetime
-    job: RekeyJob | None
-    encryption: EncryptionState
-
-
 def decide_after_check(
-    rotation: Rotation, following: Following, seen: StatusSeen, demand: Demand, settings: Settings
+    rotation: Rotation, following: Following, seen: Observation, demand: Demand, settings: Settings
 ) -> Follow | StartAgain | Conclude | Fail:
     """What a rotation does after a look at the rekey it follows."""
     verified = verify(following, seen, demand, settings.settling)
@@ -101,7 +91,7 @@ def decide_after_check(
 
 
 def _conclude_change(
-    rotation: Rotation, following: Following, seen: StatusSeen, change: KeyChange
+    rotation: Rotation, following: Following, seen: Observation, change: KeyChange
 ) -> StartAgain | Conclude:
     """A key made by our rekey is the outcome; whether one that somebody else made meets the demand is to be planned."""
     if not change.ours:
@@ -115,7 +105,7 @@ def _conclude_change(
 
 
 def conclude_with_error(
-    detail: str, change: KeyChange | None, error: RekeyEndedWithError, seen: StatusSeen | Observation
+    detail: str, change: KeyChange | None, error: RekeyEndedWithError, seen: Observation
 ) -> Conclude:
     """The rekey that made the current key ended with an error; that is published once, and then never again."""
     handle = seen.encryption.rekey_async_result_id
@@ -123,7 +113,7 @@ def conclude_with_error(
 
 
 def verify(
-    following: Following, seen: StatusSeen, demand: Demand, settling: timedelta
+    following: Following, seen: Observation, demand: Demand, settling: timedelta
 ) -> StillRunning | KeyChanged | Superseded | Fail:
     """Decide what became of a followed rekey, if it is over.
 
@@ -149,7 +139,7 @@ def verify(
 
 
 def _verify_completed(
-    following: Following, key: MasterKey, seen: StatusSeen, job: RekeyJob, demand: Demand, *, superseded: bool
+    following: Following, key: MasterKey, seen: Observation, job: RekeyJob, demand: Demand, *, superseded: bool
 ) -> KeyChanged | Superseded | Fail:
     """The job says it completed; where the state shows something else, another rekey came, or it is not proven."""
     contradictions = list(_contradictions(following, job, key, demand))
@@ -163,7 +153,7 @@ def _verify_completed(
 
 
 def _verify_by_state(
-    following: Following, key: MasterKey, seen: StatusSeen, demand: Demand, settling: timedelta
+    following: Following, key: MasterKey, seen: Observation, demand: Demand, settling: timedelta
 ) -> StillRunning | KeyChanged | Superseded | Fail:
     """The handle is unknown to the cluster: not visible yet, or read away by somebody."""
     if following.async_handle is not None and seen.encryption.rekey_async_result_id == following.async_handle:
@@ -179,7 +169,7 @@ def _verify_by_state(
 def _verify_failed(  # noqa: PLR0913 - what is seen, and what it is compared with
     following: Following,
     key: MasterKey,
-    seen: StatusSeen,
+    seen: Observation,
     job: RekeyJob,
     error: ElementError,
     demand: Demand,
