@@ -19,7 +19,7 @@ export NODE_DISABLE_COMPILE_CACHE := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help rotate fleet up test torture lint lint-python lint-types lint-template lint-machines lint-words bench mutate locks clean
+.PHONY: help rotate fleet up test torture lint lint-python lint-types lint-template lint-machines lint-words check bench mutate locks clean
 
 help:  ## List the targets
 	@sed -n 's/^\([a-z][a-z-]*\):.*  ## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
@@ -74,6 +74,9 @@ lint-words:
 	@! grep -nE '"resolved"' package-lock.json
 	@! grep -rnIwE 'TO[D]O|FIX[M]E|XX[X]' --include='*.py' --include='*.yaml' --include='*.json' --include='*.md' \
 	  $(wildcard functions layers local tests bench docs statemachines schemas events template.yaml *.md)
+
+check:  ## All that must hold before a change is merged, in this checkout; .ci/run does it in a clean one
+	@.ci/checks
 
 bench: .venv/.ready .venv-sdk/.ready  ## Measure; options: ARGS="..."
 	@$(DEV)/python -m bench $(ARGS)
