@@ -8,7 +8,6 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 LAYER = ROOT / "layers" / "element_rekey"
-PACKAGE = LAYER / "element_rekey"
 REPORT = ROOT / "docs" / "performance.md"
 SDK_ENVIRONMENT = ROOT / ".venv-sdk"
 

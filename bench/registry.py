@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bench import client, fleet, imports, polls, size
+from bench import client, fleet, polls
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -13,8 +13,6 @@ if TYPE_CHECKING:
 
 BENCHMARKS: dict[str, Callable[[bool], Table]] = {
     "client": client.run,
-    "import": imports.run,
     "polls": polls.run,
-    "size": size.run,
     "fleet": fleet.run,
 }

@@ -1,4 +1,4 @@
-"""Writes the tables of ``docs/reliability.md`` from the runs themselves: ``python -m tests.reliability.report``."""
+"""Writes the tables of ``docs/evidence`` from the runs themselves: ``python -m tests.reliability.report``."""
 
 from __future__ import annotations
 
@@ -14,8 +14,11 @@ from tests.template import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
-DOCUMENT = ROOT / "docs" / "reliability.md"
+SUMMARY = ROOT / "docs" / "reliability.md"
+EVIDENCE = ROOT / "docs" / "evidence"
+TITLES = {"crashes": "Crashes", "abandoned": "Abandoned executions", "matrix": "Fault matrix"}
 
 
 def table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
@@ -91,25 +94,48 @@ SECTIONS = {
 }
 
 
+def document(name: str) -> Path:
+    """Where a table is: one document for each enumeration."""
+    return EVIDENCE / f"{name.partition('-')[0]}.md"
+
+
+def recorded(name: str) -> str:
+    """A table as its document has it."""
+    return section(name, document(name).read_text(encoding="utf-8"))
+
+
+def summary_table() -> str:
+    """How many runs each enumeration has, as its document says."""
+    rows = []
+    for kind, title in TITLES.items():
+        runs = {
+            name.removeprefix(f"{kind}-"): int(recorded(name).partition(" ")[0])
+            for name in SECTIONS
+            if name.startswith(f"{kind}-")
+        }
+        parts = ", ".join(f"{part} {count}" for part, count in runs.items())
+        rows.append((f"[{title}](evidence/{kind}.md)", f"{sum(runs.values())}", parts))
+    return table(("enumeration", "runs", "of these"), rows)
+
+
 def section(name: str, text: str) -> str:
-    """The part of the document that a run fills in."""
+    """The part of a document that a run fills in."""
     (found,) = re.findall(rf"<!-- begin {name} -->\n(.*?)\n<!-- end {name} -->", text, re.DOTALL)
     return str(found)
 
 
-def written(name: str, content: str, text: str) -> str:
-    """The document with a part filled in."""
+def write(to: Path, name: str, content: str) -> None:
+    """Fill in a part of a document."""
     begin, end = f"<!-- begin {name} -->\n", f"\n<!-- end {name} -->"
-    head, rest = text.split(begin)
-    return head + begin + content + end + rest.split(end)[1]
+    head, rest = to.read_text(encoding="utf-8").split(begin)
+    to.write_text(head + begin + content + end + rest.split(end)[1], encoding="utf-8")
 
 
 def main() -> None:
     """Fill in all parts."""
-    text = DOCUMENT.read_text(encoding="utf-8")
     for name, content in SECTIONS.items():
-        text = written(name, content(), text)
-    DOCUMENT.write_text(text, encoding="utf-8")
+        write(document(name), name, content())
+    write(SUMMARY, "runs", summary_table())
 
 
 if __name__ == "__main__":
