@@ -28,12 +28,15 @@ from element_rekey.errors import (
     LedgerConflict,
     RekeyOutcomeUnknown,
 )
+
 from element_rekey.ports import Ports
-from element_rekey.records import ClusterMemory, FleetRun, Lock, Registered, Rotation
+from element_rekey.records import ClusterMemory, Execution, FleetRun, Lock, Registered, Rotation
 from element_rekey.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+
+    from element_rekey.outcomes import NoticeKind
 
     from element_rekey.records import ClusterResult
 
@@ -86,17 +89,21 @@ class FakeLedger:
         self._write(f"CLUSTER#{cluster}", memory.version, encode(written))
         return written
 
-    def rotation(self, execution_id: str) -> Rotation | None:
+    def rotation(self, execution: Execution) -> Rotation | None:
+        rotation = self._rotation(execution.id)
+        return rotation if rotation and rotation.execution.is_same_as(execution) else None
+
+    def _rotation(self, execution_id: str) -> Rotation | None:
         item = self.items.get(f"ROTATION#{execution_id}")
         return None if item is None else decode(Rotation, item)
 
     def rotations(self, execution_ids: Sequence[str]) -> Mapping[str, Rotation]:
-        found = {execution_id: self.rotation(execution_id) for execution_id in execution_ids}
+        found = {execution_id: self._rotation(execution_id) for execution_id in execution_ids}
         return {execution_id: rotation for execution_id, rotation in found.items() if rotation}
 
     def save(self, rotation: Rotation) -> Rotation:
         saved = replace(rotation, version=rotation.version + 1)
-        self._write(f"ROTATION#{rotation.execution.id}", rotation.version, encode(saved))
+        self._write_record(f"ROTATION#{rotation.execution.id}", rotation, encode(saved))
         return saved
 
     def save_intent(self, rotation: Rotation, now: datetime) -> Rotation:
@@ -105,14 +112,22 @@ class FakeLedger:
             raise LedgerConflict("The lock changed hands.", cluster=rotation.cluster)
         return self.save(rotation)
 
-    def fleet_run(self, execution_id: str) -> FleetRun | None:
-        item = self.items.get(f"FLEET#{execution_id}")
-        return None if item is None else decode(FleetRun, item)
+    def fleet_run(self, execution: Execution) -> FleetRun | None:
+        item = self.items.get(f"FLEET#{execution.id}")
+        run = None if item is None else decode(FleetRun, item)
+        return run if run and run.execution.is_same_as(execution) else None
 
     def save_fleet_run(self, run: FleetRun) -> FleetRun:
         saved = replace(run, version=run.version + 1)
-        self._write(f"FLEET#{run.execution.id}", run.version, encode(saved))
+        self._write_record(f"FLEET#{run.execution.id}", run, encode(saved))
         return saved
+
+    def _write_record(self, pk: str, record: Rotation | FleetRun, item: dict[str, Any]) -> None:
+        earlier = self.items.get(pk)
+        known = decode(type(record), earlier) if earlier and not record.version else None
+        if earlier and known and not known.execution.is_same_as(record.execution):
+            self.items[f"{pk}#{earlier['execution']['startedAt']}"] = self.items.pop(pk)
+        self._write(pk, record.version, item)
 
     def _write(self, pk: str, read_at: int, item: dict[str, Any]) -> None:
         if self.items.get(pk, {}).get("version", 0) != read_at:
@@ -234,7 +249,7 @@ class FakeClusters:
 
     by_name: dict[str, FakeCluster]
 
-    def connect(self, cluster: str) -> FakeCluster:
+    def connect(self, cluster: str, *, afresh: bool = False) -> FakeCluster:  # noqa: ARG002 - there is but one
         if cluster not in self.by_name:
             raise ClusterNotRegistered(f"There is no secret element-rekey/{cluster}.", cluster=cluster)
         return self.by_name[cluster]
@@ -248,6 +263,7 @@ class FakeTopic:
     """``ports.Topic`` that keeps what was published."""
 
     published: list[Rotation] = field(default_factory=list)
+    notices: list[tuple[str, NoticeKind, str]] = field(default_factory=list)
     summaries: list[tuple[FleetRun, tuple[ClusterResult, ...]]] = field(default_factory=list)
     failures: int = 0
     """So many of the next publications fail."""
@@ -257,6 +273,12 @@ class FakeTopic:
             self.failures -= 1
             raise AwsCallFailed("SNS did not publish the outcome.", cluster=rotation.cluster)
         self.published.append(rotation)
+
+    def publish_notice(self, rotation: Rotation, kind: NoticeKind, detail: str) -> None:
+        if self.failures:
+            self.failures -= 1
+            raise AwsCallFailed("SNS did not publish the notice.", cluster=rotation.cluster)
+        self.notices.append((rotation.execution.id, kind, detail))
 
     def publish_summary(self, run: FleetRun, after: Sequence[ClusterResult]) -> None:
         self.summaries.append((run, tuple(after)))

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from .cluster import ElementError, MasterKey  # noqa: TC001 - codec reads the annotations at run time
 from .codec import encode
-from .outcomes import Outcome, Trigger
-from .records import Request  # noqa: TC001 - likewise
+from .outcomes import NoticeKind, Outcome, Trigger
+from .records import Request
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -55,6 +55,73 @@ class Notification:
     cause: str | None = None
     next_step: str | None = None
     start_again_with: Request | None = None  # the input under which a rekey that went through after all counts
+
+
+NOTICE_SCHEMA = "element-rekey.rotation-notice.v1"
+
+
+@dataclass(frozen=True, slots=True)
+class RotationNotice:
+    """Version 1 of the notice of an urgent rotation before its end. Its outcome is published as well, at the end."""
+
+    schema: str
+    notification_id: str  # the same in a repeated delivery
+    kind: NoticeKind
+    headline: str
+    detail: str
+    cluster: str
+    trigger: Trigger
+    reason: str
+    requested_by: str
+    execution_arn: str
+    started_at: datetime
+    cooling_until: datetime | None = None
+    start_now_with: Request | None = None  # the input that does not wait for the end of the cool-down
+
+
+def build_notice(rotation: Rotation, kind: NoticeKind, detail: str) -> RotationNotice:
+    """The notice of a rotation under way."""
+    request = rotation.request or Request(rotation.cluster)
+    waits = kind is NoticeKind.COOLING_DOWN
+    return RotationNotice(
+        schema=NOTICE_SCHEMA,
+        notification_id=f"{rotation.execution.id}#{kind}",
+        kind=kind,
+        headline=kind.headline,
+        detail=detail,
+        cluster=rotation.cluster,
+        trigger=request.trigger,
+        reason=request.reason,
+        requested_by=request.requested_by,
+        execution_arn=rotation.execution.id,
+        started_at=rotation.execution.started_at,
+        cooling_until=rotation.cooling_until if waits else None,
+        start_now_with=replace(request, cool_down_seconds=0, force=True) if waits else None,
+    )
+
+
+def notice_in_words(notice: RotationNotice) -> str:
+    """The notice for a person who reads it in an e-mail at night."""
+    return "\n".join(_notice_lines(notice)) + "\n"
+
+
+def _notice_lines(notice: RotationNotice) -> Iterable[str]:
+    yield f"Cluster {notice.cluster}: {notice.headline}."
+    yield ""
+    yield notice.detail
+    if notice.start_now_with:
+        yield f"To rotate now: {_input_text(notice.start_now_with)}"
+    yield ""
+    asked = " and ".join(part for part in (notice.requested_by, notice.reason) if part)
+    yield f"{'Asked by:':22}{notice.trigger}{f' ({asked})' if asked else ''}"
+    yield f"{'Began:':22}{notice.started_at:%Y-%m-%d %H:%M:%S} UTC"
+    yield f"{'Execution:':22}{notice.execution_arn}"
+
+
+def _input_text(request: Request) -> str:
+    """An input as a person pastes it: without the members that say nothing."""
+    members = encode(request).items()
+    return json.dumps({name: value for name, value in members if value is not False and value not in ("", [], 0)})
 
 
 def build_notification(rotation: Rotation) -> Notification:
@@ -125,9 +192,7 @@ def _lines(notification: Notification) -> Iterable[str]:
         yield f"What happened: {notification.error}. {notification.cause}"
         yield f"What to do:    {notification.next_step}"
         if notification.start_again_with:
-            members = encode(notification.start_again_with).items()
-            given = {name: value for name, value in members if value is not False and value not in ("", [])}
-            yield f"Start again:   {json.dumps(given)}"
+            yield f"Start again:   {_input_text(notification.start_again_with)}"
         if notification.detail:
             yield f"Last seen:     {notification.detail}"
         yield ""

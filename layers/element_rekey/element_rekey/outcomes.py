@@ -1,4 +1,4 @@
-"""One row for each outcome and one for each trigger: everything that depends on which one it is.
+"""One row for each outcome, trigger and notice: everything that depends on which one it is.
 
 A new row is the whole change in this package: whatever reads the rows (notification, execution, metrics, summary, fleet
 policy) needs none. Tests hold schemas, alarms, e-mail filter, README and runbook to them.
@@ -89,3 +89,20 @@ class Trigger(StrEnum):
     MANUAL = _Trigger("manual")
     SCHEDULE = _Trigger("schedule", by_age=True, stops_after_failures=True)
     ALARM = _Trigger("alarm", urgent=True, cools_down=True)
+
+
+class NoticeKind(StrEnum):
+    """What is published of an urgent rotation before its end; the text is the name on the wire."""
+
+    headline: str
+
+    def __new__(cls, name: str, headline: str) -> Self:
+        """A text with its headline."""
+        kind = str.__new__(cls, name)
+        kind._value_ = name
+        kind.headline = headline
+        return kind
+
+    BEGAN = "Began", "urgent rotation under way"
+    COOLING_DOWN = "CoolingDown", "urgent rotation WAITS for the end of the cool-down"
+    RETRYING = "Retrying", "urgent rotation NOT YET begun, it is being retried"

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
         KeyProvider,
         RekeyJob,
     )
-    from .records import ClusterMemory, ClusterResult, FleetRun, Lock, Registered, Rotation
+    from .outcomes import NoticeKind
+    from .records import ClusterMemory, ClusterResult, Execution, FleetRun, Lock, Registered, Rotation
     from .settings import Settings
 
 
@@ -73,8 +74,11 @@ class ElementCluster(Protocol):
 class Clusters(Protocol):
     """The registered clusters."""
 
-    def connect(self, cluster: str) -> ElementCluster:
-        """The cluster registered as ``cluster``. Raises ClusterNotRegistered, RegistrationInvalid, AwsCallFailed."""
+    def connect(self, cluster: str, *, afresh: bool = False) -> ElementCluster:
+        """The cluster registered as ``cluster``; ``afresh``: by its registration of this moment, not of a minute ago.
+
+        Raises ClusterNotRegistered, RegistrationInvalid, AwsCallFailed.
+        """
         ...
 
     def registered(self) -> tuple[Registered, ...]:
@@ -101,8 +105,8 @@ class Ledger(Protocol):
         """Write a memory over the version it was read at; returns it with its new version. Raises LedgerConflict."""
         ...
 
-    def rotation(self, execution_id: str) -> Rotation | None:
-        """The record of an execution."""
+    def rotation(self, execution: Execution) -> Rotation | None:
+        """The record of an execution; not that of an earlier one by the same name."""
         ...
 
     def rotations(self, execution_ids: Sequence[str]) -> Mapping[str, Rotation]:
@@ -117,8 +121,8 @@ class Ledger(Protocol):
         """As ``save``, and only while the execution holds the cluster's lock at ``now``. Raises LedgerConflict."""
         ...
 
-    def fleet_run(self, execution_id: str) -> FleetRun | None:
-        """The record of a fleet run."""
+    def fleet_run(self, execution: Execution) -> FleetRun | None:
+        """The record of a fleet run; not that of an earlier one by the same name."""
         ...
 
     def save_fleet_run(self, run: FleetRun) -> FleetRun:
@@ -131,6 +135,10 @@ class Topic(Protocol):
 
     def publish(self, rotation: Rotation) -> None:
         """Publish a closed rotation. Raises AwsCallFailed."""
+        ...
+
+    def publish_notice(self, rotation: Rotation, kind: NoticeKind, detail: str) -> None:
+        """Publish what is known of a rotation before its end. Raises AwsCallFailed."""
         ...
 
     def publish_summary(self, run: FleetRun, results: Sequence[ClusterResult]) -> None:

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import KW_ONLY, dataclass, field
-from datetime import datetime  # noqa: TC003 - codec reads the annotations at run time
+from datetime import datetime, timedelta
 from typing import Generic, TypeVar
 
 from .cluster import ElementError, KeyManagementType, MasterKey  # noqa: TC001 - codec reads the annotations at run time
 from .codec import stored_as
-from .outcomes import Outcome, Trigger
+from .outcomes import NoticeKind, Outcome, Trigger
 
 CLUSTER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 """A registered cluster's name: the last part of its secret's name."""
@@ -106,6 +106,13 @@ class Execution:
 
     id: str  # its ARN
     started_at: datetime
+
+    def is_same_as(self, other: Execution) -> bool:
+        """Whether both are one: a name can be used again 90 days after an execution of it has ended.
+
+        The state machine and its status-change events give the start in two ways, hence a second of tolerance.
+        """
+        return self.id == other.id and abs(self.started_at - other.started_at) <= timedelta(seconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,6 +248,8 @@ class Rotation(Record):
     disregarded_handle: int | None = None  # listed by the cluster but never readable
     change: KeyChange | None = None
     polls: int = 0
+    cooling_until: datetime | None = None  # the end of the cool-down this rotation waited for
+    notices: tuple[NoticeKind, ...] = ()  # the kinds of notices published on the way
     detail: str = ""  # one plain sentence: what was decided last, and why
     outcome: Outcome | None = None  # decided
 

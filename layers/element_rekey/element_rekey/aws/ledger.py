@@ -1,21 +1,22 @@
 """The ledger: one DynamoDB table with a lock and a memory per cluster, and a record per rotation.
 
 ``pk`` says what an item is: ``LOCK#<cluster>``, ``CLUSTER#<cluster>``, ``ROTATION#<execution ARN>`` or
-``FLEET#<execution ARN>``. Rotations carry ``cluster``, ``month`` and ``startedAt`` at their top for the indexes
-ByCluster and ByMonth; they are the audit history.
+``FLEET#<execution ARN>``. Where the name of an execution was used again, the earlier record has its start behind that.
+Rotations carry ``cluster``, ``month`` and ``startedAt`` at their top for the indexes ByCluster and ByMonth; they are
+the audit history.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 from botocore.exceptions import BotoCoreError, ClientError
 
 from element_rekey.codec import decode, encode
 from element_rekey.errors import AwsCallFailed, LedgerConflict
-from element_rekey.records import ClusterMemory, FleetRun, Lock, Rotation
+from element_rekey.records import ClusterMemory, FleetRun, Lock, Record, Rotation
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -87,10 +88,11 @@ class DynamoLedger:
         self._put({"pk": f"CLUSTER#{cluster}", **encode(written)}, condition, values)
         return written
 
-    def rotation(self, execution_id: str) -> Rotation | None:
-        """The record of an execution (``GetItem``)."""
-        item = self._get(f"ROTATION#{execution_id}")
-        return None if item is None else decode(Rotation, item, strict=False)
+    def rotation(self, execution: Execution) -> Rotation | None:
+        """The record of an execution (``GetItem``); not that of an earlier one by the same name."""
+        item = self._get(f"ROTATION#{execution.id}")
+        rotation = None if item is None else decode(Rotation, item, strict=False)
+        return rotation if rotation and rotation.execution.is_same_as(execution) else None
 
     def rotations(self, execution_ids: Sequence[str]) -> Mapping[str, Rotation]:
         """The records of many executions, by their ids (``BatchGetItem``)."""
@@ -113,46 +115,37 @@ class DynamoLedger:
     def save(self, rotation: Rotation) -> Rotation:
         """Write a record over the version it was read at (``PutItem``). Raises LedgerConflict."""
         saved = replace(rotation, version=rotation.version + 1)
-        self._put(self._rotation_item(saved), *_unchanged_since(rotation.version))
+        self._write_record(rotation, self._rotation_item(saved))
         return saved
 
-    def fleet_run(self, execution_id: str) -> FleetRun | None:
-        """The record of a fleet run (``GetItem``)."""
-        item = self._get(f"FLEET#{execution_id}")
-        return None if item is None else decode(FleetRun, item, strict=False)
+    def fleet_run(self, execution: Execution) -> FleetRun | None:
+        """The record of a fleet run (``GetItem``); not that of an earlier one by the same name."""
+        item = self._get(f"FLEET#{execution.id}")
+        run = None if item is None else decode(FleetRun, item, strict=False)
+        return run if run and run.execution.is_same_as(execution) else None
 
     def save_fleet_run(self, run: FleetRun) -> FleetRun:
         """Write a record over the version it was read at (``PutItem``). Raises LedgerConflict."""
         saved = replace(run, version=run.version + 1)
         item = {"pk": f"FLEET#{run.execution.id}", **self._expiry(run.execution), **encode(saved)}
-        self._put(item, *_unchanged_since(run.version))
+        self._write_record(run, item)
         return saved
 
     def save_intent(self, rotation: Rotation, now: datetime) -> Rotation:
         """As ``save``, only while the execution holds the lock at ``now`` (``TransactWriteItems``)."""
         saved = replace(rotation, version=rotation.version + 1)
-        condition, values = _unchanged_since(rotation.version)
-        put: Any = {
-            "TableName": self._table,
-            "Item": _plain(self._rotation_item(saved)),
-            "ConditionExpression": condition,
-        }
-        check: Any = {
+        holds_the_lock: Any = {
             "TableName": self._table,
             "Key": _plain({"pk": f"LOCK#{rotation.cluster}"}),
             "ConditionExpression": "#owner = :owner AND leaseUntil > :now",
             "ExpressionAttributeNames": {"#owner": "owner"},
             "ExpressionAttributeValues": _plain({":owner": rotation.execution.id, ":now": encode(now)}),
         }
-        if values:
-            put["ExpressionAttributeValues"] = _plain(values)
         try:
-            self._client.transact_write_items(TransactItems=[{"ConditionCheck": check}, {"Put": put}])
-        except (ClientError, BotoCoreError) as error:
-            if _is_conflict(error):
-                what = "The lock or the record changed hands before the rekey was sent."
-                raise LedgerConflict(what, cluster=rotation.cluster) from error
-            raise _failed("write the intent", error) from error
+            self._write_record(rotation, self._rotation_item(saved), {"ConditionCheck": holds_the_lock})
+        except LedgerConflict as error:
+            what = "The lock or the record changed hands before the rekey was sent."
+            raise LedgerConflict(what, cluster=rotation.cluster) from error
         return saved
 
     def _rotation_item(self, rotation: Rotation) -> dict[str, Any]:
@@ -181,6 +174,23 @@ class DynamoLedger:
         item = answer.get("Item")
         return None if item is None else _parsed(item)
 
+    def _write_record(self, record: Record, item: Mapping[str, Any], *checks: Any) -> None:  # noqa: ANN401 - of boto3
+        """Write a record over the version it was read at, if the checks hold, too. Raises LedgerConflict.
+
+        The record of an earlier execution by the same name is moved aside, to a key with its start: it stays history.
+        """
+        put = self._put_of(item, *_unchanged_since(record.version))
+        try:
+            self._write(put, *checks)
+        except LedgerConflict:
+            earlier = None if record.version else self._get(item["pk"])
+            if earlier is None or decode(Record, earlier, strict=False).execution.is_same_as(record.execution):
+                raise
+            aside = {**earlier, "pk": f"{item['pk']}#{earlier['execution']['startedAt']}"}
+            move: Any = {"Put": self._put_of(aside, "attribute_not_exists(pk)")}
+            over = self._put_of(item, *_unchanged_since(int(earlier["version"])))
+            self._write(over, *checks, move)
+
     def _put(
         self,
         item: Mapping[str, Any],
@@ -188,16 +198,32 @@ class DynamoLedger:
         values: Mapping[str, Any] | None = None,
         names: Mapping[str, str] | None = None,
     ) -> None:
-        arguments: dict[str, Any] = {"TableName": self._table, "Item": _plain(item), "ConditionExpression": condition}
+        self._write(self._put_of(item, condition, values, names))
+
+    def _put_of(
+        self,
+        item: Mapping[str, Any],
+        condition: str,
+        values: Mapping[str, Any] | None = None,
+        names: Mapping[str, str] | None = None,
+    ) -> dict[str, Any]:
+        put: dict[str, Any] = {"TableName": self._table, "Item": _plain(item), "ConditionExpression": condition}
         if values:
-            arguments["ExpressionAttributeValues"] = _plain(values)
+            put["ExpressionAttributeValues"] = _plain(values)
         if names:
-            arguments["ExpressionAttributeNames"] = names
+            put["ExpressionAttributeNames"] = names
+        return put
+
+    def _write(self, put: dict[str, Any], *others: Any) -> None:  # noqa: ANN401 - of boto3
+        """Put an item, together with other writes and checks, if there are any. Raises LedgerConflict."""
         try:
-            self._client.put_item(**arguments)
+            if others:
+                self._client.transact_write_items(TransactItems=[*others, {"Put": cast("Any", put)}])
+            else:
+                self._client.put_item(**put)
         except (ClientError, BotoCoreError) as error:
             if _is_conflict(error):
-                raise LedgerConflict(f"Item {item['pk']} was written by another invocation.") from error
+                raise LedgerConflict(f"Item {put['Item']['pk']['S']} was written by another invocation.") from error
             raise _failed("write", error) from error
 
 

@@ -45,10 +45,13 @@ class SecretsRegistry:
         self._clock = clock
         self._connected: dict[str, _Connected] = {}
 
-    def connect(self, cluster: str) -> ElementCluster:
-        """The cluster registered as ``cluster``. Raises ClusterNotRegistered, RegistrationInvalid, AwsCallFailed."""
+    def connect(self, cluster: str, *, afresh: bool = False) -> ElementCluster:
+        """The cluster registered as ``cluster``; ``afresh``: by its registration of this moment, not of a minute ago.
+
+        Raises ClusterNotRegistered, RegistrationInvalid, AwsCallFailed.
+        """
         now, known = self._clock(), self._connected.get(cluster)
-        if known and now < known.read_at + FRESH:
+        if known and not afresh and now < known.read_at + FRESH:
             return known.api
         registration = self.registration(cluster)
         if known and known.registration == registration:

@@ -9,7 +9,14 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from element_rekey.codec import encode
 from element_rekey.errors import AwsCallFailed
-from element_rekey.notifications import build_notification, one_line, plain_words, subject_of
+from element_rekey.notifications import (
+    build_notice,
+    build_notification,
+    notice_in_words,
+    one_line,
+    plain_words,
+    subject_of,
+)
 from element_rekey.summary import build_summary, summary_in_words
 
 if TYPE_CHECKING:
@@ -17,6 +24,7 @@ if TYPE_CHECKING:
 
     from mypy_boto3_sns import SNSClient
 
+    from element_rekey.outcomes import NoticeKind
     from element_rekey.records import ClusterResult, FleetRun, Rotation
 
 
@@ -39,6 +47,13 @@ class SnsTopic:
             "cluster": notification.cluster or "-",  # an attribute may not be empty
         }
         self._send(subject_of(notification), json.dumps(encode(notification)), plain_words(notification), attributes)
+
+    def publish_notice(self, rotation: Rotation, kind: NoticeKind, detail: str) -> None:
+        """Publish a notice of a rotation under way (``sns:Publish``). Raises AwsCallFailed."""
+        notice = build_notice(rotation, kind, detail)
+        attributes = {"schema": notice.schema, "notice": kind, "trigger": notice.trigger, "cluster": notice.cluster}
+        subject = one_line(f"[{kind}] {notice.cluster}: {notice.headline}")
+        self._send(subject, json.dumps(encode(notice)), notice_in_words(notice), attributes)
 
     def publish_summary(self, run: FleetRun, results: Sequence[ClusterResult]) -> None:
         """Publish a closed fleet run (``sns:Publish``). Raises AwsCallFailed."""

@@ -24,7 +24,7 @@ def select_clusters(ports: Ports, settings: FleetSettings, execution: Execution,
     (https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_ListSecrets.html). Raises what ``select`` and
     ``map_input`` do, AwsCallFailed, LedgerConflict.
     """
-    known = ports.ledger.fleet_run(execution.id)
+    known = ports.ledger.fleet_run(execution)
     if known:
         return known
     run = select(settings, execution, request, ports.clusters.registered())

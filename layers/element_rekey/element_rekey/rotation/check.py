@@ -13,7 +13,7 @@ from element_rekey.rules.memory import updated_memory
 from element_rekey.rules.verify import decide_after_check, other_cluster_answers
 from element_rekey.rules.waiting import for_rekey
 
-from .steps import Status, Step, carry_out, record_of, take_lock
+from .steps import Status, Step, carry_out, take_lock
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -30,7 +30,7 @@ def check_status(ports: Ports, execution: Execution) -> Step:
     of ``errors``; the step can be repeated after any of them.
     """
     now = ports.clock()
-    rotation = record_of(ports, execution)
+    rotation = ports.ledger.rotation(execution)
     if rotation is None or rotation.request is None:
         raise LedgerConflict("There is no record of what this execution follows.")
     demand = demand_of(rotation.request, execution.started_at)

@@ -7,9 +7,7 @@ from typing import TYPE_CHECKING
 
 from element_rekey.publishing import claim, publish_claimed
 from element_rekey.records import Rotation
-from element_rekey.rules.closing import locked_until, outcome_of
-
-from .steps import record_of
+from element_rekey.rules.closing import detail_at_close, locked_until, outcome_of
 
 if TYPE_CHECKING:
     from element_rekey.ports import Ports
@@ -31,11 +29,11 @@ def publish_outcome(ports: Ports, closing: CloseRequest[Request]) -> Published:
     it; a second one waits until the first has published or must be dead. Raises LedgerConflict and AwsCallFailed.
     """
     execution = closing.execution
-    known = record_of(ports, execution) or Rotation(execution, closing.cluster, closing.request)
+    known = ports.ledger.rotation(execution) or Rotation(execution, closing.cluster, closing.request)
 
     def close(rotation: Rotation) -> Rotation:
         outcome, failure = outcome_of(rotation, closing.failure)
-        return replace(rotation, outcome=outcome, failure=failure)
+        return replace(rotation, outcome=outcome, failure=failure, detail=detail_at_close(rotation, outcome))
 
     rotation = claim(known, close, ports.ledger.save, ports.clock())
     if rotation.cluster:

@@ -16,7 +16,8 @@ from element_rekey.rules.verify import resolve_lost_answer
 from element_rekey.rules.waiting import for_turn, until_moment
 from element_rekey.rules.wording import in_spite_of, somebody_elses
 
-from .steps import Status, Step, carry_out, keep_following, record_of, take_lock
+from .notices import notice_of_error, notice_of_step
+from .steps import Status, Step, carry_out, keep_following, take_lock
 
 if TYPE_CHECKING:
     from element_rekey.cluster import MasterKey
@@ -33,9 +34,17 @@ def start_rekey(ports: Ports, execution: Execution, request: Request) -> Step:
     Raises the classes of ``errors``; RekeyOutcomeUnknown, ClusterUnavailable, LedgerConflict and AwsCallFailed ask for
     the step to be repeated.
     """
+    try:
+        return notice_of_step(ports, _start_rekey(ports, execution, request))
+    except ElementRekeyError as error:
+        notice_of_error(ports, execution, request, error)
+        raise
+
+
+def _start_rekey(ports: Ports, execution: Execution, request: Request) -> Step:
     now = ports.clock()
     demand = demand_of(request, execution.started_at)
-    rotation = record_of(ports, execution) or Rotation(execution, request.cluster, request)
+    rotation = ports.ledger.rotation(execution) or Rotation(execution, request.cluster, request)
     if rotation.outcome:
         return Step(Status.PUBLISH, rotation)
     if request.dry_run:
@@ -60,7 +69,7 @@ def _dry_run(ports: Ports, rotation: Rotation, demand: Demand, request: Request)
 
 
 def _start(ports: Ports, rotation: Rotation, demand: Demand, request: Request) -> Step:
-    cluster = ports.clusters.connect(request.cluster)
+    cluster = ports.clusters.connect(request.cluster, afresh=True)  # what is looked at is what the rekey is sent to
     seen, rotation = _look(ports, cluster, rotation, request)
     memory = memory_after(rotation, seen, demand.accept_cluster_uuid)
     memory = ports.ledger.remember(rotation.cluster, memory) if memory else seen.memory

@@ -7,21 +7,20 @@ writes to the ledger before it returns, so nothing depends on an answer that may
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, TypeAlias, assert_never
 
-from element_rekey.errors import RequestInvalid, failure_from
+from element_rekey.errors import failure_from
 from element_rekey.records import Lock
 from element_rekey.rules.closing import locked_until
 from element_rekey.rules.decisions import Conclude, Fail, Follow, Refuse, StartAgain, Wait
 from element_rekey.rules.waiting import for_rekey
 
 if TYPE_CHECKING:
-    from datetime import datetime
+    from datetime import datetime, timedelta
 
     from element_rekey.ports import Ports
-    from element_rekey.records import ClusterMemory, Execution, Following, Rotation
+    from element_rekey.records import ClusterMemory, Following, Rotation
 
 Carried: TypeAlias = Wait | Follow | StartAgain | Conclude | Refuse | Fail
 """Every decision but Start, which ``rotation.start`` alone carries out."""
@@ -44,18 +43,6 @@ class Step:
     wait_seconds: int = 0
 
 
-def record_of(ports: Ports, execution: Execution) -> Rotation | None:
-    """The record of an execution. Raises RequestInvalid if it is that of an earlier one with the same name."""
-    rotation = ports.ledger.rotation(execution.id)
-    if rotation and abs(rotation.execution.started_at - execution.started_at) > _SAME_START:
-        what = f"An execution of this name ran on {rotation.execution.started_at:%Y-%m-%d}; choose another name."
-        raise RequestInvalid(what, cluster=rotation.cluster)
-    return rotation
-
-
-_SAME_START = timedelta(seconds=1)  # the state machine and its status-change events give the start in two ways
-
-
 def take_lock(ports: Ports, rotation: Rotation, now: datetime, wait: timedelta) -> tuple[Lock, Rotation]:
     """Take or renew the lock until a lease after the next look; who holds it then, and the record as it is then.
 
@@ -64,7 +51,7 @@ def take_lock(ports: Ports, rotation: Rotation, now: datetime, wait: timedelta) 
     """
     execution, cluster = rotation.execution, rotation.cluster
     holder = ports.ledger.take_lock(cluster, Lock(execution.id, now + wait + ports.settings.lease), now)
-    rotation = record_of(ports, execution) or rotation
+    rotation = ports.ledger.rotation(execution) or rotation
     if rotation.ended_at:
         ports.ledger.release_lock(cluster, execution.id, locked_until(rotation, ports.settings))
     return holder, rotation
@@ -77,7 +64,7 @@ def carry_out(ports: Ports, rotation: Rotation, decision: Carried, memory: Clust
     """
     match decision:
         case Wait():
-            return Step(Status.START_AGAIN, replace(rotation, detail=decision.detail), decision.seconds)
+            return _wait(ports, rotation, decision)
         case Follow():
             return _follow(ports, rotation, decision)
         case StartAgain():
@@ -91,6 +78,15 @@ def carry_out(ports: Ports, rotation: Rotation, decision: Carried, memory: Clust
             raise decision.error
         case _:
             assert_never(decision)
+
+
+def _wait(ports: Ports, rotation: Rotation, decision: Wait) -> Step:
+    """Start again later. Whoever waits for the end of a cool-down lets others have the cluster meanwhile."""
+    rotation = replace(rotation, detail=decision.detail)
+    if decision.cooling_until:
+        rotation = ports.ledger.save(replace(rotation, cooling_until=decision.cooling_until))
+        ports.ledger.release_lock(rotation.cluster, rotation.execution.id)
+    return Step(Status.START_AGAIN, rotation, decision.seconds)
 
 
 def keep_following(ports: Ports, rotation: Rotation, following: Following) -> Step:

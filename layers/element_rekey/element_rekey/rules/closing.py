@@ -31,6 +31,13 @@ def outcome_of(rotation: Rotation, failure: Failure | None) -> tuple[Outcome, Fa
     return Outcome.OUTCOME_UNKNOWN if changed or maybe_running else Outcome.FAILED, failure
 
 
+def detail_at_close(rotation: Rotation, outcome: Outcome) -> str:
+    """The last detail of a rotation; that of a rekey nobody knows the outcome of must not read as if it went on."""
+    if outcome is Outcome.OUTCOME_UNKNOWN and rotation.intent and not rotation.change:
+        return f"A rekey of key {rotation.intent.baseline_key.key_id} was sent; what became of it is not known."
+    return rotation.detail
+
+
 def locked_until(rotation: Rotation, settings: Settings) -> datetime | None:
     """Until when a rekey that may have been sent can still show on the cluster; None where there is none."""
     intent = rotation.intent

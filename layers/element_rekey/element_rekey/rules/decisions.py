@@ -73,10 +73,11 @@ class Observation:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Start again after so many seconds."""
+    """Start again after so many seconds; ``cooling_until`` where that is for the end of a cool-down."""
 
     seconds: int
     detail: str
+    cooling_until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

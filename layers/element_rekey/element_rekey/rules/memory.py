@@ -101,8 +101,8 @@ def age_of(key: MasterKey, seen: Observation) -> KeyAge:
     """What the cluster's stamp and our own looks say of a key's age.
 
     The stamp counts unless it lies after the first sight of the key: then the cluster's clock was ahead when the key
-    was made, though it may be right by now. The last sight of the key before it, and the begin of its job where the cluster still
-    shows it, are lower bounds: a late cluster clock makes no new key look old.
+    was made, though it may be right by now. The last sight of the key before it, and the begin of its job where the
+    cluster still shows it, are lower bounds: a late cluster clock makes no new key look old.
     """
     memory = updated_memory(seen, key, rekey_runs=False)
     known_since = min(memory.key_known_since or seen.key_exists_at, seen.key_exists_at)

@@ -18,10 +18,12 @@ from .decisions import (
     Satisfied,
     SatisfiedWithError,
     Start,
+    Wait,
 )
 from .memory import age_of, identity_changed, made_by, updated_memory
 from .preflight import preflight
 from .verify import conclude_with_error, error_of_change, key_made_with_error, resolve_lost_answer
+from .waiting import for_cool_down
 from .wording import at_time, in_spite_of, key_replaced, somebody_elses
 
 if TYPE_CHECKING:
@@ -37,7 +39,7 @@ if TYPE_CHECKING:
 
 def decide(
     demand: Demand, seen: Observation, rotation: Rotation, settling: timedelta
-) -> Start | Follow | Conclude | Refuse | Fail:
+) -> Start | Follow | Wait | Conclude | Refuse | Fail:
     """What a rotation does after a look at its cluster; a rekey that may have been sent comes before the plan."""
     lost = resolve_lost_answer(rotation.intent, seen, settling, demand.cluster) if rotation.intent else None
     planned = lost or plan(demand, seen, rotation.disregarded_handle)
@@ -54,9 +56,7 @@ def decide(
         case SatisfiedWithError():
             return conclude_with_error(rotation.detail, rotation.change, planned.error, seen)
         case CoolingDown():
-            until = at_time(planned.until)
-            detail = f"The key is too new: cooling down until {until}. Override with force and a reason."
-            return Conclude(Outcome.COOLING_DOWN, detail, rotation.change)
+            return for_cool_down(planned.until, seen.at)
         case _:
             assert_never(planned)
 

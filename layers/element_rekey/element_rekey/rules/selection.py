@@ -60,7 +60,8 @@ def _select_one(
     cluster = registered.cluster
     if not CLUSTER_NAME.fullmatch(cluster):
         raise RegistrationInvalid("The name of its secret is not a cluster's name.")
-    digest = sha256(f"{execution.id} {cluster}".encode()).hexdigest()
+    # With the start, since a name can be used again: its rotations must not be taken for those of the earlier run.
+    digest = sha256(f"{execution.id} {encode(execution.started_at)} {cluster}".encode()).hexdigest()
     begin, max_age = execution.started_at, None
     if request.trigger.by_age:
         max_age = round(_max_key_age(settings, registered).total_seconds())

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 SHORTEST_WAIT = timedelta(seconds=5)
 LONGEST_WAIT = timedelta(seconds=300)
+LONGEST_COOL_DOWN_WAIT = 3600  # seconds
 _SECOND = timedelta(seconds=1)
 
 
@@ -42,13 +43,20 @@ def until_moment(request: Request, now: datetime) -> Wait | None:
     return Wait(int(early / _SECOND) + 1, "Waiting for the moment after which the key is to be made.")
 
 
+def for_cool_down(until: datetime, now: datetime) -> Wait:
+    """Wait for the end of the cool-down, with a look every hour: one rekey meets every demand that waited for it."""
+    seconds = int((until - now) / _SECOND) + 1
+    detail = f"The key is too new: cooling down until {at_time(until)}. Override with force and a reason."
+    return Wait(min(seconds, LONGEST_COOL_DOWN_WAIT), detail, cooling_until=until)
+
+
 def for_turn(rotation: Rotation, holder: Lock, now: datetime, settings: Settings) -> Wait | Refuse:
     """Another execution holds the cluster and may well meet our demand: wait, but not beyond the deadline."""
-    deadline = rotation.execution.started_at + settings.deadline
+    deadline = _begin_of(rotation) + settings.deadline
     if now >= deadline:
         what = f"Execution {holder.owner} holds it until {at_time(holder.lease_until)}."
         return Refuse(ClusterBusy(what, cluster=rotation.cluster))
-    seconds = next_wait(now - rotation.execution.started_at, deadline - now)
+    seconds = next_wait(now - _begin_of(rotation), deadline - now)
     return Wait(seconds, f"Waiting for execution {holder.owner}.")
 
 
@@ -59,8 +67,13 @@ def for_rekey(rotation: Rotation, following: Following, now: datetime, settings:
 
 def deadline_of(rotation: Rotation, following: Following, settings: Settings) -> datetime:
     """Until when to look; at a rekey that is presumed ours at least until it may be verified."""
-    deadline = rotation.execution.started_at + settings.deadline
+    deadline = _begin_of(rotation) + settings.deadline
     return max(deadline, following.since + settings.settling) if following.presumed_ours else deadline
+
+
+def _begin_of(rotation: Rotation) -> datetime:
+    """From when on a rotation counts: the time it cooled down does not use up its deadline."""
+    return max(rotation.execution.started_at, rotation.cooling_until or rotation.execution.started_at)
 
 
 def keep_waiting(
