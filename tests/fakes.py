@@ -1,6 +1,6 @@
 """In-memory stand-ins for the ports: a clock set by hand, a ledger, a cluster, a topic.
 
-``tests/unit/test_ledger.py`` holds FakeLedger and DynamoLedger to one and the same contract.
+``tests/unit/aws/test_ledger.py`` holds FakeLedger and DynamoLedger to one and the same contract.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What is played for the golden files: every outcome, every wait, every ending, of single clusters and of fleets."""
+"""What is played for the golden files: every outcome and every wait, of single clusters and of fleets."""
 
 from __future__ import annotations
 

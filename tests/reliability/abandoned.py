@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 LIVES_ON_SECONDS = 45.0
-AT_ONCE, SETTLED, SURELY_PUBLISHED = LOOKS = (1.5, SETTINGS.settling.total_seconds() + 5, 190.0)
+AT_ONCE, RESOLVED, SURELY_PUBLISHED = LOOKS = (1.5, SETTINGS.settling.total_seconds() + 5, 190.0)
 NEXT_SECONDS = 20.0
 """The next execution comes while a function of the first may still be alive."""
 EVENTS = {"stopped": (), "timed out": (1.0, 70.0), "zombie": (1.0, 44.0, 46.0), "broken": (1.0, 500.0)}
@@ -157,8 +157,8 @@ def _agree(first: Result, second: str) -> bool:
 
 
 def _may_hold(first: Result) -> set[float]:
-    """When the lock may still be held: an ambiguous rekey settles, or a publisher that died is waited for."""
+    """When the lock may still be held: a lost answer is resolved, or a publisher that died is waited for."""
     if first.outcome == "OutcomeUnknown":
         return {AT_ONCE}
     claimed = first.effect == Effect(PUBLISH, "ledger.save") and first.point.side is Side.AFTER
-    return {AT_ONCE, SETTLED} if claimed else set()
+    return {AT_ONCE, RESOLVED} if claimed else set()

@@ -155,7 +155,7 @@ def own_rekeys(case: Case) -> set[int]:
     if outcome in {"Rotated", "RotatedWithError"}:
         return {1}
     if case.fault.fault == FaultName.OTHER_CLUSTER and case.call == REKEY:
-        return {1}  # begun on the stranger
+        return {1}  # begun on the other cluster
     if outcome == "Failed":
         return {0, 1} if case.fault.phase else {0}
     return {0, 1}

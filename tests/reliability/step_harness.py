@@ -59,7 +59,7 @@ class SteppedExecution:
         """What identifies it."""
         return self.execution.id
 
-    def ending(self) -> CloseRequest[Request]:
+    def close_request(self) -> CloseRequest[Request]:
         """What its last step closes."""
         return CloseRequest(self.execution, self.request, self.failure, self.request.cluster)
 
@@ -142,7 +142,7 @@ class StepRunner:
             self.clock.advance((one.due - self.clock()).total_seconds())
         one.due = None
         try:
-            self._follow_up(one, self._invoke(one, one.function, one.ending(), point, hang=hang))
+            self._follow_up(one, self._invoke(one, one.function, one.close_request(), point, hang=hang))
         except ElementRekeyError as error:
             self._retry_or_catch(one, type(error).__name__, str(error), error.next_step)
         except Killed:
@@ -153,7 +153,7 @@ class StepRunner:
         """The status event of an execution that ended: once more, or for the first time."""
         failure = Failure("ExecutionAborted", f"The execution ended as {one.ended}.", "Start again.")
         try:
-            self._invoke(one, PUBLISH, replace(one.ending(), failure=failure), point, hang=False)
+            self._invoke(one, PUBLISH, replace(one.close_request(), failure=failure), point, hang=False)
         except (ElementRekeyError, Killed):
             self.crashes += 1
 
@@ -169,7 +169,7 @@ class StepRunner:
         self,
         one: SteppedExecution,
         function: str,
-        ending: CloseRequest[Request],
+        closing: CloseRequest[Request],
         point: InjectionPoint | None,
         *,
         hang: bool,
@@ -179,7 +179,7 @@ class StepRunner:
 
         def work() -> None:
             try:
-                result.append(self._use_case(one, function, ending, self._intercepted(invocation, function)))
+                result.append(self._use_case(one, function, closing, self._intercepted(invocation, function)))
             except (Exception, Killed) as error:  # noqa: BLE001 - handed on below
                 result.append(error)
             finally:
@@ -197,12 +197,12 @@ class StepRunner:
             raise result[0]
         return result[0]
 
-    def _use_case(self, one: SteppedExecution, function: str, ending: CloseRequest[Request], ports: Ports) -> Any:  # noqa: ANN401
+    def _use_case(self, one: SteppedExecution, function: str, closing: CloseRequest[Request], ports: Ports) -> Any:  # noqa: ANN401
         if function == START:
             return start_rekey(ports, one.execution, one.request)
         if function == CHECK:
             return check_status(ports, one.execution)
-        return publish_outcome(ports, ending)
+        return publish_outcome(ports, closing)
 
     def _intercepted(self, invocation: Invocation, function: str) -> Ports:
         def intercept(effect: Effect, do: Callable[[], Any]) -> Any:  # noqa: ANN401 - whatever the port gives

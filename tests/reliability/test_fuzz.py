@@ -61,11 +61,11 @@ def test_a_status_event_always_names_what_to_close(
         "cause": cause,
     }
 
-    ending = parse_close_request({"detail": detail})
+    closing = parse_close_request({"detail": detail})
 
-    assert ending.execution.started_at == datetime(2026, 11, 23, 3, 0, tzinfo=UTC)
-    assert ending.failure
-    assert ending.failure.cause
+    assert closing.execution.started_at == datetime(2026, 11, 23, 3, 0, tzinfo=UTC)
+    assert closing.failure
+    assert closing.failure.cause
 
 
 @FUZZ

@@ -248,11 +248,11 @@ class Torture(RuleBasedStateMachine):
     def teardown(self) -> None:
         """Let everything come to its end, and look at the whole."""
         try:
-            self._settle()
+            self._come_to_rest()
         finally:
             self.held.close()
 
-    def _settle(self) -> None:
+    def _come_to_rest(self) -> None:
         while self.runner.hanging_invocations:
             self.runner.resume(self.runner.hanging_invocations[0])
             self.whose_rekey_it_is_is_known()

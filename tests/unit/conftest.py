@@ -11,7 +11,7 @@ from element_rekey.aws import telemetry
 settings.register_profile("unit", deadline=None, max_examples=80, derandomize=True, database=None)
 settings.load_profile("unit")
 
-OVER_THE_WIRE = Path(__file__).parent / "element_api"
+OVER_THE_WIRE = Path(__file__).parent / "element"
 
 
 @pytest.fixture(autouse=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from element_rekey.cluster import (
     ClusterIdentity,
@@ -17,9 +17,12 @@ from element_rekey.cluster import (
 )
 from element_rekey.outcomes import Outcome
 from element_rekey.records import ClusterMemory, Execution, Failure, Following, Intent, KeyChange, Request, Rotation
-from element_rekey.rules.decisions import Observation
+from element_rekey.rules.decisions import Fail, Observation, Refuse
 from element_rekey.rules.demand import Demand
-from tests.fakes import NOW
+from tests.fakes import NOW, SETTINGS
+
+if TYPE_CHECKING:
+    from element_rekey.errors import ElementRekeyError
 
 ARN = "arn:aws:states:eu-central-1:123456789012:execution:RotateMasterKey:one"
 OTHER_ARN = ARN.removesuffix("one") + "other"
@@ -28,6 +31,10 @@ UUID = "uuid-of-prod-a"
 MINUTE = timedelta(minutes=1)
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
+SECOND = timedelta(seconds=1)
+SETTLING = SETTINGS.settling
+
+BROKEN = ElementError("xAssumed", "Out of entropy.")
 
 
 def execution(started_at: datetime = NOW, arn: str = ARN) -> Execution:
@@ -45,6 +52,10 @@ def key(
 
 def external(key_id: str = "key-0", provider: int = 15, made: datetime | None = NOW - 400 * DAY) -> MasterKey:
     return key(key_id, made, KeyManagementType.EXTERNAL, provider)
+
+
+YOUNG = key("key-1", NOW - DAY)
+OLD = key("key-0", NOW - 400 * DAY)
 
 
 def demand(**changes: Any) -> Demand:  # noqa: ANN401 - one argument for each member
@@ -146,3 +157,8 @@ def rotated(**changes: Any) -> Rotation:  # noqa: ANN401 - one argument for each
 def failed(error: str = "RekeyFailed", outcome: Outcome = Outcome.FAILED, **changes: Any) -> Rotation:  # noqa: ANN401
     failure = Failure(error, "The rekey ended with xAssumed: out of entropy", "Mend it, then start again.")
     return rotated(outcome=outcome, failure=failure, change=None, current_key=key(), detail="", **changes)
+
+
+def error_of(decision: object) -> ElementRekeyError:
+    assert isinstance(decision, Refuse | Fail)
+    return decision.error

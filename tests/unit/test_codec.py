@@ -1,10 +1,11 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
@@ -13,9 +14,12 @@ from hypothesis import strategies as st
 from element_rekey.cluster import KeyManagementType, MasterKey
 from element_rekey.codec import CodecError, decode, encode, json_name
 from element_rekey.outcomes import Trigger
-from element_rekey.records import ClusterMemory, Execution, Intent, Registration, Request, Rotation
+from element_rekey.records import ClusterMemory, Execution, Intent, Lock, Registration, Request, Rotation
 from tests.fakes import NOW
-from tests.unit.samples import failed, rotated
+from tests.unit.samples import failed, intent, rotated, rotation
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,25 @@ class Sample:
     codes: tuple[str, ...] = ()
     keys: tuple[MasterKey, ...] = ()
     ratio: float = 0.0
+
+
+JSON: Any = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+HELD = {"owner": "me", "leaseUntil": "2026-11-23T03:00:00.000Z"}
+
+
+@pytest.fixture
+def in_tokyo(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "Asia/Tokyo")
+        time.tzset()
+        yield
+    time.tzset()
 
 
 @pytest.mark.parametrize(
@@ -151,13 +174,6 @@ def test_a_refusal_never_quotes_the_value_which_may_be_a_secret(secret: object) 
     assert "12345678" not in str(caught.value)
 
 
-JSON: Any = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
-    max_leaves=6,
-)
-
-
 @given(st.sampled_from([Request, Execution, Registration, Rotation]), JSON)
 def test_any_json_is_read_or_refused_and_never_breaks_the_reader(cls: type, value: object) -> None:
     try:
@@ -168,3 +184,17 @@ def test_any_json_is_read_or_refused_and_never_breaks_the_reader(cls: type, valu
 
 def test_a_word_of_an_enumeration_is_taken_in_any_case() -> None:
     assert decode(Request, {"cluster": "a", "trigger": "Alarm"}).trigger is Trigger.ALARM
+
+
+@pytest.mark.usefixtures("in_tokyo")
+def test_times_are_of_utc_wherever_this_runs() -> None:
+    assert encode(Lock("me", NOW)) == HELD
+    assert decode(Lock, HELD).lease_until.utcoffset() == timedelta(0)
+
+
+def test_an_unknown_member_is_refused_in_an_optional_object_too() -> None:
+    record = encode(rotation(intent=intent()))
+    record["intent"]["later"] = 1
+    with pytest.raises(CodecError, match=r"^intent\.later: unknown member"):
+        decode(Rotation, record)
+    assert decode(Rotation, record, strict=False) == rotation(intent=intent())

@@ -1,4 +1,4 @@
-"""The rules of the template against events as AWS documents them, judged by two evaluators that know nothing of us."""
+"""The rules of the template against events as AWS documents them, matched by two evaluators that know nothing of us."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def matches(rule: str, event: dict[str, Any], *, from_insufficient_data: bool = 
     pattern = resolved(properties(rule)["EventPattern"], {"FromInsufficientData": from_insufficient_data})
     text = json.dumps(pattern)
     asked = {"EventPattern": text, "Event": json.dumps(event)}
-    status, _, body = eventbridge._test_event_pattern(asked)  # noqa: SLF001 - the judge without its server
+    status, _, body = eventbridge._test_event_pattern(asked)  # noqa: SLF001 - the evaluator without its server
     assert status == 200, body
     found: bool = json.loads(body)["Result"]
     assert EventPattern.load(text).matches_event(event) == found  # type: ignore[arg-type]  # any JSON
@@ -77,7 +77,7 @@ def matching_rules(event: dict[str, Any], *, from_insufficient_data: bool = Fals
     return {rule for rule in RULES if matches(rule, event, from_insufficient_data=from_insufficient_data)}
 
 
-def test_every_golden_event_is_judged() -> None:
+def test_every_golden_event_is_matched_here() -> None:
     events = {path.stem for path in EVENTS.glob("*.json") if "source" in json.loads(path.read_text())}
     assert {name for name in events if name.startswith(("alarm-", "compromise-", "fleet-"))} == set(MATCHING)
 

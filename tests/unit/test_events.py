@@ -49,7 +49,7 @@ REQUESTS: dict[str, Request] = {
         accept_cluster_uuid="7c9be1e5-5f0a-4c0e-9b53-0b8b0c2a6f11",
     ),
 }
-ENDINGS: dict[str, tuple[str, str]] = {
+CLOSE_REQUESTS: dict[str, tuple[str, str]] = {
     "execution-aborted": ("ExecutionAborted", "Stopped for maintenance of the key server."),
     "execution-timed-out": ("ExecutionTimedOut", "The execution ended as TIMED_OUT."),
     "execution-failed": (
@@ -68,7 +68,7 @@ def golden(name: str) -> Any:  # noqa: ANN401 - JSON
 
 def test_every_input_for_one_rotation_is_looked_at_here() -> None:
     found = {path.stem for path in EVENTS.glob("*.json") if path.stem.startswith(("rotate", "execution"))}
-    assert found == REQUESTS.keys() | ENDINGS.keys()
+    assert found == REQUESTS.keys() | CLOSE_REQUESTS.keys()
 
 
 @pytest.mark.parametrize("name", REQUESTS)
@@ -76,18 +76,18 @@ def test_an_input_asks_for_what_it_says(name: str) -> None:
     assert parse_request(golden(name)) == REQUESTS[name]
 
 
-@pytest.mark.parametrize("name", ENDINGS)
+@pytest.mark.parametrize("name", CLOSE_REQUESTS)
 def test_an_event_closes_the_execution_it_names(name: str) -> None:
     event = golden(name)
-    ending = parse_close_request(event)
+    closing = parse_close_request(event)
     started = datetime(2026, 11, 23, 3, 0, 0, 123_000, tzinfo=UTC)
-    assert ending.execution == Execution(event["detail"]["executionArn"], started)
-    assert (ending.cluster, ending.request) == ("prod-a", PLAIN)
-    error, cause = ENDINGS[name]
-    assert ending.failure == Failure(error, cause, ExecutionAborted.next_step)
+    assert closing.execution == Execution(event["detail"]["executionArn"], started)
+    assert (closing.cluster, closing.request) == ("prod-a", PLAIN)
+    error, cause = CLOSE_REQUESTS[name]
+    assert closing.failure == Failure(error, cause, ExecutionAborted.next_step)
 
 
-@pytest.mark.parametrize("name", ENDINGS)
+@pytest.mark.parametrize("name", CLOSE_REQUESTS)
 def test_an_event_is_one_the_template_listens_to(name: str) -> None:
     event = golden(name)
     assert event["source"] == "aws.states"

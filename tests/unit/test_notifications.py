@@ -162,7 +162,7 @@ def test_every_member_of_the_schema_is_described_and_every_object_may_grow() -> 
 
 
 def test_the_schema_notices_an_input_to_start_again_with_that_protects_nobody() -> None:
-    notification = encode(build_notification(UNSETTLED))
+    notification = encode(build_notification(UNKNOWN))
     VALIDATOR.validate(notification)
     for member in ("cluster", "keyCreatedAfter"):
         without = {name: value for name, value in notification["startAgainWith"].items() if name != member}
@@ -230,7 +230,7 @@ def test_a_record_that_is_not_closed_has_no_end_and_claims_nothing() -> None:
 
 # --- what to start again with ---
 
-UNSETTLED = failed("RekeyOutcomeUnknown", Outcome.OUTCOME_UNKNOWN)
+UNKNOWN = failed("RekeyOutcomeUnknown", Outcome.OUTCOME_UNKNOWN)
 OVERDUE = failed("RotationOverdue", Outcome.OVERDUE)
 ASKED = Request(
     "prod-a",
@@ -250,23 +250,23 @@ ASKED = Request(
 @pytest.mark.parametrize("name", ALL)
 def test_an_input_to_start_again_with_is_given_exactly_where_a_rekey_may_still_go_through(name: str) -> None:
     notification = build_notification(ALL[name])
-    unsettled = notification.outcome in {Outcome.OUTCOME_UNKNOWN, Outcome.OVERDUE}
-    assert (notification.start_again_with is not None) is unsettled
-    assert ("startAgainWith" in encode(notification)) is unsettled
-    assert ("Start again:" in plain_words(notification)) is unsettled
+    may_go_on = notification.outcome in {Outcome.OUTCOME_UNKNOWN, Outcome.OVERDUE}
+    assert (notification.start_again_with is not None) is may_go_on
+    assert ("startAgainWith" in encode(notification)) is may_go_on
+    assert ("Start again:" in plain_words(notification)) is may_go_on
 
 
-@pytest.mark.parametrize("record", [UNSETTLED, OVERDUE], ids=["OutcomeUnknown", "Overdue"])
+@pytest.mark.parametrize("record", [UNKNOWN, OVERDUE], ids=["OutcomeUnknown", "Overdue"])
 def test_started_again_a_key_made_since_the_execution_began_is_enough(record: Rotation) -> None:
     assert build_notification(record).start_again_with == Request("prod-a", key_created_after=NOW)
 
 
 def test_started_again_the_moment_that_was_asked_for_stays() -> None:
-    assert build_notification(replace(UNSETTLED, request=ASKED)).start_again_with == ASKED
+    assert build_notification(replace(UNKNOWN, request=ASKED)).start_again_with == ASKED
 
 
 def test_a_wrong_input_is_not_to_be_started_again_with() -> None:
-    assert build_notification(replace(UNSETTLED, request=None)).start_again_with is None
+    assert build_notification(replace(UNKNOWN, request=None)).start_again_with is None
 
 
 def by_mail(record: Rotation) -> Any:  # noqa: ANN401 - JSON
@@ -276,7 +276,7 @@ def by_mail(record: Rotation) -> Any:  # noqa: ANN401 - JSON
 
 @pytest.mark.parametrize("request_", [Request("prod-a"), ASKED], ids=["plain", "everything asked for"])
 def test_mail_and_document_give_an_input_that_is_accepted_and_asks_for_the_same(request_: Request) -> None:
-    record = replace(UNSETTLED, request=request_)
+    record = replace(UNKNOWN, request=request_)
     expected = replace(request_, key_created_after=request_.key_created_after or NOW)
     assert parse_request(json.loads(json.dumps(encode(build_notification(record))))["startAgainWith"]) == expected
     assert parse_request(by_mail(record)) == expected
@@ -284,7 +284,7 @@ def test_mail_and_document_give_an_input_that_is_accepted_and_asks_for_the_same(
 
 
 def test_the_mail_leaves_out_what_says_nothing() -> None:
-    assert by_mail(UNSETTLED) == {
+    assert by_mail(UNKNOWN) == {
         "cluster": "prod-a",
         "trigger": "manual",
         "keyCreatedAfter": "2026-11-23T03:00:00.000Z",
@@ -306,10 +306,10 @@ def test_the_mail_leaves_out_what_says_nothing() -> None:
     )
 )
 def test_whatever_was_asked_the_mail_holds_an_input_on_one_line_that_is_accepted(request_: Request) -> None:
-    again = parse_request(by_mail(replace(UNSETTLED, request=request_)))
+    again = parse_request(by_mail(replace(UNKNOWN, request=request_)))
     assert again.key_created_after
     assert replace(again, key_created_after=None) == replace(request_, key_created_after=None)
-    assert again == parse_request(encode(build_notification(replace(UNSETTLED, request=request_)).start_again_with))
+    assert again == parse_request(encode(build_notification(replace(UNKNOWN, request=request_)).start_again_with))
 
 
 # --- the contract with people ---
@@ -377,7 +377,7 @@ def test_the_mail_of_a_failure() -> None:
 
 def test_the_mail_of_an_unknown_outcome() -> None:
     request = Request("prod-a", reason="quarterly rotation", requested_by="j.doe@example.com")
-    assert words(replace(UNSETTLED, request=request, detail="Replacing key key-0.")) == (
+    assert words(replace(UNKNOWN, request=request, detail="Replacing key key-0.")) == (
         "Cluster prod-a: rotation outcome UNKNOWN, the cluster must be looked at.\n"
         "\n"
         "What happened: RekeyOutcomeUnknown. The rekey ended with xAssumed: out of entropy\n"

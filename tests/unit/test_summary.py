@@ -39,7 +39,7 @@ from tests.fakes import NOW
 from tests.unit.samples import DAY, HOUR, MINUTE, key, rotated, rotation
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "schemas" / "fleet-summary.v1.schema.json").read_text())
-JUDGE = jsonschema.Draft202012Validator(SCHEMA)
+VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
 
 ARN = "arn:aws:states:eu-central-1:123456789012:execution:element-rekey-rotate-fleet:one"
 EXECUTION = Execution(ARN, NOW)
@@ -48,7 +48,7 @@ SETTINGS = FleetSettings(90 * DAY, HOUR, 30 * MINUTE, 1)
 SCHEDULED = FleetRequest(trigger=Trigger.SCHEDULE, reason="maximum key age")
 
 
-def standing(
+def result(
     cluster: str, outcome: Outcome | None, made: timedelta | None = None, max_days: int | None = 90
 ) -> ClusterResult:
     """A cluster that ended like this, with a key ``made`` before the run ended."""
@@ -74,7 +74,7 @@ def closed(
 def summary_after(run: FleetRun, *after: ClusterResult) -> Summary:
     """The summary, which always fits its schema."""
     made = build_summary(run, after)
-    JUDGE.validate(json.loads(json.dumps(encode(made))))
+    VALIDATOR.validate(json.loads(json.dumps(encode(made))))
     return made
 
 
@@ -95,7 +95,7 @@ def test_the_members_are_those_of_the_schema() -> None:
 
 
 def test_the_schema_knows_every_way_a_cluster_can_be_counted() -> None:
-    after = [standing(outcome, outcome, DAY) for outcome in Outcome] + [standing("n", None), NOT_BEGUN]
+    after = [result(outcome, outcome, DAY) for outcome in Outcome] + [result("n", None), NOT_BEGUN]
     counts = outcome_counts(closed(*after, not_selected=(NOWHERE,)), after)
     assert list(counts) == SCHEMA["properties"]["counts"]["items"]["properties"]["outcome"]["enum"]
     assert SCHEMA["$defs"]["cluster"]["properties"]["outcome"]["enum"] == list(counts)
@@ -103,9 +103,9 @@ def test_the_schema_knows_every_way_a_cluster_can_be_counted() -> None:
 
 def test_a_run_in_which_all_went_well() -> None:
     after = (
-        standing("a", Outcome.ROTATED, 10 * MINUTE),
-        standing("b", Outcome.NOT_DUE, 80 * DAY),
-        standing("c", Outcome.FOLLOWED, HOUR, 30),
+        result("a", Outcome.ROTATED, 10 * MINUTE),
+        result("b", Outcome.NOT_DUE, 80 * DAY),
+        result("c", Outcome.FOLLOWED, HOUR, 30),
     )
     summary = summary_after(closed(*after), *after)
     assert summary.succeeded
@@ -124,10 +124,10 @@ def test_a_run_in_which_all_went_well() -> None:
 
 def test_a_run_in_which_much_went_wrong() -> None:
     after = (
-        standing("a", Outcome.ROTATED, 10 * MINUTE),
-        standing("b", Outcome.FAILED, 400 * DAY),
-        standing("c", Outcome.FAILED, 95 * DAY),
-        standing("d", None),
+        result("a", Outcome.ROTATED, 10 * MINUTE),
+        result("b", Outcome.FAILED, 400 * DAY),
+        result("c", Outcome.FAILED, 95 * DAY),
+        result("d", None),
         NOT_BEGUN,
     )
     summary = summary_after(closed(*after, not_selected=(NOWHERE,)), *after)
@@ -156,13 +156,13 @@ def test_a_run_whose_input_was_refused() -> None:
 
 
 def test_a_run_that_was_stopped_after_all_were_done() -> None:
-    after = (standing("a", Outcome.ROTATED, MINUTE),)
+    after = (result("a", Outcome.ROTATED, MINUTE),)
     failure = Failure("ExecutionAborted", "Stopped.", "Start again.")
     assert summary_after(closed(*after, failure=failure), *after).headline == "fleet run FAILED: ExecutionAborted"
 
 
 def test_a_dry_run_says_so() -> None:
-    after = (standing("a", Outcome.PLANNED, 400 * DAY, None),)
+    after = (result("a", Outcome.PLANNED, 400 * DAY, None),)
     summary = summary_after(closed(*after, request=FleetRequest(dry_run=True)), *after)
     assert summary.headline == "dry run, 1 cluster, 0 rotated, all well"
     assert summary.dry_run
@@ -170,20 +170,20 @@ def test_a_dry_run_says_so() -> None:
 
 
 def test_a_run_that_is_not_closed_yet_lasted_no_time() -> None:
-    summary = build_summary(FleetRun(EXECUTION, SCHEDULED), [standing("a", Outcome.ROTATED, 30 * MINUTE)])
+    summary = build_summary(FleetRun(EXECUTION, SCHEDULED), [result("a", Outcome.ROTATED, 30 * MINUTE)])
     assert summary.ended_at is None
     assert summary.duration_seconds == 0
 
 
 def test_a_key_that_is_due_this_very_moment_is_overdue() -> None:
-    after = (standing("a", Outcome.FAILED, 90 * DAY), standing("b", Outcome.NOT_DUE, 90 * DAY - timedelta(seconds=1)))
+    after = (result("a", Outcome.FAILED, 90 * DAY), result("b", Outcome.NOT_DUE, 90 * DAY - timedelta(seconds=1)))
     summary = summary_after(closed(*after), *after)
     assert [line.cluster for line in summary.overdue_keys] == ["a"]
     assert [line.cluster for line in summary.next_due] == ["b"]
 
 
 def test_a_key_from_the_future_is_not_younger_than_new() -> None:
-    assert oldest_key_age_days([standing("a", Outcome.ROTATED, -HOUR)], ENDED) == 0.0
+    assert oldest_key_age_days([result("a", Outcome.ROTATED, -HOUR)], ENDED) == 0.0
     assert oldest_key_age_days([NOT_BEGUN], ENDED) is None
 
 
@@ -218,7 +218,7 @@ def test_a_summary_of_a_thousand_clusters_stays_small_and_counts_them_all() -> N
 
 
 def test_the_words_of_a_run_that_needs_attention() -> None:
-    after = (standing("a", Outcome.ROTATED, 10 * MINUTE), standing("b", Outcome.FAILED, 400 * DAY), NOT_BEGUN)
+    after = (result("a", Outcome.ROTATED, 10 * MINUTE), result("b", Outcome.FAILED, 400 * DAY), NOT_BEGUN)
     request = replace(SCHEDULED, requested_by="jane")
     words = summary_in_words(summary_after(closed(*after, not_selected=(NOWHERE,), request=request), *after))
     assert words == (
@@ -245,7 +245,7 @@ def test_the_words_of_a_run_that_needs_attention() -> None:
 
 
 def test_the_words_of_a_run_in_which_all_went_well() -> None:
-    after = (standing("a", Outcome.COOLING_DOWN, 10 * MINUTE, None),)
+    after = (result("a", Outcome.COOLING_DOWN, 10 * MINUTE, None),)
     words = summary_in_words(summary_after(closed(*after, request=FleetRequest()), *after))
     assert words == (
         "Fleet: 1 cluster, 0 rotated, all well.\n"
@@ -260,7 +260,7 @@ def test_the_words_of_a_run_in_which_all_went_well() -> None:
 
 @pytest.mark.parametrize("count", [9, 10, 11])
 def test_at_most_ten_keys_that_are_due_next_are_named_in_words(count: int) -> None:
-    after = tuple(standing(f"c{number:02}", Outcome.NOT_DUE, (number + 1) * DAY) for number in range(count))
+    after = tuple(result(f"c{number:02}", Outcome.NOT_DUE, (number + 1) * DAY) for number in range(count))
     words = summary_in_words(summary_after(closed(*after), *after))
     assert words.count("days old") == min(count, 10)
 

@@ -109,26 +109,26 @@ class Fork:
     def __init__(self, clock: VirtualClock, work: Callable[[], None]) -> None:
         self._clock = clock
         self._work = work
-        self._settled = threading.Event()
+        self._released = threading.Event()
         self.lagging = False
 
     def start(self) -> None:
         """Run until the work ends or lags."""
         threading.Thread(target=self._body, daemon=True).start()
-        self._settled.wait()
+        self._released.wait()
 
     def lag(self, seconds: float) -> None:
         """Called by the work: the caller goes on at once, the work after so many seconds."""
         self.lagging = True
         awake = threading.Event()
         self._clock.resume(awake.set, seconds)
-        self._settled.set()
+        self._released.set()
         awake.wait()
 
     def _body(self) -> None:
         try:
             self._work()
         finally:
-            self._settled.set()
+            self._released.set()
             if self.lagging:
                 self._clock.hand_back()

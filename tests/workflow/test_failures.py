@@ -1,4 +1,4 @@
-"""Errors on the way: what is retried and for how long, what is caught, and how each ending is reported."""
+"""Errors on the way: what is retried and for how long, what is caught, and how each outcome is published."""
 
 from __future__ import annotations
 

@@ -168,7 +168,7 @@ def test_what_the_tree_of_errors_calls_retried_is_what_is_retried() -> None:
 
 
 @pytest.mark.parametrize(("name", "retrier"), retriers())
-def test_an_error_is_retried_for_longer_than_an_ambiguous_rekey_needs_to_settle(
+def test_an_error_is_retried_for_longer_than_a_lost_answer_needs_to_be_resolved(
     name: str, retrier: dict[str, Any]
 ) -> None:
     needs_settling = {"RekeyOutcomeUnknown", "LedgerConflict", "Lambda.Unknown"} & set(retrier["ErrorEquals"])
@@ -178,7 +178,7 @@ def test_an_error_is_retried_for_longer_than_an_ambiguous_rekey_needs_to_settle(
 
 
 @pytest.mark.parametrize("name", TASKS)
-def test_a_function_gives_up_before_its_task_does_and_long_before_its_rekey_counts_as_settled(name: str) -> None:
+def test_a_function_gives_up_before_its_task_does_and_long_before_its_lost_answer_can_be_resolved(name: str) -> None:
     assert function_timeout(FUNCTIONS[name]) < TASKS[name]["TimeoutSeconds"]
     assert function_timeout(FUNCTIONS[name]) < default("SettlingSeconds")
 

@@ -1,8 +1,7 @@
-"""Connections, credentials and the environment."""
-
 from __future__ import annotations
 
 import json
+import os
 from base64 import b64encode
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -14,15 +13,15 @@ from element_rekey import errors
 from element_rekey.element.client import ElementApi
 from element_rekey.element.transport import clock_offset, parse_mvip
 from element_rekey.records import Registration
-from tests.unit.element_api.conftest import PASSWORD, now
+from tests.unit.element.conftest import PASSWORD, now
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from element_rekey.ports import ElementCluster
-    from tests.unit.element_api.conftest import Connect, Serve
-    from tests.unit.element_api.tls_server import Exchange, TlsServer
+    from tests.unit.element.conftest import Connect, Serve
+    from tests.unit.element.tls_server import Exchange, TlsServer
 
 
 def info(exchange: Exchange) -> None:
@@ -37,7 +36,11 @@ def basic(username: str, password: str) -> str:
     return "Basic " + b64encode(f"{username}:{password}".encode()).decode()
 
 
-# --- one connection
+REKEY = "RekeySoftwareEncryptionAtRestMasterKey"
+LIMIT = 4 * 1024 * 1024
+
+
+# --- one connection ---
 
 
 def test_the_request(server: TlsServer, connect: Connect) -> None:
@@ -167,7 +170,7 @@ def test_the_environment_decides_nothing(
     assert not (tmp_path / "keys").exists()
 
 
-# --- HTTP 401
+# --- HTTP 401 ---
 
 
 def calls(api: ElementCluster) -> list[Callable[[], object]]:
@@ -236,7 +239,7 @@ def test_a_registration_that_became_invalid_is_not_adopted(server: TlsServer, co
     assert api.identity().uuid == "u"
 
 
-# --- the registration
+# --- the registration ---
 
 
 @pytest.mark.parametrize(
@@ -301,7 +304,22 @@ def test_registration_refused(member: str, value: str) -> None:
     assert words.get(member, member.replace("_bundle", "Bundle").replace("_version", "Version")) in str(caught.value)
 
 
-# --- the clock
+@pytest.mark.parametrize(
+    ("member", "value", "says"),
+    [
+        ("mvip", "https://10.0.0.1", "mvip must be an IP address or a host name"),
+        ("server_name", "a b", "serverName must be"),
+        ("certificate_fingerprint", "ab:cd", "certificateFingerprint must be"),
+        ("ca_bundle", "nonsense", "caBundle must hold"),
+    ],
+)
+def test_a_wrong_registration_is_reported_by_cluster_and_member(member: str, value: str, says: str) -> None:
+    registration = replace(Registration("10.0.0.1", "admin", "secret"), **{member: value})
+    with pytest.raises(errors.RegistrationInvalid, match=f"^Cluster prod-a: {says}"):
+        ElementApi("prod-a", registration, refresh=lambda: registration, clock=now)
+
+
+# --- the clock ---
 
 
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
@@ -325,3 +343,52 @@ NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
 )
 def test_clock_offset(date: str | None, expected: timedelta | None) -> None:
     assert clock_offset(date, NOON, NOON + timedelta(seconds=2)) == expected
+
+
+# --- never twice ---
+
+
+def test_a_broken_record_after_the_request_does_not_send_it_again(server: TlsServer, connect: Connect) -> None:
+    """TLS errors are no read errors to urllib3: with retries of its own it would send a POST again."""
+
+    def broken(exchange: Exchange) -> None:
+        os.write(exchange.connection.fileno(), b"\x17\x03\x03\x00\x20" + bytes(32))
+        exchange.close()
+
+    server.script = [broken]
+    server.otherwise = info
+    with pytest.raises(errors.RekeyOutcomeUnknown, match=r"before a whole answer came \(SSLError\)"):
+        connect(server).rekey(None, None)
+    assert server.methods == [REKEY]
+
+
+def test_calls_are_posted(server: TlsServer, connect: Connect) -> None:
+    server.otherwise = info
+    connect(server).rekey(None, None)
+    assert [seen.verb for seen in server.seen] == ["POST"]
+
+
+# --- limits, to the last unit ---
+
+
+def test_a_connection_is_kept_for_four_seconds(server: TlsServer, connect: Connect) -> None:
+    server.otherwise = info
+    moment = now()
+    api = connect(server, clock=lambda: moment)
+    connections = []
+    for idle in (timedelta(0), timedelta(0), timedelta(seconds=4), timedelta(seconds=4, milliseconds=1)):
+        moment += idle
+        api.identity()
+        connections.append(server.connections)
+    assert connections == [1, 1, 1, 2]
+
+
+@pytest.mark.parametrize("excess", [0, 1])
+def test_an_answer_may_be_four_mebibytes_long(server: TlsServer, connect: Connect, excess: int) -> None:
+    document = json.dumps({"id": 1, "result": {"asyncHandle": 7}}).encode().ljust(LIMIT + excess)
+    server.script = [lambda exchange: exchange.send(document)]
+    if excess:
+        with pytest.raises(errors.RekeyOutcomeUnknown, match=f"longer than {LIMIT} bytes"):
+            connect(server).rekey(None, None)
+    else:
+        assert connect(server).rekey(None, None) == 7

@@ -1,5 +1,3 @@
-"""Each method: what it sends, and what it makes of good and odd answers."""
-
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
@@ -19,13 +17,15 @@ from element_rekey.cluster import (
     MasterKey,
     RekeyJob,
 )
+from element_rekey.element.client import ElementApi
+from element_rekey.records import Registration
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from element_rekey.element.client import ElementApi
-    from tests.unit.element_api.conftest import Connect
-    from tests.unit.element_api.tls_server import Exchange, TlsServer
+    from tests.unit.element.conftest import Connect
+    from tests.unit.element.tls_server import Exchange, TlsServer
+
 
 REKEY = "RekeySoftwareEncryptionAtRestMasterKey"
 
@@ -38,7 +38,28 @@ def failing(name: str, message: str = "") -> Callable[[Exchange], None]:
     return lambda exchange: exchange.error(name, message)
 
 
-# --- GetAPI
+OLD = {"keyID": "OLD", "keyManagementType": "Internal"}
+METHODS: dict[str, Callable[[ElementApi], object]] = {
+    "GetClusterInfo": ElementApi.identity,
+    "GetClusterVersionInfo": ElementApi.version,
+    "GetSoftwareEncryptionAtRestInfo": ElementApi.encryption,
+    "ListClusterFaults": ElementApi.faults,
+    "ListKeyProvidersKmip": ElementApi.key_providers,
+    "TestKeyProviderKmip": lambda api: api.test_key_provider(2),
+    "GetAsyncResult": lambda api: api.rekey_job(7),
+    REKEY: lambda api: api.rekey(None, None),
+}
+
+
+def answering_with(result: object) -> Callable[[Exchange], None]:
+    return lambda exchange: exchange.result(result)
+
+
+def refusing(name: str, message: str = "m") -> Callable[[Exchange], None]:
+    return lambda exchange: exchange.error(name, message)
+
+
+# --- GetAPI ---
 
 
 @pytest.mark.parametrize(
@@ -84,7 +105,7 @@ def test_api_version_is_unreadable(server: TlsServer, api: ElementApi, result: o
         api.check_api_version()
 
 
-# --- the reads
+# --- the reads ---
 
 
 def test_identity(server: TlsServer, api: ElementApi) -> None:
@@ -213,7 +234,7 @@ def test_key_provider_test(server: TlsServer, api: ElementApi) -> None:
             api.test_key_provider(3)
 
 
-# --- the rekey
+# --- the rekey ---
 
 
 @pytest.mark.parametrize(
@@ -257,9 +278,9 @@ def test_a_read_does_not_mind_an_ignored_parameter(server: TlsServer, api: Eleme
     assert api.faults() == ()
 
 
-# --- GetAsyncResult
+# --- GetAsyncResult ---
 
-OLD = {"keyID": "OLD", "keyManagementType": "Internal"}
+
 NEW = {"keyID": "NEW", "keyManagementType": "external", "keyProviderID": 2}
 RUNNING = {"resultType": REKEY, "status": "running", "createTime": "2026-01-02T03:04:05.5Z"}
 COMPLETE = {"resultType": REKEY, "status": "complete"}
@@ -347,7 +368,8 @@ def test_job_poll_refused(server: TlsServer, api: ElementApi) -> None:
     assert caught.value.name == "xUnknownAPIMethod"
 
 
-# --- times
+# --- times ---
+
 
 NOON = datetime(2026, 1, 2, 12, 0, 0, 250_000, tzinfo=UTC)
 
@@ -411,3 +433,96 @@ def test_the_last_known_offset_holds_without_a_date(server: TlsServer, connect: 
     assert corrected == datetime(2026, 1, 2, 9, 59, 59, 750_000, tzinfo=UTC)
     server.clock = None
     assert created(api) == corrected
+
+
+# --- every call goes to the registered version, and every refusal says which call it was ---
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_refusal_names_the_method_that_was_sent(server: TlsServer, connect: Connect, method: str) -> None:
+    server.otherwise = refusing("xPermissionDenied")
+    with pytest.raises(errors.PermissionDenied) as caught:
+        METHODS[method](connect(server, api_version="12.5"))
+    assert caught.value.what == f"{method} was answered with xPermissionDenied (m)."
+    assert caught.value.cluster == "prod-a"
+    assert (server.seen[0].path, server.methods) == ("/json-rpc/12.5", [method])
+
+
+def test_an_error_without_a_message_is_quoted_by_its_name_alone(server: TlsServer, api: ElementApi) -> None:
+    server.otherwise = refusing("xPermissionDenied", "")
+    with pytest.raises(errors.PermissionDenied, match=r"with xPermissionDenied\."):
+        api.identity()
+
+
+# --- every error names the cluster, and the member that made no sense ---
+
+
+@pytest.mark.parametrize(
+    ("call", "result", "says"),
+    [
+        (ElementApi.identity, {"clusterInfo": []}, "GetClusterInfo: clusterInfo is not an object."),
+        (ElementApi.identity, {"clusterInfo": {}}, "GetClusterInfo clusterInfo: uuid is not a text."),
+        (ElementApi.faults, {}, "ListClusterFaults: faults is not a list."),
+        (ElementApi.faults, {"faults": [{}]}, "ListClusterFaults faults: code is not a text."),
+        (
+            ElementApi.key_providers,
+            {"kmipKeyProviders": [{"keyProviderID": "x"}]},
+            "ListKeyProvidersKmip kmipKeyProviders: keyProviderID is not a whole number.",
+        ),
+        (
+            ElementApi.key_providers,
+            {"kmipKeyProviders": [{"keyProviderID": 1, "keyServerIDs": [None]}]},
+            "ListKeyProvidersKmip kmipKeyProviders: keyServerIDs is not a whole number.",
+        ),
+        (
+            ElementApi.encryption,
+            {"state": "maybe"},
+            "GetSoftwareEncryptionAtRestInfo: state is not disabled or enabled.",
+        ),
+        (ElementApi.check_api_version, {"currentVersion": 12}, "GetAPI: currentVersion is not a version."),
+    ],
+)
+def test_half_an_answer_is_reported_by_cluster_method_and_member(
+    server: TlsServer, api: ElementApi, call: Callable[[ElementApi], object], result: object, says: str
+) -> None:
+    server.script = [answering_with(result)]
+    with pytest.raises(errors.ClusterUnavailable) as caught:
+        call(api)
+    assert (caught.value.what, caught.value.cluster) == (says, "prod-a")
+
+
+def test_an_unsupported_version_names_the_cluster(server: TlsServer, api: ElementApi) -> None:
+    server.script = [answering_with({"currentVersion": "11.8", "supportedVersions": ["11.8"]})]
+    with pytest.raises(errors.ApiVersionUnsupported) as caught:
+        api.check_api_version()
+    assert caught.value.cluster == "prod-a"
+
+
+def test_a_wrong_registered_version_names_the_cluster(server: TlsServer, connect: Connect) -> None:
+    with pytest.raises(errors.RegistrationInvalid, match=r"^Cluster prod-a: apiVersion must be"):
+        connect(server, api_version="12")
+
+
+def test_a_registration_changed_meanwhile_names_the_cluster(
+    server: TlsServer, connect: Connect, ca_bundle: str
+) -> None:
+    server.otherwise = lambda exchange: exchange.send(b"", status=401)
+    fresh = Registration(server.mvip, "admin", "new", ca_bundle=ca_bundle, api_version="12.5")
+    with pytest.raises(errors.ClusterUnavailable, match=r"^Cluster prod-a: The registration changed"):
+        connect(server, refresh=lambda: fresh).identity()
+
+
+# --- odd but good answers ---
+
+
+def test_zero_is_a_number_like_any_other(server: TlsServer, api: ElementApi) -> None:
+    server.script = [answering_with({"asyncHandle": 0})]
+    assert api.rekey(None, None) == 0
+
+
+def test_a_job_that_is_done_is_in_no_phase(server: TlsServer, api: ElementApi) -> None:
+    job = {"resultType": REKEY, "status": "complete", "details": {"state": "Done"}, "error": {"name": "x"}}
+    server.script = [answering_with(job)]
+    done = api.rekey_job(7)
+    assert done
+    assert (done.complete, done.phase) == (True, "")

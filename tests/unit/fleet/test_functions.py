@@ -1,12 +1,12 @@
-"""The two functions of a fleet run and the runtime beneath them, as Lambda would call them, on moto."""
+"""The two functions of a fleet run, as Lambda would call them, on moto."""
 
 from __future__ import annotations
 
 import importlib.util
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -14,34 +14,36 @@ import pytest
 from moto import mock_aws
 from moto.sns.models import sns_backends
 
-from element_rekey.aws import runtime
-from element_rekey.aws.runtime import (
-    answer_outcome,
-    answer_step,
-    fleet_settings_from_environment,
-    ports_from_environment,
+from element_rekey.aws.runtime import fleet_settings_from_environment, ports_from_environment
+from element_rekey.errors import (
+    ClusterNotRegistered,
+    RequestInvalid,
 )
-from element_rekey.codec import encode
-from element_rekey.errors import ClusterNotRegistered, RequestInvalid
 from element_rekey.records import Execution
-from element_rekey.rotation.steps import Status, Step
 from element_rekey.settings import FleetSettings
 from tests.fakes import NOW
 from tests.template import TEMPLATE, default, properties
-from tests.unit.samples import HOUR, MINUTE, failed, following, rotated, rotation
+from tests.unit.samples import HOUR, MINUTE, rotated, rotation
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from types import ModuleType
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
+
+
 REGION, ACCOUNT = "eu-central-1", "123456789012"
+
+
 MACHINE = f"arn:aws:states:{REGION}:{ACCOUNT}:stateMachine:RotateMasterKey"
+
+
 ARN = f"arn:aws:states:{REGION}:{ACCOUNT}:execution:element-rekey-rotate-fleet:change-1001"
+
+
 STATE = {"execution": {"id": ARN, "startedAt": "2026-11-23T03:00:00.000Z"}}
 
 
-def environment(resource: str, **references: str) -> dict[str, str]:
+def template_environment(resource: str, **references: str) -> dict[str, str]:
     """What the template gives a function."""
     own = properties(resource).get("Environment", {}).get("Variables", {})
     given = {**TEMPLATE["Globals"]["Function"]["Environment"]["Variables"], **own}
@@ -62,7 +64,7 @@ class Fleet:
         self.dynamodb.create_table(TableName="Table", **{name: properties("Table")[name] for name in known})
         refs = {"Table": "Table", "Topic": self.topic, "RotateMasterKey": MACHINE, "AWS::StackName": "element-rekey"}
         for function in ("SelectClustersFunction", "SummarizeFleetFunction"):
-            for name, value in environment(function, **refs).items():
+            for name, value in template_environment(function, **refs).items():
                 monkeypatch.setenv(name, value)
         self.select = function_of("select_clusters")
         self.summarize = function_of("summarize_fleet")
@@ -126,11 +128,11 @@ def test_how_many_failures_a_scheduled_run_tolerates_is_the_operators(
 ) -> None:
     fleet.register("prod-a")
     monkeypatch.setenv("TOLERATED_FAILURES", "4")
-    ordered = call(function_of("select_clusters"), {**STATE, "input": {"trigger": "schedule"}})
-    assert ordered["policy"]["toleratedFailures"] == 4
+    map_input = call(function_of("select_clusters"), {**STATE, "input": {"trigger": "schedule"}})
+    assert map_input["policy"]["toleratedFailures"] == 4
 
 
-def test_a_repeated_selection_gives_the_same_orders(fleet: Fleet) -> None:
+def test_a_repeated_selection_gives_the_same_map_input(fleet: Fleet) -> None:
     fleet.register("prod-a")
     state = {**STATE, "input": {"trigger": "schedule"}}
     first = call(fleet.select, state)
@@ -189,9 +191,6 @@ def test_an_alarm_asks_by_the_prefix_of_the_template(fleet: Fleet) -> None:
     assert selected["items"][0]["notBefore"] == "2026-11-23T03:00:00.000Z"
 
 
-# -- the runtime --
-
-
 def test_the_settings_are_those_of_the_template(fleet: Fleet) -> None:
     assert fleet_settings_from_environment() == FleetSettings(90 * 24 * HOUR, HOUR, 30 * MINUTE, 1)
     assert fleet_settings_from_environment() == fleet.select.SETTINGS
@@ -210,33 +209,6 @@ def test_the_history_is_kept_for_ever_unless_the_operator_says_otherwise(
     record = ports_from_environment().ledger.save(rotation(execution=Execution(ARN, NOW)))
     item = fleet.dynamodb.get_item(TableName="Table", Key={"pk": {"S": f"ROTATION#{record.execution.id}"}})["Item"]
     assert item.get("expiresAt") == ({"N": str(int((NOW + keep).timestamp()))} if keep else None)
-
-
-def test_the_clock_is_in_utc() -> None:
-    assert abs(runtime.now() - datetime.now(UTC)) < timedelta(seconds=5)
-    assert runtime.now().tzinfo is UTC
-
-
-@pytest.mark.parametrize(("follows", "handle"), [(following(), {"asyncHandle": 7}), (None, {})])
-def test_a_step_answers_what_the_state_machine_decides_by(follows: Any, handle: dict[str, int]) -> None:  # noqa: ANN401
-    state = {"input": {"cluster": "prod-a"}, "execution": {}, "rotation": {"status": "older"}}
-    assert answer_step(
-        state, Step(Status.CHECK_AGAIN, rotation(following=follows, polls=2, detail="Waiting."), 30)
-    ) == {
-        "input": state["input"],
-        "execution": state["execution"],
-        "rotation": {"status": "running", "waitSeconds": 30, "polls": 2, "detail": "Waiting.", **handle},
-    }
-
-
-def test_an_outcome_is_answered_with_the_next_step_in_its_cause() -> None:
-    state: dict[str, Any] = {"input": {}, "execution": {}}
-    answered = answer_outcome(state, failed())
-    assert answered["outcome"]["cause"].endswith(" Next: Mend it, then start again.")
-    assert {name: answered[name] for name in state} == state
-    well = answer_outcome(state, rotated())["outcome"]
-    assert "cause" not in well
-    assert well["newKey"] == encode(rotated().current_key)
 
 
 def test_the_functions_are_the_ones_lambda_finds() -> None:

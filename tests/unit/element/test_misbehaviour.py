@@ -1,5 +1,3 @@
-"""Whatever the cluster, or something between us, does: what a read makes of it, and what the rekey makes of it."""
-
 from __future__ import annotations
 
 import gzip
@@ -14,14 +12,15 @@ import pytest
 
 from element_rekey import errors
 from element_rekey.element.transport import Timeouts
-from tests.unit.element_api.conftest import PASSWORD
+from tests.unit.element.conftest import PASSWORD
 
 if TYPE_CHECKING:
     import threading
     from collections.abc import Callable
 
-    from tests.unit.element_api.conftest import Connect, Serve
-    from tests.unit.element_api.tls_server import Exchange, TlsServer
+    from element_rekey.element.client import ElementApi
+    from tests.unit.element.conftest import Connect, Serve
+    from tests.unit.element.tls_server import Exchange, TlsServer
 
     Behaviour = Callable[[Exchange], None]
 
@@ -81,10 +80,13 @@ TRANSIENT = [
     "xDBSessionExpired", "xDBSessionMoved", "xDBVersionMismatch", "xNoHandler", "xNotPrimary", "xNotReadyForIO",
     "xRecvTimeout", "xRpcTimeout", "xSliceNotRegistered",
 ]  # fmt: skip
+
+
 NOT_DISPATCHED = [
     "xInvalidAPIParameter", "xInvalidParameter", "xInvalidParameterType", "xMissingParameter", "xUnknownAPIMethod",
     "xUnknownAPIVersion", "xUnknownRPCMethod", "xUnknownUsername", "xUnrecognizedEnumString",
 ]  # fmt: skip
+
 
 # The request arrived, and what comes back does not show what became of it: a read can be repeated, the rekey must not.
 DOUBTFUL: dict[str, Behaviour] = {
@@ -130,12 +132,14 @@ DOUBTFUL: dict[str, Behaviour] = {
     **{name: error(name) for name in TRANSIENT},
 }
 
+
 # Short only where waiting is the point, so that a busy machine does not change what is shown.
 PATIENCE = {
     "stall": Timeouts(read=0.2),
     "header drip": Timeouts(total=0.5),
     "body drip": Timeouts(total=0.5),
 }
+
 
 # (what a read raises, what the rekey raises) where the answer shows that nothing was done, or that a person must look.
 CLEAR: dict[str, tuple[Behaviour, type[errors.ElementRekeyError], type[errors.ElementRekeyError]]] = {
@@ -177,6 +181,25 @@ def silent_traceback(caught: pytest.ExceptionInfo[errors.ElementRekeyError]) -> 
         assert secret not in shown
     assert caught.value.cluster == "prod-a"
     assert "\n" not in str(caught.value)
+
+
+REKEY = "RekeySoftwareEncryptionAtRestMasterKey"
+
+
+def answering_with(result: object) -> Callable[[Exchange], None]:
+    return lambda exchange: exchange.result(result)
+
+
+def answered(text: str) -> Callable[[Exchange], None]:
+    return lambda exchange: exchange.send(text.encode())
+
+
+def http_status(number: int) -> Callable[[Exchange], None]:
+    return lambda exchange: exchange.send(b"", status=number)
+
+
+def refusing(name: str, message: str = "m") -> Callable[[Exchange], None]:
+    return lambda exchange: exchange.error(name, message)
 
 
 @pytest.mark.parametrize("case", DOUBTFUL)
@@ -231,7 +254,7 @@ def test_the_name_of_a_refusal_is_kept(server: TlsServer, connect: Connect) -> N
     assert caught.value.name == "xSomethingNew"
 
 
-# --- before the first byte of a request
+# --- before the first byte of a request ---
 
 
 def refused(serve: Serve, _: ExitStack) -> str:
@@ -322,7 +345,7 @@ def test_a_deadline_that_passed_between_two_reads(
         connect(server).rekey(None, None)
 
 
-# --- the cluster's own words
+# --- the cluster's own words ---
 
 
 def test_words_of_the_cluster_are_quoted_on_one_line_without_our_password(server: TlsServer, connect: Connect) -> None:
@@ -343,3 +366,41 @@ def test_an_empty_password_hides_nothing(server: TlsServer, connect: Connect) ->
 
 def test_the_client_shows_no_secret(server: TlsServer, connect: Connect) -> None:
     assert PASSWORD not in repr(connect(server))
+
+
+# --- why an answer is of no use ---
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "why"),
+    [
+        (http_status(503), "the answer is HTTP 503"),
+        (answered("<p>"), "the answer is no JSON"),
+        (answered("[]"), "the answer is no JSON object"),
+        (answered('{"id": 99, "result": {}}'), "the answer is one to another call"),
+        (answered('{"id": 1}'), "the answer (HTTP 200) holds neither a result nor an error with a name"),
+        (answering_with({}), "the answer has no asyncHandle"),
+        (
+            refusing("xDBConnectionLoss"),
+            "the answer is xDBConnectionLoss (m), which can come after the change was made",
+        ),
+    ],
+)
+def test_an_unknown_outcome_says_why(
+    server: TlsServer, api: ElementApi, behaviour: Callable[[Exchange], None], why: str
+) -> None:
+    server.script = [behaviour]
+    with pytest.raises(errors.RekeyOutcomeUnknown) as caught:
+        api.rekey(None, None)
+    assert caught.value.what == f"{REKEY} was sent, but {why}."
+
+
+@pytest.mark.parametrize(
+    ("number", "says"),
+    [(401, f"{REKEY} was answered with HTTP 401."), (404, "HTTP 404: /json-rpc/12.3 is not served there.")],
+)
+def test_a_call_that_was_not_looked_at_says_why(server: TlsServer, api: ElementApi, number: int, says: str) -> None:
+    server.script = [http_status(number)]
+    with pytest.raises(errors.ElementRekeyError) as caught:
+        api.rekey(None, None)
+    assert caught.value.what == says

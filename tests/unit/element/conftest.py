@@ -11,7 +11,7 @@ import trustme
 from element_rekey.element.client import ElementApi
 from element_rekey.element.transport import Timeouts
 from element_rekey.records import Registration
-from tests.unit.element_api.tls_server import TlsServer
+from tests.unit.element.tls_server import TlsServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

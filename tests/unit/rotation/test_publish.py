@@ -21,14 +21,14 @@ from element_rekey.outcomes import Outcome
 from element_rekey.records import CloseRequest, Execution, Failure, Following, Lock, Request, Rotation
 from element_rekey.rotation.publish import publish_outcome
 from element_rekey.rotation.steps import Status, Step
-from element_rekey.rules.closing import outcome_of
 from tests.fakes import NOW, SETTINGS
 from tests.unit.harness import RotationHarness
-from tests.unit.samples import ARN, DAY, HOUR, OTHER_ARN, change, following, intent, key, rotated, rotation
+from tests.unit.samples import ARN, DAY, HOUR, OTHER_ARN, intent, key, rotation
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
+
 
 ABORTED = Failure("ExecutionAborted", "Stopped.", ExecutionAborted.next_step)
 NO_INPUT: CloseRequest[Request] = CloseRequest(Execution(ARN, NOW), None, ABORTED)
@@ -44,6 +44,14 @@ def lost(harness: RotationHarness) -> None:
     harness.cluster.lose_answer = True
     with pytest.raises(RekeyOutcomeUnknown):
         harness.start()
+
+
+class Died(Exception):
+    """Nobody catches it: the function is gone."""
+
+
+def failure(error: str) -> Failure:
+    return Failure(error, "It happened.", "Look.")
 
 
 def test_a_proven_rotation_is_closed_published_once_and_gives_its_lock_back(harness: RotationHarness) -> None:
@@ -174,10 +182,6 @@ def test_a_publisher_that_failed_at_both_topic_and_ledger_is_succeeded_after_the
     harness.clock.advance(SETTINGS.settling.total_seconds())
     assert harness.publish(ABORTED).published_now
     assert len(harness.topic.published) == 1
-
-
-class Died(Exception):
-    """Nobody catches it: the function is gone."""
 
 
 def test_a_publisher_that_died_is_succeeded_after_the_settling_time(
@@ -328,85 +332,20 @@ def test_an_answer_lost_between_the_topic_and_the_ledger_is_reported_again_under
     assert saves == 2
 
 
+def test_an_execution_without_a_record_is_closed_with_its_request(harness: RotationHarness) -> None:
+    harness.publish(Failure("RequestInvalid", "It makes no sense.", "Mend it."))
+    assert harness.record().request == harness.request
+    assert harness.topic.published[0].request == harness.request
+
+
+def test_a_second_publication_says_that_it_is_one(harness: RotationHarness) -> None:
+    harness.start()
+    assert harness.publish().published_now is True
+    assert harness.publish().published_now is False
+    assert harness.record().execution.id == ARN
+
+
 # --- what an outcome may claim ---
-
-
-def failure(error: str) -> Failure:
-    return Failure(error, "It happened.", "Look.")
-
-
-FOREIGN = following(ours=False)
-
-
-@pytest.mark.parametrize(
-    ("record", "error", "outcome"),
-    [
-        (rotation(), "ClusterUnavailable", Outcome.FAILED),
-        (rotation(intent=intent()), "ClusterUnavailable", Outcome.OUTCOME_UNKNOWN),
-        (rotation(intent=intent(), following=following()), "CredentialsRefused", Outcome.OUTCOME_UNKNOWN),
-        (rotation(intent=intent(), following=following()), "RotationNotProven", Outcome.OUTCOME_UNKNOWN),
-        (rotation(intent=intent(), following=following()), "ClusterIdentityChanged", Outcome.OUTCOME_UNKNOWN),
-        (rotation(intent=intent(), following=following()), "RekeyFailed", Outcome.FAILED),
-        (rotation(intent=intent(), following=following()), "RotationOverdue", Outcome.OVERDUE),
-        (rotation(following=FOREIGN), "RotationOverdue", Outcome.OVERDUE),
-        (rotation(following=FOREIGN), "ClusterUnavailable", Outcome.OUTCOME_UNKNOWN),
-        (rotation(following=FOREIGN), "ExecutionAborted", Outcome.OUTCOME_UNKNOWN),
-        (rotation(intent=intent(), following=FOREIGN), "ClusterUnavailable", Outcome.OUTCOME_UNKNOWN),
-        (rotation(change=change(ours=False)), "ClusterUnavailable", Outcome.FAILED),
-        (rotation(change=change()), "ClusterUnavailable", Outcome.OUTCOME_UNKNOWN),
-        (rotation(change=change()), "RekeyFailed", Outcome.OUTCOME_UNKNOWN),
-        (rotation(change=change()), "RotationOverdue", Outcome.OVERDUE),
-        (rotation(intent=intent()), "RekeyOutcomeUnknown", Outcome.OUTCOME_UNKNOWN),
-        (rotation(intent=intent(), following=following()), "ExecutionAborted", Outcome.OUTCOME_UNKNOWN),
-    ],
-)
-def test_an_error_means_unknown_wherever_a_rekey_may_be_running_or_ours_has_made_a_key(
-    record: Rotation, error: str, outcome: Outcome
-) -> None:
-    assert outcome_of(record, failure(error)) == (outcome, failure(error))
-
-
-@pytest.mark.parametrize(
-    ("record", "outcome"), [(rotation(), Outcome.FAILED), (rotation(intent=intent()), Outcome.OUTCOME_UNKNOWN)]
-)
-def test_an_end_without_outcome_or_error_is_a_failure_with_a_name(record: Rotation, outcome: Outcome) -> None:
-    concluded, reported = outcome_of(record, None)
-    assert concluded is outcome
-    assert reported
-    assert reported.error == "ExecutionBroken"
-    assert reported.next_step
-
-
-def test_what_is_concluded_already_stays() -> None:
-    assert outcome_of(rotated(), failure("RekeyFailed")) == (Outcome.ROTATED, None)
-
-
-@pytest.mark.parametrize("outcome", list(Outcome))
-def test_every_outcome_that_needs_a_person_carries_a_named_failure(outcome: Outcome) -> None:
-    """Otherwise the state machine's Fail state has no error to show."""
-    by_error = {
-        Outcome.FAILED: "RekeyFailed",
-        Outcome.ROTATED_WITH_ERROR: "RekeyEndedWithError",
-        Outcome.OVERDUE: "RotationOverdue",
-        Outcome.OUTCOME_UNKNOWN: "RekeyOutcomeUnknown",
-    }
-    assert (outcome in by_error) is not outcome.succeeded
-    if outcome is Outcome.ROTATED_WITH_ERROR:  # the step that finds it writes both down
-        recorded = rotation(outcome=outcome, failure=failure(by_error[outcome]))
-        assert outcome_of(recorded, failure("ExecutionAborted")) == (outcome, recorded.failure)
-    elif outcome in by_error:
-        concluded, reported = outcome_of(rotation(intent=intent()), failure(by_error[outcome]))
-        assert concluded is outcome
-        assert reported
-
-
-@pytest.mark.parametrize("broken", ["ExecutionBroken", "ExecutionTimedOut", "AwsCallFailed", None])
-def test_what_a_step_wrote_down_counts_more_than_what_whoever_closes_it_knows(broken: str | None) -> None:
-    """The step raised it, and its answer got lost on the way."""
-    record = rotation(intent=intent(), following=following(), failure=failure("RekeyFailed"))
-    assert outcome_of(record, failure(broken) if broken else None) == (Outcome.FAILED, record.failure)
-    record = replace(record, failure=failure("RotationNotProven"))
-    assert outcome_of(record, failure(broken) if broken else None) == (Outcome.OUTCOME_UNKNOWN, record.failure)
 
 
 def test_a_rekey_that_failed_is_reported_as_that_by_an_event_that_knows_only_that_it_broke(
@@ -496,7 +435,7 @@ def test_the_end_of_an_execution_that_reuses_a_name_is_not_reported_as_the_end_o
     assert len(harness.topic.published) == published
 
 
-def test_an_event_may_tell_the_start_in_another_way_than_the_state_machine(harness: RotationHarness) -> None:
+def test_an_event_may_state_the_start_in_another_way_than_the_state_machine(harness: RotationHarness) -> None:
     harness.start()
     event = Execution(ARN, NOW + timedelta(milliseconds=1))
     assert publish_outcome(harness.ports, CloseRequest(event, harness.request, ABORTED, "prod-a")).published_now

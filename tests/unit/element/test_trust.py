@@ -1,10 +1,9 @@
-"""Whom the client talks to: bundles, pins, names, and what a refused certificate says."""
-
 from __future__ import annotations
 
 import hashlib
 import socket
 import ssl
+import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -12,17 +11,21 @@ import pytest
 import trustme
 
 from element_rekey import errors
-from tests.unit.element_api.conftest import tls_of
+from element_rekey.element.transport import Timeouts, Transport, parse_mvip
+from element_rekey.records import Registration
+from tests.unit.element.conftest import now, tls_of
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Callable
     from pathlib import Path
 
     from element_rekey.ports import ElementCluster
-    from tests.unit.element_api.conftest import Connect, Serve
-    from tests.unit.element_api.tls_server import Exchange, TlsServer
+    from tests.unit.element.conftest import Connect, Serve
+    from tests.unit.element.tls_server import Exchange, TlsServer
 
     Present = Callable[[trustme.LeafCert], TlsServer]
+
 
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 
@@ -41,14 +44,14 @@ def pem(certificate: trustme.LeafCert) -> str:
 
 
 @pytest.fixture(scope="module")
-def stranger() -> trustme.CA:
+def another_ca() -> trustme.CA:
     return trustme.CA()
 
 
 @pytest.fixture(scope="module")
-def own(stranger: trustme.CA) -> trustme.LeafCert:
+def own(another_ca: trustme.CA) -> trustme.LeafCert:
     """As Element ships them: signed by nobody we know, for no name of use, and expired."""
-    return stranger.issue_cert("solidfire.invalid", not_before=datetime(2019, 1, 1, tzinfo=UTC), not_after=LONG_AGO)
+    return another_ca.issue_cert("solidfire.invalid", not_before=datetime(2019, 1, 1, tzinfo=UTC), not_after=LONG_AGO)
 
 
 @pytest.fixture
@@ -103,8 +106,8 @@ def test_bundle_refuses(
     assert fingerprint(certificate) in said
 
 
-def test_bundle_refuses_a_stranger(stranger: trustme.CA, present: Present, connect: Connect) -> None:
-    certificate = stranger.issue_cert("127.0.0.1")
+def test_bundle_refuses_another_authority(another_ca: trustme.CA, present: Present, connect: Connect) -> None:
+    certificate = another_ca.issue_cert("127.0.0.1")
     server = present(certificate)
     assert fingerprint(certificate) in refusal(connect(server), server)
 
@@ -129,11 +132,11 @@ def test_public_authorities(
 
 
 def test_a_bundle_stands_alone(
-    ca: trustme.CA, stranger: trustme.CA, server: TlsServer, connect: Connect, monkeypatch: pytest.MonkeyPatch
+    ca: trustme.CA, another_ca: trustme.CA, server: TlsServer, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with ca.cert_pem.tempfile() as public:  # what requests would add, if it were let
         monkeypatch.setattr("requests.adapters.DEFAULT_CA_BUNDLE_PATH", public)
-        refusal(connect(server, ca_bundle=stranger.cert_pem.bytes().decode()), server)
+        refusal(connect(server, ca_bundle=another_ca.cert_pem.bytes().decode()), server)
 
 
 def test_a_certificate_that_is_not_shown_again(ca: trustme.CA, present: Present, connect: Connect) -> None:
@@ -192,10 +195,10 @@ def test_bundle_and_pin_must_both_hold(
 
 @pytest.mark.parametrize("pinned", [False, True])
 def test_a_certificate_swapped_between_calls(
-    ca: trustme.CA, stranger: trustme.CA, present: Present, connect: Connect, *, pinned: bool
+    ca: trustme.CA, another_ca: trustme.CA, present: Present, connect: Connect, *, pinned: bool
 ) -> None:
     first = ca.issue_cert("127.0.0.1")
-    second = stranger.issue_cert("127.0.0.1")
+    second = another_ca.issue_cert("127.0.0.1")
     server = present(first)
     api = connect(server, ca_bundle="", certificate_fingerprint=fingerprint(first)) if pinned else connect(server)
     api.identity()
@@ -211,4 +214,69 @@ def test_old_protocols_are_refused(server: TlsServer, connect: Connect) -> None:
     with pytest.warns(DeprecationWarning, match="TLSv1_1"):
         server.tls.maximum_version = ssl.TLSVersion.TLSv1_1
     with pytest.raises(errors.ClusterUnavailable):
+        connect(server).identity()
+
+
+# --- trust ---
+
+
+@pytest.mark.parametrize("changes", [{}, {"certificate_fingerprint": "00" * 32}], ids=["public CAs", "a pin"])
+def test_what_python_makes_openssl_check_stays(changes: dict[str, str]) -> None:
+    usual = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).verify_flags
+    registration = Registration(mvip="10.0.0.1", username="u", password="p", **changes)
+    flags = Transport("prod-a", registration, Timeouts(), now)._tls.verify_flags  # noqa: SLF001 - no call tells them
+    assert usual
+    assert flags & usual == usual
+
+
+def test_an_address_of_no_cluster_yet_names_none() -> None:
+    with pytest.raises(errors.RegistrationInvalid) as caught:
+        parse_mvip("https://10.0.0.1")
+    assert caught.value.cluster == ""
+
+
+# --- what a refused certificate says ---
+
+
+def test_a_refused_certificate_is_asked_for_by_the_same_name(ca: trustme.CA, serve: Serve, connect: Connect) -> None:
+    server = serve(tls_of(ca.issue_cert("other.example")))
+    assert server.tls is not None
+    asked: list[str | None] = []
+    server.tls.sni_callback = lambda _socket, name, _context: asked.append(name)
+    with pytest.raises(errors.CertificateRefused):
+        connect(server, server_name="mvip.example").identity()
+    assert asked == ["mvip.example", "mvip.example"]
+
+
+def test_looking_at_a_refused_certificate_takes_no_longer_than_connecting(
+    ca: trustme.CA, serve: Serve, connect: Connect
+) -> None:
+    server = serve(tls_of(ca.issue_cert("127.0.0.2")))
+
+    def stall(_: socket.socket, over: threading.Event) -> None:
+        if server.connections > 1:
+            over.wait(10)
+
+    server.before_handshake = stall
+    started = time.monotonic()
+    with pytest.raises(errors.CertificateRefused) as caught:
+        connect(server, timeouts=Timeouts(connect=0.3)).identity()
+    assert time.monotonic() - started < 5
+    assert caught.value.what == (
+        f"The certificate of 127.0.0.1 port {server.port} is refused: IP address mismatch, certificate is not valid "
+        "for '127.0.0.1'. Its fingerprint is not available."
+    )
+    assert caught.value.cluster == "prod-a"
+
+
+def test_another_certificate_than_the_registered_one_is_reported_as_such(server: TlsServer, connect: Connect) -> None:
+    with pytest.raises(errors.CertificateRefused, match=r"refused: it is not the registered certificateFingerprint\. "):
+        connect(server, certificate_fingerprint="0" * 64).identity()
+
+
+def test_a_refused_connection_says_so(serve: Serve, connect: Connect) -> None:
+    server = serve()
+    server.close_listener()
+    says = rf"No connection to 127\.0\.0\.1 port {server.port}: \[Errno [0-9]+\] Connection refused\. "
+    with pytest.raises(errors.ClusterUnavailable, match=says):
         connect(server).identity()

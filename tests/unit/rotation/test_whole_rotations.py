@@ -1,5 +1,3 @@
-"""Whole rotations: the three steps in the state machine's order, with everything breaking once at every place."""
-
 from __future__ import annotations
 
 import json
@@ -9,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from element_rekey.cluster import ElementError
 from element_rekey.codec import encode
 from element_rekey.errors import (
     AwsCallFailed,
@@ -26,12 +23,12 @@ from element_rekey.records import Failure, Request
 from element_rekey.rotation.steps import Status
 from tests.fakes import NOW, SETTINGS
 from tests.unit.harness import RotationHarness
-from tests.unit.samples import ARN, DAY, HOUR, MINUTE, OTHER_ARN, key
+from tests.unit.samples import ARN, BROKEN, DAY, HOUR, MINUTE, OTHER_ARN, key
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-BROKEN = ElementError("xAssumed", "Out of entropy.")
+
 LEDGER = ("take_lock", "release_lock", "memory", "remember", "rotation", "save", "save_intent")
 CLUSTER = ("check_api_version", "identity", "version", "faults", "encryption", "rekey_job")
 
@@ -257,15 +254,15 @@ def test_a_rekey_that_was_running_before_the_alarm_does_not_answer_it(skew: time
     assert harness.cluster.rekeys == 2
 
 
-# --- started again with what the notification gives ---
-
-
 def started_again(harness: RotationHarness, arn: str) -> RotationHarness:
     """A new execution with the input of the last notification, as it travels."""
     notification = json.loads(json.dumps(encode(build_notification(harness.topic.published[-1]))))
     again = harness.another(arn)
     again.request = parse_request(notification["startAgainWith"])
     return again
+
+
+# --- started again with what the notification gives ---
 
 
 @STOPPED

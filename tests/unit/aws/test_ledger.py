@@ -11,13 +11,25 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 import boto3
 import pytest
 from boto3.dynamodb.types import TypeDeserializer
-from botocore.exceptions import ClientError, ReadTimeoutError
+from botocore.config import Config
+from botocore.exceptions import ClientError, EndpointConnectionError, ReadTimeoutError
 from botocore.stub import ANY, Stubber
 from moto import mock_aws
 
 from element_rekey.aws.ledger import DynamoLedger
+from element_rekey.codec import encode
 from element_rekey.errors import AwsCallFailed, LedgerConflict
-from element_rekey.records import ClusterMemory, FleetRequest, FleetRun, Lock, NotSelected, Rotation, Selected
+from element_rekey.records import (
+    ClusterMemory,
+    Execution,
+    Failure,
+    FleetRequest,
+    FleetRun,
+    Lock,
+    NotSelected,
+    Rotation,
+    Selected,
+)
 from tests.fakes import NOW, FakeLedger
 from tests.template import properties
 from tests.unit.samples import (
@@ -41,6 +53,7 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
     from element_rekey.ports import Ledger
+
 
 TABLE = "element-rekey"
 MILLISECOND = timedelta(milliseconds=1)
@@ -77,10 +90,54 @@ def items(client: DynamoDBClient) -> dict[str, dict[str, Any]]:
     return {item["pk"]: item for item in plain}
 
 
-# --- the lock ---
-
 MINE = Lock(ARN, NOW + HOUR)
 THEIRS = Lock(OTHER_ARN, NOW + HOUR)
+RUN = FleetRun(
+    execution(),
+    FleetRequest(clusters=("a", "b"), reason="audit"),
+    selected=(Selected("a", "a-123", NOW, 7_776_000), Selected("b", "b-456", NOW)),
+    not_selected=(NotSelected("c", "ClusterNotRegistered", "There is no secret of this name."),),
+)
+
+
+KEY = {"pk": {"S": "LOCK#prod-a"}}
+
+
+@pytest.fixture
+def dynamodb() -> DynamoDBClient:
+    made: DynamoDBClient = boto3.client("dynamodb", region_name="eu-central-1")
+    return made
+
+
+@pytest.fixture
+def stubber(dynamodb: DynamoDBClient) -> Iterator[Stubber]:
+    with Stubber(dynamodb) as stubber:
+        yield stubber
+        stubber.assert_no_pending_responses()
+
+
+def condition(**more: str) -> dict[str, Any]:
+    """DynamoDB refuses values that no expression uses; moto takes them."""
+    values = {":owner": {"S": ARN}} | {f":{name}": {"S": value} for name, value in more.items()}
+    return {
+        "TableName": TABLE,
+        "Key": KEY,
+        "ConditionExpression": "#owner = :owner",
+        "ExpressionAttributeNames": {"#owner": "owner"},
+        "ExpressionAttributeValues": values,
+    }
+
+
+REGION = "eu-central-1"
+FLEET_ARN = "arn:aws:states:eu-central-1:123456789012:execution:element-rekey-rotate-fleet:one"
+ONCE = Config(retries={"total_max_attempts": 1})
+
+
+def unreachable(**_: object) -> None:
+    raise EndpointConnectionError(endpoint_url="https://somewhere.amazonaws.com")
+
+
+# --- the lock ---
 
 
 def test_a_free_lock_is_taken(ledger: Ledger) -> None:
@@ -276,13 +333,6 @@ def test_no_intent_is_written_without_the_lock_or_over_a_newer_record(
 
 
 # --- fleet runs ---
-
-RUN = FleetRun(
-    execution(),
-    FleetRequest(clusters=("a", "b"), reason="audit"),
-    selected=(Selected("a", "a-123", NOW, 7_776_000), Selected("b", "b-456", NOW)),
-    not_selected=(NotSelected("c", "ClusterNotRegistered", "There is no secret of this name."),),
-)
 
 
 def test_a_fleet_run_is_read_back_as_it_was_written_and_written_over_its_version_only(ledger: Ledger) -> None:
@@ -497,3 +547,184 @@ def test_the_fake_keeps_what_json_can_carry() -> None:
     assert json.loads(json.dumps(ledger.items)) == ledger.items
     assert ledger.lock("prod-a") == MINE
     assert ledger.lock("prod-b") is None
+
+
+# --- what is sent, and how an error is worded ---
+
+
+def test_freeing_a_lock_sends_no_value_that_its_condition_does_not_use(
+    dynamodb: DynamoDBClient, stubber: Stubber
+) -> None:
+    stubber.add_response("delete_item", {}, condition())
+    DynamoLedger(dynamodb, TABLE).release_lock("prod-a", ARN)
+
+
+def test_keeping_a_lock_sends_the_moment_until_which(dynamodb: DynamoDBClient, stubber: Stubber) -> None:
+    update = {"UpdateExpression": "SET leaseUntil = :until"}
+    stubber.add_response("update_item", {}, condition(until="2026-11-23T03:00:00.000Z") | update)
+    DynamoLedger(dynamodb, TABLE).release_lock("prod-a", ARN, NOW)
+
+
+@pytest.mark.parametrize(
+    ("operation", "use", "words"),
+    [
+        ("put_item", lambda ledger: ledger.save(rotation()), "write"),
+        ("get_item", lambda ledger: ledger.rotation(ARN), "read"),
+        ("batch_get_item", lambda ledger: ledger.rotations([ARN]), "read"),
+        ("transact_write_items", lambda ledger: ledger.save_intent(rotation(), NOW), "write the intent"),
+        ("delete_item", lambda ledger: ledger.release_lock("prod-a", ARN), "free the lock"),
+    ],
+)
+def test_what_failed_is_reported_in_words(
+    dynamodb: DynamoDBClient, stubber: Stubber, operation: str, use: Callable[[DynamoLedger], object], words: str
+) -> None:
+    stubber.add_client_error(operation, "InternalServerError", "Not now.")
+    with pytest.raises(AwsCallFailed, match=f"DynamoDB did not {words}: An error"):
+        use(DynamoLedger(dynamodb, TABLE))
+
+
+def test_a_lost_lock_names_the_cluster_whose_rekey_was_not_sent(dynamodb: DynamoDBClient, stubber: Stubber) -> None:
+    stubber.add_client_error("transact_write_items", "TransactionCanceledException")
+    what = r": The lock or the record changed hands before the rekey was sent\."
+    with pytest.raises(LedgerConflict, match=what) as caught:
+        DynamoLedger(dynamodb, TABLE).save_intent(rotation(), NOW)
+    assert caught.value.cluster == rotation().cluster
+    assert caught.value.cluster
+
+
+def test_an_item_written_by_somebody_else_is_named(dynamodb: DynamoDBClient, stubber: Stubber) -> None:
+    stubber.add_client_error("put_item", "ConditionalCheckFailedException")
+    with pytest.raises(LedgerConflict, match=f"ROTATION#{ARN} "):
+        DynamoLedger(dynamodb, TABLE).save(rotation())
+
+
+# --- fleet runs and batches ---
+
+
+@pytest.fixture
+def client(dynamo: DynamoDBClient) -> DynamoDBClient:
+    """A client of one's own for the empty table, for whoever hooks into its calls."""
+    assert dynamo
+    made: DynamoDBClient = boto3.client("dynamodb", region_name=REGION, config=ONCE)
+    return made
+
+
+FLEET_RUN = FleetRun(
+    Execution(FLEET_ARN, NOW),
+    FleetRequest(clusters=("a", "b"), reason="change", key_created_after=NOW),
+    selected=(Selected("a", "a-1", NOW, 86_400),),
+    not_selected=(NotSelected("b", "ClusterNotRegistered", "There is no secret of this name."),),
+    failure=Failure("FleetIncomplete", "b", "Look."),
+)
+
+
+def item(client: DynamoDBClient, pk: str) -> dict[str, Any]:
+    found: dict[str, Any] = client.get_item(TableName=TABLE, Key={"pk": {"S": pk}}).get("Item", {})
+    return found
+
+
+def test_a_fleet_run_is_found_as_it_was_saved(client: DynamoDBClient) -> None:
+    ledger = DynamoLedger(client, TABLE)
+    assert ledger.fleet_run(FLEET_ARN) is None
+    saved = ledger.save_fleet_run(FLEET_RUN)
+    assert saved == replace(FLEET_RUN, version=1)
+    assert ledger.fleet_run(FLEET_ARN) == saved
+    assert ledger.save_fleet_run(saved).version == 2
+
+
+def test_a_fleet_run_that_somebody_else_wrote_is_not_written_over(client: DynamoDBClient) -> None:
+    ledger = DynamoLedger(client, TABLE)
+    first = ledger.save_fleet_run(FLEET_RUN)
+    ledger.save_fleet_run(first)
+    for stale in (FLEET_RUN, first):
+        with pytest.raises(LedgerConflict, match="was written by another invocation"):
+            ledger.save_fleet_run(stale)
+
+
+def test_what_the_state_machine_counts_on_the_item_stands_in_nobodys_way(client: DynamoDBClient) -> None:
+    ledger = DynamoLedger(client, TABLE)
+    saved = ledger.save_fleet_run(FLEET_RUN)
+    client.update_item(
+        TableName=TABLE,
+        Key={"pk": {"S": f"FLEET#{FLEET_ARN}"}},
+        UpdateExpression="ADD begun :one, failures :one",
+        ExpressionAttributeValues={":one": {"N": "1"}},
+    )
+    assert ledger.fleet_run(FLEET_ARN) == saved
+    ledger.save_fleet_run(saved)
+
+
+@pytest.mark.parametrize("keep", [None, 30 * DAY])
+def test_records_expire_when_the_operator_says_so_and_never_else(
+    client: DynamoDBClient, keep: timedelta | None
+) -> None:
+    ledger = DynamoLedger(client, TABLE, keep)
+    ledger.save_fleet_run(FLEET_RUN)
+    ledger.save(rotated(execution=Execution("rotation", NOW)))
+    for pk in (f"FLEET#{FLEET_ARN}", "ROTATION#rotation"):
+        expected = {"N": str(int((NOW + keep).timestamp()))} if keep else None
+        assert item(client, pk).get("expiresAt") == expected
+
+
+def test_a_fleet_run_is_in_neither_index(client: DynamoDBClient) -> None:
+    DynamoLedger(client, TABLE).save_fleet_run(FLEET_RUN)
+    for index in properties("Table")["GlobalSecondaryIndexes"]:
+        assert client.scan(TableName=TABLE, IndexName=index["IndexName"])["Items"] == []
+
+
+def test_many_rotations_are_read_in_as_few_calls_as_there_can_be(client: DynamoDBClient) -> None:
+    ledger = DynamoLedger(client, TABLE)
+    known = [ledger.save(rotated(execution=Execution(f"rotation-{number}", NOW))) for number in range(205)]
+    called: list[int] = []
+    client.meta.events.register(
+        "provide-client-params.dynamodb.BatchGetItem",
+        lambda params, **_: called.append(len(params["RequestItems"][TABLE]["Keys"])),
+    )
+    asked = [*(one.execution.id for one in known), "not-begun"]
+    assert ledger.rotations(asked) == {one.execution.id: one for one in known}
+    assert called == [100, 100, 6]
+    assert ledger.rotations([]) == {}
+
+
+def test_what_dynamodb_leaves_unprocessed_is_asked_for_again(client: DynamoDBClient) -> None:
+    ledger = DynamoLedger(client, TABLE)
+    known = [ledger.save(rotated(execution=Execution(f"rotation-{number}", NOW))) for number in range(5)]
+    asked: list[int] = []
+
+    def only_two_at_a_time(params: dict[str, Any], context: dict[str, Any], **_: object) -> dict[str, Any]:
+        keys = params["RequestItems"][TABLE]["Keys"]
+        asked.append(len(keys))
+        context["left"] = keys[2:]
+        return {"RequestItems": {TABLE: {"Keys": keys[:2], "ConsistentRead": True}}}
+
+    def say_so(parsed: dict[str, Any], context: dict[str, Any], **_: object) -> None:
+        parsed["UnprocessedKeys"] = {TABLE: {"Keys": context["left"]}} if context["left"] else {}
+
+    client.meta.events.register("provide-client-params.dynamodb.BatchGetItem", only_two_at_a_time)  # type: ignore[arg-type]
+    client.meta.events.register("after-call.dynamodb.BatchGetItem", say_so)
+    found = ledger.rotations([one.execution.id for one in known])
+    assert found == {one.execution.id: one for one in known}
+    assert asked == [5, 3, 1]
+
+
+def test_a_read_that_fails_is_a_call_that_failed(client: DynamoDBClient) -> None:
+    client.meta.events.register("before-send.dynamodb", unreachable)
+    ledger = DynamoLedger(client, TABLE)
+    with pytest.raises(AwsCallFailed, match="DynamoDB did not read"):
+        ledger.rotations(["one"])
+    with pytest.raises(AwsCallFailed, match="DynamoDB did not read"):
+        ledger.fleet_run(FLEET_ARN)
+    with pytest.raises(AwsCallFailed, match="DynamoDB did not write"):
+        ledger.save_fleet_run(FLEET_RUN)
+
+
+def test_a_record_of_a_later_version_is_still_understood(client: DynamoDBClient) -> None:
+    ledger = DynamoLedger(client, TABLE)
+    ledger.save_fleet_run(FLEET_RUN)
+    client.update_item(
+        TableName=TABLE,
+        Key={"pk": {"S": f"FLEET#{FLEET_ARN}"}},
+        UpdateExpression="SET somethingNew = :one",
+        ExpressionAttributeValues={":one": {"S": "one"}},
+    )
+    assert json.dumps(encode(ledger.fleet_run(FLEET_ARN))) == json.dumps(encode(replace(FLEET_RUN, version=1)))

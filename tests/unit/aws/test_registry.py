@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import boto3
 import pytest
+from botocore.config import Config
 from botocore.exceptions import ClientError, EndpointConnectionError
 from moto import mock_aws
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from mypy_boto3_secretsmanager import SecretsManagerClient
 
+
 PASSWORD = "s3cr3t-Passw0rd"
 REGISTRATION = {"mvip": "192.0.2.1", "username": "rekey", "password": PASSWORD}
 
@@ -36,7 +38,7 @@ def manager() -> Iterator[SecretsManagerClient]:
 
 @pytest.fixture
 def secrets(manager: SecretsManagerClient) -> SecretsManagerClient:
-    for page in manager.get_paginator("list_secrets").paginate(IncludePlannedDeletion=True):
+    for page in list(manager.get_paginator("list_secrets").paginate(IncludePlannedDeletion=True)):
         for secret in page["SecretList"]:
             manager.delete_secret(SecretId=secret["Name"], ForceDeleteWithoutRecovery=True)
     return manager
@@ -53,6 +55,13 @@ def registered(
     text = value if isinstance(value, str) else json.dumps(value)
     secrets.create_secret(Name="element-rekey/prod-a", SecretString=text)
     return SecretsRegistry(secrets, "element-rekey", clock or FakeClock())
+
+
+ONCE = Config(retries={"total_max_attempts": 1})
+
+
+def unreachable(**_: object) -> None:
+    raise EndpointConnectionError(endpoint_url="https://somewhere.amazonaws.com")
 
 
 def test_a_secret_is_a_registration(secrets: SecretsManagerClient) -> None:
@@ -84,10 +93,10 @@ def test_a_cluster_without_a_secret_is_not_registered(secrets: SecretsManagerCli
 
 
 def test_a_secret_marked_for_deletion_registers_nothing_any_more(secrets: SecretsManagerClient) -> None:
-    directory_ = registered(secrets)
+    registry_ = registered(secrets)
     secrets.delete_secret(SecretId="element-rekey/prod-a", RecoveryWindowInDays=7)
     with pytest.raises(ClusterNotRegistered):
-        directory_.registration("prod-a")
+        registry_.registration("prod-a")
 
 
 @pytest.mark.parametrize(
@@ -165,8 +174,8 @@ def change_password(secrets: SecretsManagerClient, password: str) -> None:
     secrets.put_secret_value(SecretId="element-rekey/prod-a", SecretString=text)
 
 
-def connect(directory_: SecretsRegistry) -> Api:
-    return cast("Api", directory_.connect("prod-a"))
+def connect(registry_: SecretsRegistry) -> Api:
+    return cast("Api", registry_.connect("prod-a"))
 
 
 @pytest.mark.usefixtures("apis")
@@ -179,13 +188,13 @@ def test_the_client_is_made_of_the_registration_and_the_clock(secrets: SecretsMa
 
 @pytest.mark.usefixtures("apis")
 def test_a_secret_is_used_for_a_minute_and_then_read_again(secrets: SecretsManagerClient, clock: FakeClock) -> None:
-    directory_ = registered(secrets, clock=clock)
-    first = connect(directory_)
+    registry_ = registered(secrets, clock=clock)
+    first = connect(registry_)
     change_password(secrets, "another")
     clock.now = NOW + FRESH - timedelta(seconds=1)
-    assert connect(directory_) is first
+    assert connect(registry_) is first
     clock.now = NOW + FRESH
-    second = connect(directory_)
+    second = connect(registry_)
     assert second is not first
     assert second.registration.password == "another"
 
@@ -194,13 +203,13 @@ def test_a_secret_is_used_for_a_minute_and_then_read_again(secrets: SecretsManag
 def test_an_unchanged_secret_keeps_its_connection_and_is_fresh_again(
     secrets: SecretsManagerClient, clock: FakeClock
 ) -> None:
-    directory_ = registered(secrets, clock=clock)
-    first = connect(directory_)
+    registry_ = registered(secrets, clock=clock)
+    first = connect(registry_)
     clock.now = NOW + FRESH
-    assert connect(directory_) is first
+    assert connect(registry_) is first
     change_password(secrets, "another")
     clock.now = NOW + 2 * FRESH - timedelta(seconds=1)
-    assert connect(directory_) is first
+    assert connect(registry_) is first
 
 
 @pytest.mark.usefixtures("apis")
@@ -214,10 +223,10 @@ def test_a_client_that_was_refused_can_read_the_secret_again_at_once(
 
 @pytest.mark.usefixtures("apis")
 def test_two_clusters_have_two_clients(secrets: SecretsManagerClient) -> None:
-    directory_ = registered(secrets)
+    registry_ = registered(secrets)
     secrets.create_secret(Name="element-rekey/prod-b", SecretString=json.dumps(REGISTRATION | {"mvip": "192.0.2.2"}))
-    assert connect(directory_).registration.mvip == "192.0.2.1"
-    assert cast("Api", directory_.connect("prod-b")).registration.mvip == "192.0.2.2"
+    assert connect(registry_).registration.mvip == "192.0.2.1"
+    assert cast("Api", registry_.connect("prod-b")).registration.mvip == "192.0.2.2"
 
 
 def test_what_connects_is_the_element_client_and_it_opens_nothing_yet(secrets: SecretsManagerClient) -> None:
@@ -232,7 +241,7 @@ def test_a_registration_never_shows_its_password() -> None:
 
 
 def test_every_secret_under_the_prefix_is_a_registered_cluster(secrets: SecretsManagerClient) -> None:
-    directory_ = registered(secrets)
+    registry_ = registered(secrets)
     secrets.create_secret(
         Name="element-rekey/prod-b",
         SecretString="{}",
@@ -240,7 +249,7 @@ def test_every_secret_under_the_prefix_is_a_registered_cluster(secrets: SecretsM
     )
     secrets.create_secret(Name="element-rekey-other/prod-c", SecretString="{}")
     secrets.create_secret(Name="other/element-rekey/prod-d", SecretString="{}")
-    assert set(directory_.registered()) == {
+    assert set(registry_.registered()) == {
         Registered("prod-a"),
         Registered("prod-b", (("element-rekey:max-key-age-days", "30"),)),
     }
@@ -275,3 +284,78 @@ def test_a_list_that_cannot_be_read_is_a_failed_call(error: Exception) -> None:
     client = SimpleNamespace(get_paginator=lambda _: SimpleNamespace(paginate=pages))
     with pytest.raises(AwsCallFailed, match="did not list element-rekey/"):
         SecretsRegistry(cast("SecretsManagerClient", client), "element-rekey", FakeClock()).registered()
+
+
+@pytest.fixture
+def client(secrets: SecretsManagerClient) -> SecretsManagerClient:
+    """A client of one's own for a Secrets Manager without secrets, for whoever hooks into its calls."""
+    assert secrets
+    made: SecretsManagerClient = boto3.client("secretsmanager", region_name="eu-central-1", config=ONCE)
+    return made
+
+
+def register(client: SecretsManagerClient, name: str, **tags: str) -> None:
+    listed = [{"Key": key.replace("__", ":").replace("_", "-"), "Value": value} for key, value in tags.items()]
+    client.create_secret(Name=name, SecretString="not looked at", Tags=listed)  # type: ignore[arg-type]  # as made
+
+
+def registry_over(client: SecretsManagerClient) -> SecretsRegistry:
+    return SecretsRegistry(client, "element-rekey", FakeClock())
+
+
+def test_every_secret_under_the_prefix_is_a_registration(client: SecretsManagerClient) -> None:
+    register(client, "element-rekey/prod-a", element_rekey__max_key_age_days="30", team="storage")
+    register(client, "element-rekey/prod-b")
+    register(client, "element-rekey/deep/er")
+    register(client, "element-rekey-test/prod-c")
+    register(client, "other/element-rekey/prod-d")
+    assert sorted(registry_over(client).registered(), key=lambda one: one.cluster) == [
+        Registered("deep/er"),
+        Registered("prod-a", (("element-rekey:max-key-age-days", "30"), ("team", "storage"))),
+        Registered("prod-b"),
+    ]
+
+
+def test_a_secret_marked_for_deletion_is_no_registration(client: SecretsManagerClient) -> None:
+    register(client, "element-rekey/prod-a")
+    register(client, "element-rekey/prod-b")
+    client.delete_secret(SecretId="element-rekey/prod-a", RecoveryWindowInDays=7)
+    assert registry_over(client).registered() == (Registered("prod-b"),)
+
+
+def test_all_pages_are_read_and_no_secret_is_opened(client: SecretsManagerClient) -> None:
+    names = [f"cluster-{number:03}" for number in range(230)]
+    for name in names:
+        register(client, f"element-rekey/{name}")
+    called: list[str] = []
+    client.meta.events.register("before-call.secrets-manager", lambda model, **_: called.append(model.name))
+    assert sorted(one.cluster for one in registry_over(client).registered()) == names
+    assert called == ["ListSecrets"] * 3
+
+
+def test_a_name_that_only_looks_alike_is_left_out(client: SecretsManagerClient) -> None:
+    """Whatever a page holds, what does not begin with the prefix is nobody's registration."""
+    listed = {"SecretList": [{"Name": "Element-Rekey/prod-a"}, {"Name": "element-rekey/prod-b"}]}
+    client.meta.events.register("before-call.secrets-manager.ListSecrets", lambda **_: (OK, listed))  # type: ignore[arg-type]
+    assert registry_over(client).registered() == (Registered("prod-b"),)
+
+
+class OK:
+    """The HTTP side of a made-up answer."""
+
+    status_code = 200
+
+
+def test_a_listing_that_fails_is_a_call_that_failed(client: SecretsManagerClient) -> None:
+    client.meta.events.register("before-send.secrets-manager.ListSecrets", unreachable)
+    with pytest.raises(AwsCallFailed, match=r"Secrets Manager did not list element-rekey/\*"):
+        registry_over(client).registered()
+
+
+def test_a_listing_that_is_denied_is_a_call_that_failed(client: SecretsManagerClient) -> None:
+    def denied(**_: object) -> None:
+        raise ClientError({"Error": {"Code": "AccessDeniedException", "Message": "no"}}, "ListSecrets")
+
+    client.meta.events.register("before-send.secrets-manager.ListSecrets", denied)
+    with pytest.raises(AwsCallFailed, match="AccessDeniedException"):
+        registry_over(client).registered()

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from element_rekey.cluster import ElementError, KeyManagementType, KeyProvider
+from element_rekey.cluster import KeyManagementType, KeyProvider
 from element_rekey.errors import (
     AwsCallFailed,
     ClusterIdentityChanged,
@@ -24,9 +24,8 @@ from element_rekey.records import ClusterMemory, Execution, Failure, Lock, Reque
 from element_rekey.rotation.steps import Status
 from tests.fakes import NOW, SETTINGS
 from tests.unit.harness import RotationHarness
-from tests.unit.samples import ARN, DAY, HOUR, OTHER_ARN, execution, external
+from tests.unit.samples import ARN, BROKEN, DAY, HOUR, OTHER_ARN, execution, external
 
-BROKEN = ElementError("xAssumed", "Out of entropy.")
 LATER = NOW + timedelta(seconds=40)
 PROVEN = ClusterMemory("uuid-of-prod-a", "key-1", key_made_after=NOW, key_seen_at=LATER)
 
@@ -38,6 +37,28 @@ def harness() -> RotationHarness:
     begun.start()
     begun.clock.advance(40)
     return begun
+
+
+def written(harness: RotationHarness) -> Failure:
+    failure = harness.record().failure
+    assert failure
+    return failure
+
+
+def superseded(harness: RotationHarness) -> None:
+    """Our rekey completes, and another one after it."""
+    harness.cluster.finish()
+    harness.cluster.begin()
+    harness.cluster.finish()
+
+
+SETTLING_SECONDS = SETTINGS.settling.total_seconds()
+
+
+@pytest.fixture
+def fresh() -> RotationHarness:
+    """Nothing was begun."""
+    return RotationHarness()
 
 
 def test_a_running_rekey_is_waited_for_and_the_lock_renewed_beyond_the_wait(harness: RotationHarness) -> None:
@@ -133,12 +154,6 @@ def test_our_rekey_that_failed_is_reported_and_the_poll_is_counted(harness: Rota
         harness.check()
     assert caught.value.cluster == "prod-a"
     assert harness.record().polls == 1
-
-
-def written(harness: RotationHarness) -> Failure:
-    failure = harness.record().failure
-    assert failure
-    return failure
 
 
 def test_a_failure_is_written_down_before_it_is_raised(harness: RotationHarness) -> None:
@@ -321,13 +336,6 @@ def test_a_result_that_is_gone_with_the_old_key_still_current_proves_nothing(har
     assert written(harness).error == "RekeyOutcomeUnknown"
 
 
-def superseded(harness: RotationHarness) -> None:
-    """Our rekey completes, and another one after it."""
-    harness.cluster.finish()
-    harness.cluster.begin()
-    harness.cluster.finish()
-
-
 def test_a_rekey_that_was_superseded_is_planned_anew_and_what_it_did_is_kept(harness: RotationHarness) -> None:
     superseded(harness)
     step = harness.check()
@@ -468,3 +476,95 @@ def test_two_checks_at_once_cannot_both_write(harness: RotationHarness) -> None:
         harness.check()
     assert harness.record().outcome is Outcome.ROTATED
     assert harness.record().execution.id == ARN
+
+
+def test_a_rekey_taken_for_the_lost_one_says_so(fresh: RotationHarness) -> None:
+    fresh.cluster.lose_answer = True
+    with pytest.raises(RekeyOutcomeUnknown):
+        fresh.start()
+    fresh.cluster.finish()
+    fresh.clock.advance(SETTLING_SECONDS)
+    fresh.start()
+    proof = "Key key-0 was replaced by key-1. The answer to our rekey was lost; this one is taken for it."
+    assert fresh.check().rotation.detail == proof
+
+
+def test_a_rekey_that_is_listed_and_never_shown_is_reported_as_that_at_the_deadline(fresh: RotationHarness) -> None:
+    fresh.start()
+    fresh.cluster.jobs.clear()
+    fresh.clock.now = NOW + SETTINGS.deadline
+    with pytest.raises(RotationOverdue) as caught:
+        fresh.check()
+    assert caught.value.what == "Rekey 7 is still listed and not shown after 6:00:00."
+
+
+def test_a_rekey_taken_for_the_lost_one_is_not_overdue_before_it_may_be_verified(fresh: RotationHarness) -> None:
+    sent = NOW + SETTINGS.deadline - timedelta(seconds=35)
+    fresh.clock.now = sent
+    fresh.cluster.lose_answer = True
+    with pytest.raises(RekeyOutcomeUnknown):
+        fresh.start()
+    fresh.cluster.finish()
+    fresh.start()
+    fresh.clock.now = sent + SETTINGS.settling - timedelta(seconds=20)
+    assert (fresh.check().status, fresh.check().wait_seconds) == (Status.CHECK_AGAIN, 20)
+    fresh.clock.advance(20)
+    assert fresh.check().rotation.outcome is Outcome.ROTATED
+
+
+def test_a_check_after_a_replan_hands_on_the_record(fresh: RotationHarness) -> None:
+    fresh.start()
+    fresh.change_record(following=None)
+    step = fresh.check()
+    assert (step.status, step.rotation) == (Status.START_AGAIN, fresh.record())
+
+
+def test_a_rekey_followed_without_a_handle_is_not_asked_for_its_result(fresh: RotationHarness) -> None:
+    step = fresh.start()
+    assert step.rotation.following
+    fresh.change_record(following=replace(step.rotation.following, async_handle=None))
+    fresh.cluster.calls.clear()
+    assert fresh.check().status is Status.CHECK_AGAIN
+    assert "rekey_job" not in fresh.cluster.calls
+
+
+def test_a_handle_that_is_not_visible_yet_leaves_the_last_word(fresh: RotationHarness) -> None:
+    fresh.start()
+    fresh.cluster.jobs.clear()
+    assert fresh.check().rotation.detail == "Replacing key key-0."
+
+
+def test_a_foreign_handle_that_does_not_show_is_given_the_settling_time_and_then_named(
+    fresh: RotationHarness,
+) -> None:
+    fresh.cluster.handle = 3
+    fresh.start()
+    assert fresh.check().status is Status.CHECK_AGAIN
+    fresh.clock.advance(SETTLING_SECONDS - 1)
+    assert fresh.check().status is Status.CHECK_AGAIN
+    fresh.clock.advance(1)
+    step = fresh.check()
+    assert (step.status, step.rotation.detail) == (Status.START_AGAIN, "The cluster lists rekey 3 but never shows it.")
+
+
+def test_an_overdue_rekey_names_its_cluster(fresh: RotationHarness) -> None:
+    fresh.start()
+    fresh.clock.advance(SETTINGS.deadline.total_seconds())
+    with pytest.raises(RotationOverdue, match=r"Rekey 7 still runs after 6:00:00\.") as caught:
+        fresh.check()
+    assert caught.value.cluster == "prod-a"
+
+
+def test_a_check_of_nothing_says_so(fresh: RotationHarness) -> None:
+    fresh.execution = execution(arn=OTHER_ARN)
+    with pytest.raises(LedgerConflict, match="There is no record of what this execution follows"):
+        fresh.check()
+
+
+def test_a_rekey_whose_result_was_read_away_says_what_proves_it(fresh: RotationHarness) -> None:
+    fresh.start()
+    fresh.cluster.finish()
+    fresh.cluster.jobs.clear()
+    fresh.cluster.handle = None
+    said = "Key key-0 was replaced by key-1. Its result was read away; the cluster's own state shows the change."
+    assert fresh.check().rotation.detail == said

@@ -24,21 +24,41 @@ from element_rekey.errors import (
     RequestInvalid,
     UpgradePending,
 )
-from element_rekey.outcomes import Outcome
-from element_rekey.records import ClusterMemory, Execution, Lock, Request
+from element_rekey.outcomes import Outcome, Trigger
+from element_rekey.records import ClusterMemory, Execution, Failure, Intent, Lock, Request
 from element_rekey.rotation.steps import Status
 from tests.fakes import NOW, SETTINGS
 from tests.unit.harness import RotationHarness
-from tests.unit.samples import ARN, DAY, HOUR, MINUTE, OTHER_ARN, change, external, key
+from tests.unit.samples import ARN, BROKEN, DAY, HOUR, MINUTE, OTHER_ARN, SECOND, change, done, external, key, rotation
 
-SECOND = timedelta(seconds=1)
-BROKEN = ElementError("xAssumed", "Out of entropy.")
 SEEN = ClusterMemory("uuid-of-prod-a", "key-0", key_seen_at=NOW)
 
 
 @pytest.fixture
 def harness() -> RotationHarness:
     return RotationHarness()
+
+
+MADE = "2026-11-22 03:00:00 UTC"
+SETTLING_SECONDS = SETTINGS.settling.total_seconds()
+REFUSED = RekeyRefused("Answered with xAssumed.", name="xAssumed")
+
+
+def lost_intent(harness: RotationHarness) -> Intent:
+    """A rekey was sent, its answer was lost and it never arrived."""
+    harness.cluster.failing = {"rekey": [RekeyOutcomeUnknown("Reset.")]}
+    with pytest.raises(RekeyOutcomeUnknown):
+        harness.start()
+    intent = harness.record().intent
+    assert intent
+    return intent
+
+
+def scheduled(**changes: object) -> Request:
+    return replace(
+        Request("prod-a", trigger=Trigger.SCHEDULE, key_created_after=NOW - 90 * DAY),
+        **changes,  # type: ignore[arg-type]  # members of Request
+    )
 
 
 def test_an_old_key_is_replaced_once_and_what_was_begun_is_written_down(harness: RotationHarness) -> None:
@@ -162,7 +182,7 @@ def test_an_unregistered_cluster_is_refused(harness: RotationHarness) -> None:
         harness.start()
 
 
-def test_a_stranger_at_the_address_is_refused_until_a_person_accepts_it(harness: RotationHarness) -> None:
+def test_another_cluster_at_the_address_is_refused_until_a_person_accepts_it(harness: RotationHarness) -> None:
     harness.ledger.remember("prod-a", ClusterMemory("uuid-of-old", "key-0", NOW))
     with pytest.raises(ClusterIdentityChanged):
         harness.start()
@@ -283,6 +303,14 @@ def test_a_key_that_is_cooling_down_is_left_alone(harness: RotationHarness) -> N
     assert harness.start().rotation.outcome is Outcome.COOLING_DOWN
     assert "cooling down until 2026-11-23 04:00:00 UTC" in harness.record().detail
     assert harness.cluster.rekeys == 0
+
+
+def test_an_end_that_is_well_keeps_no_failure_of_a_look_before_it(harness: RotationHarness) -> None:
+    harness.cluster.key = key("key-1", NOW - DAY)
+    harness.request = scheduled()
+    harness.ledger.save(rotation(request=harness.request, failure=Failure("RekeyFailed", "It failed.", "Mend it.")))
+    step = harness.start()
+    assert (step.rotation.outcome, step.rotation.failure) == (Outcome.NOT_DUE, None)
 
 
 # --- waiting for the moment asked for ---
@@ -412,10 +440,25 @@ def test_a_dry_run_on_an_unfit_cluster_fails_as_the_rotation_would(harness: Rota
         harness.start()
 
 
+def test_a_dry_run_names_the_moment_the_key_was_made(harness: RotationHarness) -> None:
+    harness.cluster.key = key("key-1", NOW - DAY)
+    harness.request = scheduled(dry_run=True)
+    step = harness.start()
+    assert (step.rotation.outcome, step.rotation.detail) == (Outcome.NOT_DUE, f"The current key was made at {MADE}.")
+
+
+def test_a_dry_run_names_the_moment_the_key_has_cooled_down(harness: RotationHarness) -> None:
+    harness.cluster.key = key("key-1", NOW - MINUTE)
+    harness.request = Request("prod-a", dry_run=True, cool_down_seconds=3600)
+    step = harness.start()
+    expected = (Outcome.COOLING_DOWN, "Would not rotate before 2026-11-23 03:59:00 UTC.")
+    assert (step.rotation.outcome, step.rotation.detail) == expected
+
+
 # --- answers that get lost, and refusals ---
 
 
-def test_a_lost_answer_is_settled_by_the_handle_the_cluster_shows(harness: RotationHarness) -> None:
+def test_a_lost_answer_is_resolved_by_the_handle_the_cluster_shows(harness: RotationHarness) -> None:
     harness.cluster.lose_answer = True
     with pytest.raises(RekeyOutcomeUnknown):
         harness.start()
@@ -428,7 +471,7 @@ def test_a_lost_answer_is_settled_by_the_handle_the_cluster_shows(harness: Rotat
     assert harness.cluster.rekeys == 1
 
 
-def test_a_lost_answer_is_settled_by_its_handle_also_where_the_cluster_names_no_key_for_a_while(
+def test_a_lost_answer_is_resolved_by_its_handle_also_where_the_cluster_names_no_key_for_a_while(
     harness: RotationHarness,
 ) -> None:
     harness.cluster.lose_answer = True
@@ -441,7 +484,7 @@ def test_a_lost_answer_is_settled_by_its_handle_also_where_the_cluster_names_no_
     assert harness.cluster.rekeys == 1
 
 
-def test_a_lost_answer_is_settled_by_the_key_where_the_result_is_gone(harness: RotationHarness) -> None:
+def test_a_lost_answer_is_resolved_by_the_key_where_the_result_is_gone(harness: RotationHarness) -> None:
     harness.cluster.lose_answer = True
     with pytest.raises(RekeyOutcomeUnknown):
         harness.start()
@@ -580,6 +623,35 @@ def test_a_rekey_that_begins_between_two_looks_is_followed(harness: RotationHarn
     assert harness.cluster.rekeys == 2
 
 
+def test_a_rekey_whose_answer_was_lost_says_so_as_long_as_nothing_shows(harness: RotationHarness) -> None:
+    lost_intent(harness)
+    what = "A rekey was sent, its answer was lost, and the cluster does not show yet what became of it."
+    with pytest.raises(RekeyOutcomeUnknown) as caught:
+        harness.start()
+    assert (caught.value.what, caught.value.cluster) == (what, "prod-a")
+
+
+def test_the_result_of_an_earlier_rekey_is_not_taken_for_the_one_that_was_lost(harness: RotationHarness) -> None:
+    harness.cluster.handle = 5
+    harness.cluster.jobs[5] = done(key(), key("key-before"), handle=5)
+    assert lost_intent(harness).baseline_async_result_id == 5
+    with pytest.raises(RekeyOutcomeUnknown, match="does not show yet"):
+        harness.start()
+    assert harness.record().following is None
+
+
+@pytest.mark.parametrize("error", [REFUSED, LedgerConflict("Not sent.")], ids=["refused", "not sent"])
+def test_a_second_attempt_that_was_not_applied_leaves_the_first_one_open(
+    harness: RotationHarness, error: ElementRekeyError
+) -> None:
+    first = lost_intent(harness)
+    harness.clock.advance(SETTLING_SECONDS)
+    harness.cluster.failing = {"rekey": [error]}
+    with pytest.raises(type(error)):
+        harness.start()
+    assert harness.record().intent == first
+
+
 # --- after somebody else's rekey was followed ---
 
 
@@ -659,7 +731,7 @@ def test_the_error_of_a_rekey_that_nobody_followed_is_reported_once(harness: Rot
     assert harness.cluster.rekeys == 1
 
 
-def test_a_dry_run_names_the_error_and_leaves_telling_it_to_a_real_one(harness: RotationHarness) -> None:
+def test_a_dry_run_names_the_error_and_leaves_publishing_it_to_a_real_one(harness: RotationHarness) -> None:
     left_with_an_error(harness)
     dry_run = harness.another(OTHER_ARN, dry_run=True).start().rotation
     assert dry_run.outcome is Outcome.NOT_DUE
@@ -676,6 +748,15 @@ def test_a_key_that_was_made_after_the_followed_job_is_not_reported_as_its_work(
     harness.start()
     assert harness.record().outcome is Outcome.NOT_DUE
     assert harness.record().change is None
+
+
+def test_a_rekey_that_was_followed_is_reported_with_when_its_key_was_made(harness: RotationHarness) -> None:
+    harness.cluster.begin()
+    harness.clock.advance(1)
+    harness.request = Request("prod-a", trigger=Trigger.SCHEDULE, key_created_after=NOW - HOUR)
+    ended = harness.run()
+    assert ended.outcome is Outcome.FOLLOWED
+    assert ended.detail == "Somebody else's rekey made the current key at 2026-11-23 03:00:00 UTC."
 
 
 # --- every write may get lost ---
@@ -700,3 +781,23 @@ def test_a_start_that_breaks_at_the_ledger_can_be_repeated_and_rotates_once(
     assert harness.run().outcome is Outcome.ROTATED
     assert harness.cluster.rekeys == 1
     assert len(harness.topic.published) == 1
+
+
+# --- what is looked at, and what is said of it ---
+
+
+def test_no_result_is_asked_for_where_none_is_listed(harness: RotationHarness) -> None:
+    harness.start()
+    assert "rekey_job" not in harness.cluster.calls
+
+
+def test_a_provider_that_is_not_there_is_named(harness: RotationHarness) -> None:
+    harness.request = Request("prod-a", key_management_type=KeyManagementType.EXTERNAL, key_provider_id=15)
+    with pytest.raises(KeyProviderUnusable, match=r"with keyProviderID 15\."):
+        harness.start()
+
+
+def test_faults_in_spite_of_which_a_key_is_replaced_are_listed(harness: RotationHarness) -> None:
+    harness.cluster.current_faults = (ClusterFault("nodeOffline"), ClusterFault("blocksDegraded"))
+    harness.request = Request("prod-a", trigger=Trigger.ALARM, reason="alarm", key_created_after=NOW)
+    assert harness.start().rotation.detail == "Replacing key key-0 in spite of blocksDegraded, nodeOffline."

@@ -1,0 +1,157 @@
+"""What every function shares: the environment, the adapters, the state in and out."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import boto3
+import pytest
+
+from element_rekey.aws import runtime
+from element_rekey.aws.ledger import DynamoLedger
+from element_rekey.aws.registry import SecretsRegistry
+from element_rekey.aws.runtime import answer_fleet, answer_outcome, answer_step, fleet_settings_from_environment
+from element_rekey.aws.topic import SnsTopic
+from element_rekey.codec import encode
+from element_rekey.fleet.summarize import FleetPublished
+from element_rekey.notifications import build_notification
+from element_rekey.outcomes import Outcome
+from element_rekey.records import ClusterResult, Failure, FleetRequest, FleetRun, Selected
+from element_rekey.rotation.steps import Status, Step
+from element_rekey.settings import FleetSettings, Settings
+from element_rekey.summary import build_summary
+from tests.fakes import NOW
+from tests.unit.function_environment import ENVIRONMENT
+from tests.unit.samples import ARN, execution, failed, following, rotated, rotation
+
+STATE: dict[str, Any] = {
+    "input": {"cluster": "prod-a", "reason": "audit"},
+    "execution": {"id": ARN, "startedAt": "2026-11-23T03:00:00.000Z"},
+}
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+
+
+RUN = FleetRun(execution(), FleetRequest(), selected=(Selected("prod-a", "prod-a-1", NOW),), ended_at=NOW)
+AFTER = (ClusterResult(RUN.selected[0], rotated()),)
+
+
+@pytest.mark.parametrize(("days", "keep"), [("0", None), ("400", timedelta(days=400))])
+def test_the_environment_names_table_topic_prefix_and_policy(
+    days: str, keep: timedelta | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: dict[str, tuple[Any, ...]] = {}
+    for cls in (SecretsRegistry, DynamoLedger, SnsTopic):
+        monkeypatch.setattr(runtime, cls.__name__, lambda *given, name=cls.__name__: made.update({name: given}))
+    monkeypatch.setattr(boto3, "client", lambda service, config: (service, config))
+    monkeypatch.setenv("HISTORY_DAYS", days)
+    ports = runtime.ports_from_environment()
+    client, prefix, clock = made["SecretsRegistry"]
+    assert (client[0], prefix, clock) == ("secretsmanager", "the-prefix", runtime.now)
+    client, table, kept = made["DynamoLedger"]
+    assert (client[0], table, kept) == ("dynamodb", "the-table", keep)
+    client, topic = made["SnsTopic"]
+    assert (client[0], topic) == ("sns", "arn:aws:sns:eu-central-1:123456789012:the-topic")
+    assert ports.settings == Settings(timedelta(hours=6), timedelta(minutes=2), runtime.LEASE)
+    assert ports.clock is runtime.now
+
+
+def test_a_missing_network_path_shows_before_the_function_times_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    configs = []
+    monkeypatch.setattr(boto3, "client", lambda _, config: configs.append(config))
+    runtime.ports_from_environment()
+    for config in configs:
+        attempts = config.retries["total_max_attempts"]
+        assert attempts * (config.connect_timeout + config.read_timeout) < 90
+
+
+@pytest.mark.parametrize("name", sorted(ENVIRONMENT.keys() & {"TABLE_NAME", "SETTLING_SECONDS", "DEADLINE_MINUTES"}))
+def test_a_missing_variable_stops_the_function_at_its_start(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(boto3, "client", lambda *_, **__: None)
+    monkeypatch.delenv(name)
+    with pytest.raises(KeyError, match=name):
+        runtime.ports_from_environment()
+
+
+def test_the_clock_is_an_aware_one_in_utc() -> None:
+    assert runtime.now().tzinfo is UTC
+    assert abs(runtime.now() - datetime.now(UTC)) < timedelta(minutes=1)
+
+
+def test_the_environment_names_the_policy_of_fleets() -> None:
+    assert fleet_settings_from_environment() == FleetSettings(
+        max_key_age=timedelta(days=90),
+        cool_down=timedelta(hours=1),
+        spread=timedelta(minutes=30),
+        max_concurrency=5,
+        tolerated_failures=3,
+    )
+
+
+def test_an_answer_says_what_the_state_machine_decides_by_and_drops_what_came_before() -> None:
+    state = STATE | {"rotation": {"status": "busy"}, "error": {"Error": "x"}}
+    assert answer_step(state, Step(Status.START_AGAIN, rotation(polls=3, detail="Again."))) == STATE | {
+        "rotation": {"status": "replan", "waitSeconds": 0, "polls": 3, "detail": "Again."}
+    }
+    followed = answer_step(state, Step(Status.CHECK_AGAIN, rotation(following=following(async_handle=None)), 5))
+    assert followed["rotation"]["asyncHandle"] is None
+
+
+def test_the_last_answer_is_the_notification() -> None:
+    answer = answer_outcome(STATE, rotated())
+    assert {name: answer[name] for name in STATE} == STATE
+    assert answer["outcome"]["notificationID"] == build_notification(rotated()).notification_id
+    assert answer["outcome"]["outcome"] == Outcome.ROTATED
+    assert "cause" not in answer["outcome"]
+
+
+def test_the_cause_in_the_console_carries_the_next_step() -> None:
+    answer = answer_outcome(STATE, failed())["outcome"]
+    assert answer["cause"] == "The rekey ended with xAssumed: out of entropy Next: Mend it, then start again."
+
+
+def test_the_fleets_last_answer_is_its_summary_without_what_only_steps_needed() -> None:
+    answer = answer_fleet(STATE | {"items": [1], "canary": []}, FleetPublished(RUN, AFTER, published_now=True))
+    assert answer.keys() == {"input", "execution", "outcome"}
+    assert answer["outcome"]["notificationID"] == build_summary(RUN, AFTER).notification_id
+    assert "cause" not in answer["outcome"]
+
+
+def test_the_fleets_cause_in_the_console_carries_the_next_step() -> None:
+    run = replace(RUN, failure=Failure("FleetIncomplete", "Not as they should be: prod-a.", "Read the summary."))
+    answer = answer_fleet({}, FleetPublished(run, AFTER, published_now=True))
+    assert answer["outcome"]["cause"] == "Not as they should be: prod-a. Next: Read the summary."
+    assert (answer["input"], answer["execution"]) == (None, None)
+
+
+def test_the_clock_is_in_utc() -> None:
+    assert abs(runtime.now() - datetime.now(UTC)) < timedelta(seconds=5)
+    assert runtime.now().tzinfo is UTC
+
+
+@pytest.mark.parametrize(("follows", "handle"), [(following(), {"asyncHandle": 7}), (None, {})])
+def test_a_step_answers_what_the_state_machine_decides_by(follows: Any, handle: dict[str, int]) -> None:  # noqa: ANN401
+    state = {"input": {"cluster": "prod-a"}, "execution": {}, "rotation": {"status": "older"}}
+    assert answer_step(
+        state, Step(Status.CHECK_AGAIN, rotation(following=follows, polls=2, detail="Waiting."), 30)
+    ) == {
+        "input": state["input"],
+        "execution": state["execution"],
+        "rotation": {"status": "running", "waitSeconds": 30, "polls": 2, "detail": "Waiting.", **handle},
+    }
+
+
+def test_an_outcome_is_answered_with_the_next_step_in_its_cause() -> None:
+    state: dict[str, Any] = {"input": {}, "execution": {}}
+    answered = answer_outcome(state, failed())
+    assert answered["outcome"]["cause"].endswith(" Next: Mend it, then start again.")
+    assert {name: answered[name] for name in state} == state
+    well = answer_outcome(state, rotated())["outcome"]
+    assert "cause" not in well
+    assert well["newKey"] == encode(rotated().current_key)

@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from element_rekey.outcomes import Outcome
+from element_rekey.records import ClusterResult, Failure, FleetRequest, Rotation
+from element_rekey.rules.closing import fleet_failure, outcome_of
+from element_rekey.rules.selection import select
+from tests.unit.fleet_samples import EXECUTION, FLEET, registered
+from tests.unit.samples import change, following, intent, rotated, rotation
+
+# --- of a rotation ---
+
+
+def failure(error: str) -> Failure:
+    return Failure(error, "It happened.", "Look.")
+
+
+FOREIGN = following(ours=False)
+
+
+@pytest.mark.parametrize(
+    ("record", "error", "outcome"),
+    [
+        (rotation(), "ClusterUnavailable", Outcome.FAILED),
+        (rotation(intent=intent()), "ClusterUnavailable", Outcome.OUTCOME_UNKNOWN),
+        (rotation(intent=intent(), following=following()), "CredentialsRefused", Outcome.OUTCOME_UNKNOWN),
+        (rotation(intent=intent(), following=following()), "RotationNotProven", Outcome.OUTCOME_UNKNOWN),
+        (rotation(intent=intent(), following=following()), "ClusterIdentityChanged", Outcome.OUTCOME_UNKNOWN),
+        (rotation(intent=intent(), following=following()), "RekeyFailed", Outcome.FAILED),
+        (rotation(intent=intent(), following=following()), "RotationOverdue", Outcome.OVERDUE),
+        (rotation(following=FOREIGN), "RotationOverdue", Outcome.OVERDUE),
+        (rotation(following=FOREIGN), "ClusterUnavailable", Outcome.OUTCOME_UNKNOWN),
+        (rotation(following=FOREIGN), "ExecutionAborted", Outcome.OUTCOME_UNKNOWN),
+        (rotation(intent=intent(), following=FOREIGN), "ClusterUnavailable", Outcome.OUTCOME_UNKNOWN),
+        (rotation(change=change(ours=False)), "ClusterUnavailable", Outcome.FAILED),
+        (rotation(change=change()), "ClusterUnavailable", Outcome.OUTCOME_UNKNOWN),
+        (rotation(change=change()), "RekeyFailed", Outcome.OUTCOME_UNKNOWN),
+        (rotation(change=change()), "RotationOverdue", Outcome.OVERDUE),
+        (rotation(intent=intent()), "RekeyOutcomeUnknown", Outcome.OUTCOME_UNKNOWN),
+        (rotation(intent=intent(), following=following()), "ExecutionAborted", Outcome.OUTCOME_UNKNOWN),
+    ],
+)
+def test_an_error_means_unknown_wherever_a_rekey_may_be_running_or_ours_has_made_a_key(
+    record: Rotation, error: str, outcome: Outcome
+) -> None:
+    assert outcome_of(record, failure(error)) == (outcome, failure(error))
+
+
+@pytest.mark.parametrize(
+    ("record", "outcome"), [(rotation(), Outcome.FAILED), (rotation(intent=intent()), Outcome.OUTCOME_UNKNOWN)]
+)
+def test_an_end_without_outcome_or_error_is_a_failure_with_a_name(record: Rotation, outcome: Outcome) -> None:
+    concluded, reported = outcome_of(record, None)
+    assert concluded is outcome
+    assert reported
+    assert reported.error == "ExecutionBroken"
+    assert reported.next_step
+
+
+def test_what_is_concluded_already_stays() -> None:
+    assert outcome_of(rotated(), failure("RekeyFailed")) == (Outcome.ROTATED, None)
+
+
+@pytest.mark.parametrize("outcome", list(Outcome))
+def test_every_outcome_that_needs_a_person_carries_a_named_failure(outcome: Outcome) -> None:
+    """Otherwise the state machine's Fail state has no error to show."""
+    by_error = {
+        Outcome.FAILED: "RekeyFailed",
+        Outcome.ROTATED_WITH_ERROR: "RekeyEndedWithError",
+        Outcome.OVERDUE: "RotationOverdue",
+        Outcome.OUTCOME_UNKNOWN: "RekeyOutcomeUnknown",
+    }
+    assert (outcome in by_error) is not outcome.succeeded
+    if outcome is Outcome.ROTATED_WITH_ERROR:  # the step that finds it writes both down
+        recorded = rotation(outcome=outcome, failure=failure(by_error[outcome]))
+        assert outcome_of(recorded, failure("ExecutionAborted")) == (outcome, recorded.failure)
+    elif outcome in by_error:
+        concluded, reported = outcome_of(rotation(intent=intent()), failure(by_error[outcome]))
+        assert concluded is outcome
+        assert reported
+
+
+@pytest.mark.parametrize("broken", ["ExecutionBroken", "ExecutionTimedOut", "AwsCallFailed", None])
+def test_what_a_step_wrote_down_counts_more_than_what_whoever_closes_it_knows(broken: str | None) -> None:
+    """The step raised it, and its answer got lost on the way."""
+    record = rotation(intent=intent(), following=following(), failure=failure("RekeyFailed"))
+    assert outcome_of(record, failure(broken) if broken else None) == (Outcome.FAILED, record.failure)
+    record = replace(record, failure=failure("RotationNotProven"))
+    assert outcome_of(record, failure(broken) if broken else None) == (Outcome.OUTCOME_UNKNOWN, record.failure)
+
+
+def test_an_end_without_an_outcome_says_so() -> None:
+    _, failure = outcome_of(rotation(), None)
+    assert failure
+    assert failure.cause == "The execution ended without an outcome."
+
+
+# --- of a fleet run ---
+
+
+def test_a_long_list_of_failures_is_cut_and_says_so() -> None:
+    run = select(FLEET, EXECUTION, FleetRequest(), registered(*(f"c{number:02}" for number in range(13))))
+    failure = fleet_failure(run, [ClusterResult(one, None) for one in run.selected])
+    assert failure
+    assert failure.cause.endswith("c08, c09 and 3 more.")

@@ -1,0 +1,684 @@
+from __future__ import annotations
+
+import json
+from copy import deepcopy
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from element_rekey import errors
+from element_rekey.cluster import KeyManagementType
+from element_rekey.errors import ElementRekeyError, ExecutionAborted, RequestInvalid
+from element_rekey.inputs import (
+    parse_close_request,
+    parse_execution,
+    parse_failure,
+    parse_fleet_close_request,
+    parse_fleet_request,
+    parse_request,
+)
+from element_rekey.outcomes import Trigger
+from element_rekey.records import CloseRequest, Execution, Failure, FleetRequest, Request
+from element_rekey.rules.demand import demand_of
+from element_rekey.rules.selection import ANY_NUMBER
+from tests.fakes import NOW
+from tests.unit.samples import ARN, execution
+
+STATE: dict[str, Any] = {
+    "input": {"cluster": "prod-a"},
+    "execution": {"id": ARN, "startedAt": "2026-11-23T03:00:00.000Z"},
+}
+
+
+def refused(value: object) -> RequestInvalid:
+    with pytest.raises(RequestInvalid) as caught:
+        parse_request(value)
+    return caught.value
+
+
+JSON: Any = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=12),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+NAMES = st.sampled_from(["prod-a", "cluster", "", "x" * 65])
+MEMBERS: Any = st.fixed_dictionaries(
+    {"cluster": NAMES | JSON},
+    optional={
+        "reason": st.text(max_size=600) | JSON,
+        "requestedBy": st.text(max_size=20) | JSON,
+        "trigger": st.sampled_from(["manual", "SCHEDULE", "alarm", "x"]) | JSON,
+        "keyManagementType": st.sampled_from(["internal", "External", "x"]) | JSON,
+        "keyProviderID": st.integers() | JSON,
+        "keyCreatedAfter": st.datetimes().map(lambda at: f"{at.isoformat()}Z") | JSON,
+        "coolDownSeconds": st.integers() | JSON,
+        "dryRun": st.booleans() | JSON,
+        "force": st.booleans() | JSON,
+        "ignoreFaults": st.lists(st.sampled_from(["nodeOffline", "a b"])) | JSON,
+        "acceptClusterUUID": st.text(max_size=10) | JSON,
+    },
+)
+
+
+def status_change(status: str, **detail: object) -> dict[str, Any]:
+    plain = {
+        "executionArn": ARN,
+        "stateMachineArn": "arn:aws:states:eu-central-1:123456789012:stateMachine:RotateMasterKey",
+        "name": "one",
+        "status": status,
+        "startDate": 1795402800000,
+        "stopDate": 1795402900000,
+        "input": '{"cluster": "prod-a"}',
+        "output": None,
+        "inputDetails": {"included": True},
+    }
+    return {"source": "aws.states", "detail-type": "Step Functions Execution Status Change", "detail": plain | detail}
+
+
+ROOT = Path(__file__).parents[2]
+PREFIX = "element-key-compromise-"
+SCHEMA = json.loads((ROOT / "schemas" / "key-compromise-reported.v1.schema.json").read_text())
+VALIDATOR = jsonschema.Draft202012Validator(SCHEMA, format_checker=jsonschema.FormatChecker())
+CHANGED_AT = datetime(2026, 11, 23, 2, 59, 40, 989_000, tzinfo=UTC)
+
+
+def golden(name: str) -> dict[str, Any]:
+    event: dict[str, Any] = json.loads((ROOT / "events" / f"{name}.json").read_text())
+    return event
+
+
+def parsed(value: object) -> FleetRequest:
+    return parse_fleet_request(value, PREFIX)
+
+
+def fleet_refused(value: object) -> str:
+    with pytest.raises(RequestInvalid) as error:
+        parsed(value)
+    return error.value.what
+
+
+JANE = FleetRequest(requested_by="jane.doe@example.com")
+
+
+def urgent(reason: str, *clusters: str) -> FleetRequest:
+    return FleetRequest(
+        clusters=clusters or None, trigger=Trigger.ALARM, reason=f"alarm {reason}", key_created_after=CHANGED_AT
+    )
+
+
+def changed(event: dict[str, Any], path: str, value: object = None) -> dict[str, Any]:
+    """A copy with one member set, or without it where the value is None."""
+    event = deepcopy(event)
+    inner, (*outer, last) = event, path.split("/")
+    for member in outer:
+        inner = inner[member]
+    if value is None:
+        del inner[last]
+    else:
+        inner[last] = value
+    return event
+
+
+# --- requests ---
+
+
+def test_a_cluster_is_all_a_request_needs() -> None:
+    assert parse_request({"cluster": "prod-a"}) == Request("prod-a")
+
+
+def test_everything_a_request_may_say_is_read() -> None:
+    given_ = {
+        "cluster": "prod-a",
+        "reason": "audit",
+        "requestedBy": "j.doe",
+        "trigger": "alarm",
+        "keyManagementType": "external",
+        "keyProviderID": 15,
+        "keyCreatedAfter": "2026-11-23T04:00:00+01:00",
+        "coolDownSeconds": 60,
+        "dryRun": True,
+        "force": True,
+        "ignoreFaults": ["nodeOffline"],
+        "acceptClusterUUID": "new",
+    }
+    assert parse_request(given_) == Request(
+        cluster="prod-a",
+        reason="audit",
+        requested_by="j.doe",
+        trigger=Trigger.ALARM,
+        key_management_type=KeyManagementType.EXTERNAL,
+        key_provider_id=15,
+        key_created_after=NOW,
+        cool_down_seconds=60,
+        dry_run=True,
+        force=True,
+        ignore_faults=("nodeOffline",),
+        accept_cluster_uuid="new",
+    )
+
+
+@pytest.mark.parametrize("cluster", ["a", "0", "prod-a", "A.b_c-9", "x" * 64])
+def test_a_name_that_fits_into_a_secrets_name_is_taken(cluster: str) -> None:
+    assert parse_request({"cluster": cluster}).cluster == cluster
+
+
+@pytest.mark.parametrize("cluster", ["", "-a", ".a", "_a", "a/b", "a b", "a\n", "ä", "x" * 65, "prod-a "])
+def test_a_name_that_does_not_is_refused_and_not_kept(cluster: str) -> None:
+    error = refused({"cluster": cluster})
+    assert error.what.startswith("cluster: expected")
+    assert error.cluster == ""
+
+
+EXTERNAL = {"cluster": "a", "keyManagementType": "External", "keyProviderID": 15}
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (None, "the input: expected an object, not null."),
+        ([], "the input: expected an object, not a list."),
+        ({}, "cluster: missing."),
+        ({"cluster": 1}, "cluster: expected a string, not a number."),
+        ({"cluster": "a", "Reason": "x"}, "Reason: unknown member; known are cluster, reason,"),
+        ({"cluster": "a", "reason": None}, "reason: expected a string, not null."),
+        ({"cluster": "a", "reason": "x" * 513}, "reason: expected at most 512 characters, not 513."),
+        ({"cluster": "a", "requestedBy": "x" * 513}, "requestedBy: expected at most 512 characters, not 513."),
+        ({"cluster": "a", "trigger": "wish"}, "trigger: expected one of manual, schedule, alarm, not a string."),
+        ({"cluster": "a", "keyManagementType": "HSM"}, "keyManagementType: expected one of Internal, External"),
+        ({"cluster": "a", "keyManagementType": "External"}, "keyProviderID: missing; External"),
+        ({"cluster": "a", "keyProviderID": 15}, "keyProviderID: only allowed with keyManagementType External."),
+        (EXTERNAL | {"keyManagementType": "Internal"}, "keyProviderID: only allowed with keyManagementType External."),
+        (EXTERNAL | {"keyProviderID": -1}, "keyProviderID: expected a number from 0 to 2147483647."),
+        (EXTERNAL | {"keyProviderID": 2**31}, "keyProviderID: expected a number from 0 to 2147483647."),
+        (EXTERNAL | {"keyProviderID": "15"}, "keyProviderID: expected a whole number, not a string."),
+        ({"cluster": "a", "coolDownSeconds": -1}, "coolDownSeconds: expected a number from 0 to 2147483647."),
+        ({"cluster": "a", "coolDownSeconds": 10**40}, "coolDownSeconds: expected a number from 0 to 2147483647."),
+        ({"cluster": "a", "coolDownSeconds": True}, "coolDownSeconds: expected a whole number, not true or false."),
+        ({"cluster": "a", "keyCreatedAfter": "yesterday"}, "keyCreatedAfter: expected a time such as"),
+        ({"cluster": "a", "dryRun": "yes"}, "dryRun: expected true or false, not a string."),
+        ({"cluster": "a", "force": True}, "reason: missing; force needs one."),
+        ({"cluster": "a", "force": True, "reason": "  "}, "reason: missing; force needs one."),
+        ({"cluster": "a", "ignoreFaults": "nodeOffline"}, "ignoreFaults: expected a list, not a string."),
+        ({"cluster": "a", "ignoreFaults": [1]}, "ignoreFaults[0]: expected a string, not a number."),
+        ({"cluster": "a", "ignoreFaults": ["node offline"]}, "ignoreFaults: expected cluster fault codes"),
+        ({"cluster": "a", "ignoreFaults": [""]}, "ignoreFaults: expected cluster fault codes"),
+        ({"cluster": "a", "acceptClusterUUID": 3}, "acceptClusterUUID: expected a string, not a number."),
+    ],
+)
+def test_a_wrong_member_is_named_with_what_was_expected(value: object, said: str) -> None:
+    error = refused(value)
+    assert error.what.startswith(said)
+    assert error.what.endswith(".")
+    assert error.cluster == ("a" if isinstance(value, dict) and value.get("cluster") == "a" else "")
+
+
+def test_every_member_of_a_request_is_checked_here() -> None:
+    """One that was added without a look at its values would be the first to be forgotten."""
+    for name in ("reason", "requestedBy", "trigger", "keyManagementType", "keyProviderID", "keyCreatedAfter"):
+        assert name in refused({"cluster": "a", name: {}}).what
+    for name in ("coolDownSeconds", "dryRun", "force", "ignoreFaults", "acceptClusterUUID"):
+        assert name in refused({"cluster": "a", name: {}}).what
+    assert len(Request.__slots__) == 12
+
+
+@given(JSON | MEMBERS)
+def test_any_input_is_a_request_we_can_work_with_or_refused_by_our_own_error(value: object) -> None:
+    try:
+        request = parse_request(value)
+    except RequestInvalid as error:
+        assert error.what.endswith(".")  # noqa: PT017 - both ends are right
+        return
+    demand = demand_of(request, NOW)
+    assert NOW + demand.cool_down >= NOW
+    assert request.cluster
+
+
+# --- executions ---
+
+
+def test_the_execution_is_read_from_the_state() -> None:
+    assert parse_execution(STATE) == Execution(ARN, NOW)
+
+
+# --- close requests, from the state machine's own last step ---
+
+
+def test_the_last_step_of_a_rotation_that_ended_well() -> None:
+    state = STATE | {"rotation": {"status": "ended"}}
+    assert parse_close_request(state) == CloseRequest(execution(), Request("prod-a"), None, "prod-a")
+
+
+def test_a_caught_error_of_ours_is_read_from_lambdas_wrapping_without_its_next_step_twice() -> None:
+    what = "Cluster prod-a: The rekey ended with xAssumed: out."
+    message = f"{what} Next: {errors.RekeyFailed.next_step}"
+    cause = json.dumps({"errorMessage": message, "errorType": "RekeyFailed", "stackTrace": []})
+    closing = parse_close_request(STATE | {"error": {"Error": "RekeyFailed", "Cause": cause}})
+    assert closing.failure == Failure("RekeyFailed", what, errors.RekeyFailed.next_step)
+
+
+@pytest.mark.parametrize("error", errors.errors_by_name().values())
+def test_every_error_of_ours_comes_back_as_it_was_raised(error: type[Any]) -> None:
+    raised = error("It happened.", cluster="prod-a")
+    failure = parse_failure(error.__name__, json.dumps({"errorMessage": str(raised), "errorType": error.__name__}))
+    assert failure == Failure(error.__name__, "Cluster prod-a: It happened.", error.next_step)
+
+
+@pytest.mark.parametrize(
+    ("name", "cause", "expected"),
+    [
+        ("Lambda.Unknown", "The function crashed.", ("Lambda.Unknown", "The function crashed.")),
+        ("TypeError", '{"errorMessage": "no", "errorType": "TypeError"}', ("TypeError", "no")),
+        ("States.Timeout", "", ("ExecutionBroken", "States.Timeout")),
+        ("States.DataLimitExceeded", "Too much.", ("ExecutionBroken", "States.DataLimitExceeded Too much.")),
+        ("", "", ("ExecutionBroken", "")),
+        ("Other", '{"other": 1}', ("Other", '{"other": 1}')),
+        ("Other", "[1]", ("Other", "[1]")),
+        ("Other", '{"errorMessage": 3}', ("Other", "3")),
+        ("Other", "[" * 100_000, ("Other", "[" * 100_000)),
+    ],
+)
+def test_an_error_that_is_not_ours_keeps_its_words_and_gets_a_next_step(
+    name: str, cause: str, expected: tuple[str, str]
+) -> None:
+    assert parse_failure(name, cause) == Failure(*expected, errors.ExecutionBroken.next_step)
+
+
+@pytest.mark.parametrize("given_", [None, [], {"cluster": 3}, {"cluster": "a/b"}])
+def test_an_input_that_names_no_cluster_is_closed_without_one(given_: object) -> None:
+    closing = parse_close_request(STATE | {"input": given_})
+    assert (closing.cluster, closing.request) == ("", None)
+
+
+def test_an_input_that_is_wrong_elsewhere_is_closed_under_its_clusters_name() -> None:
+    closing = parse_close_request(STATE | {"input": {"cluster": "prod-a", "reasn": "x"}})
+    assert (closing.cluster, closing.request) == ("prod-a", None)
+
+
+def test_a_state_without_its_input_is_closed_too() -> None:
+    assert parse_close_request({"execution": STATE["execution"]}).cluster == ""
+
+
+# --- close requests, from Step Functions' status changes ---
+
+
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [("ABORTED", "ExecutionAborted"), ("TIMED_OUT", "ExecutionTimedOut"), ("FAILED", "ExecutionBroken")],
+)
+def test_an_execution_that_no_catch_saw_end_is_closed_by_its_status(status: str, error: str) -> None:
+    closing = parse_close_request(status_change(status))
+    assert closing.execution == execution()
+    assert (closing.cluster, closing.request) == ("prod-a", Request("prod-a"))
+    next_step = errors.ExecutionInterrupted.next_step
+    assert closing.failure == Failure(error, f"The execution ended as {status}.", next_step)
+
+
+def test_what_the_event_says_of_the_cause_is_kept() -> None:
+    closing = parse_close_request(status_change("ABORTED", error="StoppedByHand", cause="Maintenance."))
+    assert closing.failure
+    assert closing.failure.cause == "Maintenance."
+
+
+def test_the_execution_of_an_event_is_the_one_of_its_state() -> None:
+    """Both name the same record: to the millisecond, as Step Functions gives it in both places."""
+    state = {"id": ARN, "startedAt": "2026-11-23T03:00:00.123Z"}
+    assert parse_close_request(status_change("ABORTED", startDate=1795402800123)).execution == parse_execution(
+        {"execution": state}
+    )
+    assert parse_execution({"execution": state}).started_at == datetime(2026, 11, 23, 3, 0, 0, 123_000, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("given_", [None, "", '{"cluster": "prod', '"prod-a"', "[" * 100_000])
+def test_an_input_that_was_left_out_or_cut_is_closed_without_a_cluster(given_: str | None) -> None:
+    closing = parse_close_request(status_change("ABORTED", input=given_, inputDetails={"included": False}))
+    assert closing.execution.id == ARN
+    assert (closing.cluster, closing.request) == ("", None)
+    assert closing.failure
+
+
+def test_an_event_without_the_member_input_is_closed_too() -> None:
+    event = status_change("TIMED_OUT")
+    del event["detail"]["input"]
+    assert parse_close_request(event).cluster == ""
+
+
+# --- whatever comes ---
+
+
+@given(JSON | MEMBERS, JSON | st.fixed_dictionaries({"Error": JSON, "Cause": JSON}))
+def test_any_state_can_be_closed(given_: object, error: object) -> None:
+    closing = parse_close_request(STATE | {"input": given_, "error": error})
+    assert closing.execution.id == ARN
+    assert (closing.failure is not None) == isinstance(error, dict)
+
+
+@given(
+    st.sampled_from(["ABORTED", "TIMED_OUT", "FAILED"]),
+    st.none() | st.text() | JSON.map(json.dumps),
+    st.none() | st.text(),
+)
+def test_any_status_change_can_be_closed(status: str, given_: str | None, cause: str | None) -> None:
+    closing = parse_close_request(status_change(status, input=given_, cause=cause))
+    assert closing.failure
+    assert closing.failure.cause
+    assert closing.failure.next_step
+
+
+@given(st.text(), st.text() | JSON.map(json.dumps))
+def test_any_failure_has_a_name_and_a_next_step(name: str, cause: str) -> None:
+    failure = parse_failure(name, cause)
+    assert failure.error
+    assert failure.next_step
+    assert not failure.error.startswith("States."), "a Fail state may not end with one of those"
+
+
+def test_only_our_own_errors_are_known_by_name() -> None:
+    assert issubclass(RequestInvalid, ElementRekeyError)
+    assert parse_failure("KeyError", "x").next_step == errors.ExecutionBroken.next_step
+
+
+# --- a person and the schedule ---
+
+
+@pytest.mark.parametrize(
+    ("name", "request_"),
+    [
+        ("fleet-all", replace(JANE, reason="change CHG-1001")),
+        (
+            "fleet-some",
+            replace(
+                JANE, clusters=("prod-a", "prod-b"), max_concurrency=2, tolerated_failures=1, reason="change CHG-1002"
+            ),
+        ),
+        ("fleet-canary", replace(JANE, canary="lab-a", reason="change CHG-1003")),
+        ("fleet-dry-run", replace(JANE, dry_run=True, reason="what would happen?")),
+        ("fleet-schedule", FleetRequest(trigger=Trigger.SCHEDULE, reason="maximum key age")),
+    ],
+)
+def test_the_examples_are_understood(name: str, request_: FleetRequest) -> None:
+    assert parsed(golden(name)) == request_
+
+
+def test_an_empty_input_means_every_cluster() -> None:
+    assert parsed({}) == FleetRequest()
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (None, "the input: expected an object, not null."),
+        ([], "the input: expected an object, not a list."),
+        ("all", "the input: expected an object, not a string."),
+        ({"cluster": "prod-a"}, "cluster: unknown member; known are clusters, canary, "),
+        ({"source": "somebody.else"}, "source: unknown member"),
+        ({"clusters": "prod-a"}, "clusters: expected a list, not a string."),
+        ({"clusters": ["prod-a", 1]}, "clusters[1]: expected a string, not a number."),
+        ({"clusters": ["prod-a", "a/b"]}, "clusters[1]: expected the name of a registered cluster."),
+        ({"clusters": []}, "clusters: expected at least one; leave it out for every registered cluster."),
+        ({"maxConcurrency": 0}, "maxConcurrency: expected a number from 1 to 1000."),
+        ({"maxConcurrency": 1001}, "maxConcurrency: expected a number from 1 to 1000."),
+        ({"maxConcurrency": 1.5}, "maxConcurrency: expected a whole number"),
+        ({"clusters": None}, "clusters: expected a list, not null."),
+        ({"toleratedFailures": -1}, "toleratedFailures: expected a number from 0 to 1000000."),
+        ({"toleratedFailures": 1_000_001}, "toleratedFailures: expected a number from 0 to 1000000."),
+        ({"trigger": "siem"}, "trigger: expected one of manual, schedule, alarm, not a string."),
+        (
+            {"trigger": "schedule", "keyCreatedAfter": "2026-11-23T03:00:00Z"},
+            "keyCreatedAfter: not together with the trigger schedule",
+        ),
+        ({"keyCreatedAfter": "yesterday"}, "keyCreatedAfter: expected a time such as 2026-11-23T03:00:00Z."),
+        ({"force": True}, "reason: missing; force needs one."),
+        ({"keyManagementType": "External"}, "keyProviderID: missing;"),
+        ({"keyProviderID": 1}, "keyProviderID: only allowed with keyManagementType External."),
+        ({"ignoreFaults": ["node offline"]}, "ignoreFaults: expected cluster fault codes"),
+        ({"reason": "x" * 513}, "reason: expected at most 512 characters, not 513."),
+        ({"requestedBy": "x" * 513}, "requestedBy: expected at most 512 characters, not 513."),
+        ({"dryRun": "yes"}, "dryRun: expected true or false, not a string."),
+    ],
+)
+def test_a_wrong_input_is_refused_by_the_name_of_the_member(given: object, message: str) -> None:
+    assert fleet_refused(given).startswith(message)
+
+
+@pytest.mark.parametrize("tolerated", [0, 1, ANY_NUMBER])
+def test_any_number_of_failures_there_can_be_may_be_tolerated(tolerated: int) -> None:
+    assert parsed({"toleratedFailures": tolerated}).tolerated_failures == tolerated
+
+
+def test_a_report_that_names_no_clusters_but_null_does_not_mean_all_of_them() -> None:
+    event = golden("compromise-reported")
+    event["detail"]["clusters"] = None
+    assert fleet_refused(event) == "detail.clusters: expected a list, not null."
+
+
+# --- alarms ---
+
+
+@pytest.mark.parametrize(
+    ("name", "request_"),
+    [
+        ("alarm-one-cluster", urgent("element-key-compromise-prod-a", "prod-a")),
+        ("alarm-from-insufficient-data", urgent("element-key-compromise-prod-a", "prod-a")),
+        ("alarm-composite", urgent("element-key-compromise-prod-a", "prod-a")),
+        ("alarm-all-clusters", urgent("element-key-compromise-all")),
+        ("alarm-tagged", urgent("SiemFinding", "prod-a")),
+    ],
+)
+def test_a_change_into_alarm_demands_a_key_made_after_it(name: str, request_: FleetRequest) -> None:
+    assert parsed(golden(name)) == request_
+
+
+@pytest.mark.parametrize("name", ["alarm-still-on", "alarm-over"])
+def test_anything_but_a_change_into_alarm_is_refused(name: str) -> None:
+    assert fleet_refused(golden(name)) == "detail.state.value: expected a change into ALARM."
+
+
+def test_an_alarm_of_another_name_is_refused() -> None:
+    assert fleet_refused(golden("alarm-other-name")) == (
+        "detail.alarmName: expected element-key-compromise-<cluster>, element-key-compromise-all, "
+        "or the tag element-rekey:cluster."
+    )
+
+
+@pytest.mark.parametrize("tag", ["all", "prod-b"])
+def test_the_tag_counts_more_than_the_name(tag: str) -> None:
+    event = changed(golden("alarm-one-cluster"), "detail/alarmTags", {"element-rekey:cluster": tag})
+    assert parsed(event).clusters == (None if tag == "all" else (tag,))
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("detail", None, "detail: expected an object."),
+        ("detail", "text", "detail: expected an object."),
+        ("detail/state", None, "detail.state: expected an object."),
+        ("detail/previousState", None, "detail.previousState: expected an object."),
+        ("detail/state/value", None, "detail.state.value: expected a change into ALARM."),
+        ("detail/state/timestamp", None, "detail.state.timestamp: missing."),
+        ("detail/state/timestamp", "soon", "detail.state.timestamp: expected a time such as"),
+        ("detail/state/timestamp", "2026-11-23T02:59:40", "detail.state.timestamp: expected a time such as"),
+        ("detail/state/timestamp", 1, "detail.state.timestamp: expected a time such as"),
+        ("detail/alarmName", None, "detail.alarmName: expected a string."),
+        ("detail/alarmName", 7, "detail.alarmName: expected a string."),
+        ("detail/alarmName", PREFIX, "detail.alarmName: expected element-key-compromise-<cluster>"),
+        ("detail/alarmName", f"{PREFIX}prod a", "detail.alarmName: expected the name of a registered cluster."),
+        (
+            "detail/alarmTags",
+            {"element-rekey:cluster": "prod a"},
+            "detail.alarmTags.element-rekey:cluster: expected the name of a registered cluster.",
+        ),
+        (
+            "detail/alarmTags",
+            {"element-rekey:cluster": 7},
+            "detail.alarmTags.element-rekey:cluster: expected a string, not a number.",
+        ),
+        ("detail/alarmTags", {"element-rekey:cluster": ""}, "detail.alarmName: expected element-key-compromise-"),
+    ],
+)
+def test_a_malformed_alarm_is_refused_by_the_name_of_the_member(path: str, value: object, message: str) -> None:
+    assert fleet_refused(changed(golden("alarm-one-cluster"), path, value)).startswith(message)
+
+
+@pytest.mark.parametrize("tags", [None, [], "text", {"team": "storage"}])
+def test_tags_that_say_nothing_of_a_cluster_leave_the_name(tags: object) -> None:
+    event = golden("alarm-one-cluster")
+    event["detail"]["alarmTags"] = tags
+    assert parsed(event).clusters == ("prod-a",)
+
+
+def test_a_long_alarm_name_still_makes_a_reason() -> None:
+    event = changed(golden("alarm-tagged"), "detail/alarmName", "x" * 600)
+    assert len(parsed(event).reason) == 512
+
+
+@given(st.datetimes(datetime(2000, 1, 1), datetime(2100, 1, 1)))  # noqa: DTZ001 - the zone follows
+def test_the_moment_is_read_as_cloudwatch_writes_it(moment: datetime) -> None:
+    moment = moment.replace(microsecond=moment.microsecond // 1000 * 1000, tzinfo=UTC)
+    text = f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03}+0000"
+    event = changed(golden("alarm-one-cluster"), "detail/state/timestamp", text)
+    assert parsed(event).key_created_after == moment
+
+
+# --- the event of our own ---
+
+
+REPORTS = {
+    "compromise-reported": FleetRequest(
+        clusters=("prod-a", "prod-b"),
+        trigger=Trigger.ALARM,
+        reason="INC-4711: key server backup found on a public share",
+        requested_by="siem@example.com",
+        key_created_after=datetime(2026, 11, 23, 2, 57, 12, 345_000, tzinfo=UTC),
+    ),
+    "compromise-reported-all": FleetRequest(
+        trigger=Trigger.ALARM,
+        reason="INC-4712: key custodian left with the recovery passphrase",
+        key_created_after=datetime(2026, 11, 23, 2, 58, tzinfo=UTC),
+    ),
+    "compromise-reported-external": FleetRequest(
+        clusters=("prod-a",),
+        canary="prod-a",
+        max_concurrency=4,
+        tolerated_failures=0,
+        trigger=Trigger.ALARM,
+        reason="INC-4713: internal keys are no longer trusted",
+        requested_by="siem@example.com",
+        key_management_type=KeyManagementType.EXTERNAL,
+        key_provider_id=15,
+        key_created_after=datetime(2026, 11, 23, 2, 58, tzinfo=UTC),
+        force=True,
+        ignore_faults=("nodeOffline",),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REPORTS)
+def test_a_report_demands_keys_made_after_it(name: str) -> None:
+    assert parsed(golden(name)) == REPORTS[name]
+
+
+@pytest.mark.parametrize("name", REPORTS)
+def test_the_example_reports_fit_their_schema(name: str) -> None:
+    VALIDATOR.validate(golden(name))
+
+
+def test_every_example_report_is_in_these_tests() -> None:
+    assert sorted(path.stem for path in (ROOT / "events").glob("compromise-*.json")) == sorted(REPORTS)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("detail", "text", "detail: expected an object."),
+        ("detail/reason", None, "detail.reason: missing; a report needs one."),
+        ("detail/reason", "", "detail.reason: missing; a report needs one."),
+        ("detail/reason", "x" * 513, "detail.reason: expected at most 512 characters"),
+        ("detail/reportedAt", "today", "detail.reportedAt: expected a time such as"),
+        ("detail/clusters", [], "detail.clusters: expected at least one"),
+        ("detail/clusters", ["a b"], "detail.clusters[0]: expected the name of a registered cluster."),
+        ("detail/severity", "high", "detail.severity: unknown member"),
+        ("detail/trigger", "manual", "detail.trigger: not in a report"),
+        ("detail/keyCreatedAfter", "2026-11-23T03:00:00Z", "detail.keyCreatedAfter: not in a report"),
+        ("detail/maxConcurrency", 0, "detail.maxConcurrency: expected a number from 1 to 1000."),
+        ("detail/keyProviderID", 15, "detail.keyProviderID: only allowed with keyManagementType External."),
+        ("detail/dryRun", 1, "detail.dryRun: expected true or false"),
+    ],
+)
+def test_a_wrong_report_is_refused_by_schema_and_code(path: str, value: object, message: str) -> None:
+    event = changed(golden("compromise-reported"), path, value)
+    assert fleet_refused(event).startswith(message)
+    assert not VALIDATOR.is_valid(event)
+
+
+def test_a_report_that_says_nowhere_when_is_refused() -> None:
+    assert fleet_refused(changed(golden("compromise-reported-all"), "time")) == "time: missing."
+
+
+def test_the_schema_knows_the_members_the_code_knows() -> None:
+    known = set(fleet_refused({"?": 1}).partition("known are ")[2].rstrip(".").split(", "))
+    assert set(SCHEMA["properties"]["detail"]["properties"]) == known - {"trigger", "keyCreatedAfter"} | {"reportedAt"}
+
+
+# --- the end of a fleet run ---
+
+
+FLEET_ARN = "arn:aws:states:eu-central-1:123456789012:execution:element-rekey-rotate-fleet:change-1001"
+FLEET_STATE = {"execution": {"id": FLEET_ARN, "startedAt": "2026-11-23T03:00:00.000Z"}}
+
+
+def test_the_last_step_of_a_run_that_caught_nothing() -> None:
+    closing = parse_fleet_close_request({**FLEET_STATE, "items": []}, PREFIX)
+    assert (closing.execution, closing.request, closing.failure) == (Execution(FLEET_ARN, NOW), None, None)
+
+
+def test_the_last_step_of_a_run_whose_input_was_refused() -> None:
+    error = {"Error": "RequestInvalid", "Cause": json.dumps({"errorMessage": "cluster: unknown member Next: ?"})}
+    closing = parse_fleet_close_request({**FLEET_STATE, "input": {"cluster": "a"}, "error": error}, PREFIX)
+    assert closing.request is None
+    assert closing.failure
+    assert (closing.failure.error, closing.failure.cause) == ("RequestInvalid", "cluster: unknown member Next: ?")
+
+
+def test_a_run_that_broke_before_it_selected_knows_its_request() -> None:
+    error = {"Error": "States.TaskFailed", "Cause": "who knows"}
+    closing = parse_fleet_close_request({**FLEET_STATE, "input": golden("alarm-one-cluster"), "error": error}, PREFIX)
+    assert closing.request == urgent("element-key-compromise-prod-a", "prod-a")
+    assert closing.failure
+    assert (closing.failure.error, closing.failure.cause) == ("ExecutionBroken", "States.TaskFailed who knows")
+
+
+def test_a_run_that_was_stopped() -> None:
+    closing = parse_fleet_close_request(golden("fleet-stopped"), PREFIX)
+    assert closing.execution == Execution(FLEET_ARN, NOW)
+    assert closing.request == replace(JANE, reason="change CHG-1001")
+    assert closing.failure == Failure(
+        "ExecutionAborted",
+        "Stopped by jane.doe for CHG-1001.",
+        ExecutionAborted.next_step,
+    )
+
+
+@pytest.mark.parametrize("given", [None, "", '{"reason": "cut o'])
+def test_an_event_without_its_input_still_closes_the_run(given: str | None) -> None:
+    event = golden("fleet-stopped")
+    event["detail"]["input"] = given
+    closing = parse_fleet_close_request(event, PREFIX)
+    assert closing.request is None
+    assert closing.execution.id == FLEET_ARN
+
+
+@pytest.mark.parametrize(("status", "error"), [("TIMED_OUT", "ExecutionTimedOut"), ("FAILED", "ExecutionBroken")])
+def test_the_status_names_the_error(status: str, error: str) -> None:
+    event = changed(golden("fleet-stopped"), "detail/status", status)
+    event["detail"]["cause"] = None
+    closing = parse_fleet_close_request(event, PREFIX)
+    assert closing.failure
+    assert (closing.failure.error, closing.failure.cause) == (error, f"The execution ended as {status}.")
