@@ -28,7 +28,6 @@ from element_rekey.errors import (
     LedgerConflict,
     RekeyOutcomeUnknown,
 )
-
 from element_rekey.ports import Ports
 from element_rekey.records import ClusterMemory, Execution, FleetRun, Lock, Registered, Rotation
 from element_rekey.settings import Settings
@@ -37,7 +36,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from element_rekey.outcomes import NoticeKind
-
     from element_rekey.records import ClusterResult
 
 NOW = datetime(2026, 11, 23, 3, 0, tzinfo=UTC)

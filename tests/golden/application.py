@@ -6,17 +6,18 @@ from element_rekey.aws.ledger import DynamoLedger
 from element_rekey.aws.registry import SecretsRegistry
 from element_rekey.aws.topic import SnsTopic
 from element_rekey.cluster import KeyManagementType
-from element_rekey.codec import encode, wire_name
-from element_rekey.notifications import Notification
+from element_rekey.codec import decode, encode, wire_name
+from element_rekey.notifications import Notification, RotationNotice
 from element_rekey.outcomes import Outcome, Trigger
 from element_rekey.ports import Ports
-from element_rekey.records import ClusterMemory, FleetRun, Lock, Rotation
+from element_rekey.records import ClusterMemory, Execution, FleetRun, Lock, Rotation
 from element_rekey.rotation.steps import Status
 from element_rekey.summary import Summary
 
 __all__ = [
     "ClusterMemory",
     "DynamoLedger",
+    "Execution",
     "FleetRun",
     "KeyManagementType",
     "Lock",
@@ -24,11 +25,13 @@ __all__ = [
     "Outcome",
     "Ports",
     "Rotation",
+    "RotationNotice",
     "SecretsRegistry",
     "SnsTopic",
     "Status",
     "Summary",
     "Trigger",
+    "decode",
     "encode",
     "wire_name",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import fields, is_dataclass
 from datetime import timedelta
 from functools import cache
@@ -14,15 +15,18 @@ from boto3.dynamodb.types import TypeDeserializer
 from tests.golden.application import (
     ClusterMemory,
     DynamoLedger,
+    Execution,
     FleetRun,
     KeyManagementType,
     Lock,
     Notification,
     Outcome,
     Rotation,
+    RotationNotice,
     Status,
     Summary,
     Trigger,
+    decode,
     wire_name,
 )
 from tests.golden.files import RELEASES, current_release, difference, names, path_of, read, text_of
@@ -42,6 +46,7 @@ ADDED = {"ROTATION": {"month", "startedAt", "expiresAt"}, "FLEET": {"expiresAt",
 DOCUMENTS: dict[str, type] = {
     "element-rekey.rotation-outcome.v1": Notification,
     "element-rekey.fleet-summary.v1": Summary,
+    "element-rekey.rotation-notice.v1": RotationNotice,
 }
 
 
@@ -85,7 +90,12 @@ def test_each_step_goes_on_from_what_was_stored_and_stores_answers_and_sends_the
     assert path_of(current_release(), name).read_text(encoding="utf-8") == text_of(came)
 
 
-CHANGED: dict[str, str] = {}
+CHANGED = {
+    "cooling-down-unless-forced": "an alarm within the cool-down waits for its end, so that its demand is met",
+    "timed-out-and-told-without-its-input": "the detail says that nobody knows what became of the rekey",
+    "undone-by-somebody-else": "a look that ends with an error is remembered, too",
+    "unknown-what-became-of-the-rekey": "likewise; and a look while a rekey may run unseen is no last sight of the key",
+}
 """Scenarios that end otherwise than in an older release, and why: a defect was mended on purpose."""
 
 
@@ -105,7 +115,16 @@ def essence(recorded: dict[str, Any]) -> dict[str, Any]:
     items = table_before({"steps": [*recorded["steps"], {"found": []}]}, len(recorded["steps"]))
     published = [call for step in recorded["steps"] for call in step["published"]]
     documents = [json.loads(", ".join(call["Message"]["default"])) for call in published]
-    return {"items": items, "published": documents, "executions": recorded["executions"]}
+    ended = [document for document in documents if document["schema"] in ENDED]
+    plain_text = json.dumps({"items": items, "published": ended, "executions": recorded["executions"]})
+    found: dict[str, Any] = json.loads(CHILD.sub("", plain_text))
+    return found
+
+
+ENDED = {"element-rekey.rotation-outcome.v1", "element-rekey.fleet-summary.v1"}
+"""What the first release published; other kinds may have come."""
+CHILD = re.compile("-[0-9a-f]{24}")
+"""Behind the cluster in the name of a rotation that a fleet run began; it says nothing to anybody."""
 
 
 def lost(old: Any, new: Any, where: str = "") -> list[str]:  # noqa: ANN401 - JSON
@@ -162,18 +181,21 @@ def again(table: Table, ledger: DynamoLedger, item: dict[str, Any]) -> dict[str,
         ledger.take_lock(name, held, long_ago)
     elif kind == "CLUSTER":
         memory = ledger.memory(name)
-        table.load({})
         assert memory
         ledger.remember(name, memory)
     elif kind == "ROTATION":
-        rotation = ledger.rotation(name)
+        rotation = ledger.rotation(execution_of(item))
         assert rotation
         ledger.save(rotation)
     else:
-        run = ledger.fleet_run(name)
+        run = ledger.fleet_run(execution_of(item))
         assert run
         ledger.save_fleet_run(run)
     return table.item(pk)
+
+
+def execution_of(item: dict[str, Any]) -> Execution:
+    return decode(Execution, plain(item)["execution"])
 
 
 def expected_again(item: dict[str, Any]) -> dict[str, Any]:
@@ -187,7 +209,10 @@ def test_each_stored_item_is_read_and_written_back_as_it_was() -> None:
         for release, name in FILES:
             ledger = ledger_over(table, SCENARIOS[name])
             for item in items_of(release, name):
-                assert again(table, ledger, item) == expected_again(item), f"{release}/{name}"
+                came = again(table, ledger, item)
+                if release == current_release():
+                    assert came == expected_again(item), f"{release}/{name}"
+                assert not lost(item, came), f"{release}/{name}"
 
 
 # -- complete ---------------------------------------------------------------------------------------------------------

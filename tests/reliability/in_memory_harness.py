@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 from element_rekey.codec import encode
 from element_rekey.element.client import ElementApi
 from element_rekey.errors import ClusterNotRegistered
-from element_rekey.notifications import build_notification
+from element_rekey.notifications import build_notice, build_notification
 from element_rekey.ports import Ports
 from element_rekey.records import Lock, Registered, Registration
 from local.simulator import ClusterSpec, SimulatedCluster
@@ -25,6 +25,7 @@ from tests.workflow.harness import SETTINGS, WorkflowHarness, harness_on_moto
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from element_rekey.outcomes import NoticeKind
     from element_rekey.ports import ElementCluster
     from element_rekey.records import Rotation
 
@@ -52,7 +53,7 @@ class SimulatedClusters:
                 certificate_fingerprint=fingerprint(cluster),
             )
 
-    def connect(self, cluster: str) -> ElementCluster:
+    def connect(self, cluster: str, *, afresh: bool = False) -> ElementCluster:  # noqa: ARG002 - it always is
         if cluster not in self.registrations:
             raise ClusterNotRegistered(f"There is no registration of {cluster}.", cluster=cluster)
         known = self.registrations
@@ -67,9 +68,13 @@ class RecordingTopic:
     """``ports.Topic`` that keeps every notification it accepted."""
 
     deliveries: list[dict[str, Any]] = field(default_factory=list)
+    notices: list[dict[str, Any]] = field(default_factory=list)
 
     def publish(self, rotation: Rotation) -> None:
         self.deliveries.append(encode(build_notification(rotation)))
+
+    def publish_notice(self, rotation: Rotation, kind: NoticeKind, detail: str) -> None:
+        self.notices.append(encode(build_notice(rotation, kind, detail)))
 
     def publish_summary(self, *_: object) -> None:
         """Nothing: no fleets here."""

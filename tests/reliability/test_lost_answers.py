@@ -74,7 +74,7 @@ def intends_after(number: int) -> bool:
     with ExitStack() as held:
         harness = LostAnswerHarness(held)
         harness.runner.step(harness.one, InjectionPoint(number, Side.AFTER))
-        record = harness.ledger.rotation(harness.one.arn)
+        record = harness.ledger.rotation(harness.one.execution)
         return record is not None and record.intent is not None
 
 

@@ -194,7 +194,7 @@ class Torture(RuleBasedStateMachine):
             self.begun.append((self.runner.sent[-1], rekey))
         assert len(own) == len(self.begun)
         for one in self.runner.executions:
-            record = self.ledger.rotation(one.arn)
+            record = self.ledger.rotation(one.execution)
             if record and record.following:
                 self.learnt.add((one.arn, record.following.async_handle))
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SEARCH_PATH = ROOT / "layers" / "element_rekey"
-TRANSACTION = {"ConditionCheckItem", "PutItem"}  # what IAM asks of the one transaction there is
+TRANSACTED = {"ConditionCheck": "ConditionCheckItem", "Put": "PutItem"}  # what IAM asks of the parts of a transaction
 NO_OPERATION = {"get_paginator", "exceptions", "meta"}  # members of a client that call nothing
 
 Definition = ast.FunctionDef | ast.ClassDef
@@ -145,12 +145,14 @@ class Adapter:
     def actions(self, called: set[str]) -> set[str]:
         """The AWS actions its methods can come to."""
         known = boto3.client(self.service, region_name=REGION).meta.method_to_api_mapping
-        reached, todo, operations = set[str](), set(called), set[str]()
+        reached, todo, operations, parts = set[str](), set(called), set[str](), set[str]()
         assert todo <= set(self.methods), f"{self.definition.name} has no {todo - set(self.methods)}"
         while todo:
             name = todo.pop()
             reached.add(name)
             for node in ast.walk(self.methods[name]):
+                if isinstance(node, ast.Constant) and node.value in TRANSACTED:
+                    parts.add(TRANSACTED[node.value])
                 if isinstance(node, ast.Attribute) and ast.unparse(node.value) == self.client:
                     operations.add(node.attr)
                 if isinstance(node, ast.Call) and ast.unparse(node.func) == f"{self.client}.get_paginator":
@@ -160,7 +162,7 @@ class Adapter:
             self._client_stays(self.methods[name])
         found = {f"{self.service}:{known[operation]}" for operation in operations - NO_OPERATION}
         if "dynamodb:TransactWriteItems" in found:
-            found = found - {"dynamodb:TransactWriteItems"} | {f"dynamodb:{action}" for action in TRANSACTION}
+            found = found - {"dynamodb:TransactWriteItems"} | {f"dynamodb:{action}" for action in parts}
         return found
 
     def _client_stays(self, method: ast.FunctionDef) -> None:

@@ -56,7 +56,7 @@ class RotationHarness:
         return publish_outcome(self.ports, CloseRequest(self.execution, self.request, failure, self.request.cluster))
 
     def record(self) -> Rotation:
-        kept = self.ledger.rotation(self.execution.id)
+        kept = self.ledger.rotation(self.execution)
         assert kept
         return kept
 

@@ -24,6 +24,9 @@ from tests.fakes import NOW, SETTINGS
 if TYPE_CHECKING:
     from element_rekey.errors import ElementRekeyError
 
+if TYPE_CHECKING:
+    from element_rekey.ports import Ledger
+
 ARN = "arn:aws:states:eu-central-1:123456789012:execution:RotateMasterKey:one"
 OTHER_ARN = ARN.removesuffix("one") + "other"
 UUID = "uuid-of-prod-a"
@@ -94,6 +97,19 @@ def seen(  # noqa: PLR0913 - one argument for each thing a test varies
         job=job,
         **more,
     )
+
+
+def main_memory(ledger: Ledger) -> ClusterMemory | None:
+    """What is remembered of the cluster, without what ``rules/test_memory.py`` is about."""
+    memory = ledger.memory("prod-a")
+    if memory is None:
+        return None
+    return replace(memory, key_known_since=None, key_created_time=None, earlier_keys=(), version=0)
+
+
+def looked(at: datetime, job: RekeyJob | None, encryption: EncryptionState) -> Observation:
+    """What a status check sees."""
+    return Observation(at, ClusterIdentity(UUID, "production"), None, encryption, job)
 
 
 def running(handle: int = 7, **changes: Any) -> RekeyJob:  # noqa: ANN401 - one argument for each member

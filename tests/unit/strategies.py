@@ -6,7 +6,7 @@ from datetime import timedelta
 from hypothesis import strategies as st
 
 from element_rekey.cluster import ClusterFault, EncryptionState, KeyManagementType, RekeyJob
-from element_rekey.records import ClusterMemory
+from element_rekey.records import ClusterMemory, EarlierKey
 from element_rekey.rules.demand import Demand
 from tests.fakes import NOW
 from tests.unit.samples import BROKEN, DAY, UUID, intent, key, seen
@@ -35,7 +35,10 @@ memories = st.none() | st.builds(
     ids,
     st.none() | moments,
     st.none() | moments,
-    st.none() | st.sampled_from([6, 7]),
+    st.none() | moments,
+    st.none() | moments,
+    earlier_keys=st.lists(st.builds(EarlierKey, ids, st.none() | moments, st.none() | moments), max_size=2).map(tuple),
+    reported_error_of=st.none() | st.sampled_from([6, 7]),
 )
 
 

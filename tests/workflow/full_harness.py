@@ -92,9 +92,7 @@ class FullHarness(WorkflowHarness):
 
     def record(self, arn: str) -> Rotation:
         """An execution's record."""
-        record = self.ports.ledger.rotation(arn)
-        assert record
-        return record
+        return self.ports.ledger.rotations([arn])[arn]
 
     # -- AWS ------------------------------------------------------------------------------------------------------
 

@@ -96,13 +96,31 @@ def test_a_key_that_is_recent_enough_is_left_alone(harness: FullHarness) -> None
     assert harness.lock() is None
 
 
-def test_a_key_too_new_for_another_alarm_cools_down() -> None:
-    with full_harness(ClusterSpec(key_age=timedelta(minutes=10))) as harness:
-        alarm = {"cluster": "prod-a", "trigger": "alarm", "coolDownSeconds": 3600, "keyCreatedAfter": BEGIN.isoformat()}
+ALARM = {"cluster": "prod-a", "trigger": "alarm", "coolDownSeconds": 3600, "keyCreatedAfter": BEGIN.isoformat()}
 
-        assert harness.rotate(alarm).status == "SUCCEEDED"
-        assert harness.only_notification()["outcome"] == "CoolingDown"
-        assert harness.cluster.cluster.rekeys == ()
+
+def test_an_alarm_within_the_cool_down_waits_for_its_end_and_is_met() -> None:
+    with full_harness(ClusterSpec(rekey_seconds=30.0, key_age=timedelta(minutes=10))) as harness:
+        ended = harness.rotate(ALARM)
+
+        waits, began, outcome = harness.notifications()
+        assert (waits["kind"], waits["coolingUntil"]) == ("CoolingDown", "2026-11-23T03:50:00.000Z")
+        assert waits["startNowWith"] == {**ALARM, "coolDownSeconds": 0, "force": True} | waits["startNowWith"]
+        assert (began["kind"], outcome["outcome"]) == ("Began", "Rotated")
+        assert ended.status == "SUCCEEDED"
+        (rekey,) = harness.cluster.cluster.rekeys
+        assert rekey.begun >= BEGIN + timedelta(minutes=50)
+
+
+def test_one_rotation_a_cool_down_meets_a_flapping_alarm() -> None:
+    with full_harness(ClusterSpec(rekey_seconds=30.0, key_age=timedelta(minutes=10))) as harness:
+        arns = [
+            harness.start(ALARM | {"keyCreatedAfter": (BEGIN - number * MINUTE).isoformat()}) for number in range(3)
+        ]
+        harness.clock.run()
+
+        assert {harness.status(arn) for arn in arns} == {"SUCCEEDED"}
+        assert len(harness.cluster.cluster.rekeys) == 1
 
 
 def test_force_with_a_reason_does_not_wait_for_the_key_to_cool_down() -> None:

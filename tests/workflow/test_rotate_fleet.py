@@ -370,7 +370,9 @@ def test_a_schedule_gives_each_cluster_a_moment_within_the_spread(fleet: FleetHa
     names = [f"cluster-{number}" for number in range(4)]
     fleet.register(*names)
     fleet.run({"trigger": "schedule"})
-    moments = [one.not_before for one in fleet.ledger.fleet_run(fleet.only_summary()["executionArn"]).selected]
+    summary = fleet.only_summary()
+    run = fleet.ledger.fleet_run(Execution(summary["executionArn"], datetime.fromisoformat(summary["startedAt"])))
+    moments = [one.not_before for one in run.selected]
     assert moments == sorted(moments)
     spread = timedelta(minutes=default("SpreadMinutes"))
     assert all(timedelta() <= moment - _started(fleet) <= spread for moment in moments)

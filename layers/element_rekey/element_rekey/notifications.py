@@ -121,7 +121,7 @@ def _notice_lines(notice: RotationNotice) -> Iterable[str]:
 def _input_text(request: Request) -> str:
     """An input as a person pastes it: without the members that say nothing."""
     members = encode(request).items()
-    return json.dumps({name: value for name, value in members if value is not False and value not in ("", [], 0)})
+    return json.dumps({name: value for name, value in members if value is not False and value not in ("", [])})
 
 
 def build_notification(rotation: Rotation) -> Notification:

@@ -19,8 +19,10 @@ from moto import mock_aws
 from element_rekey.aws.ledger import DynamoLedger
 from element_rekey.codec import encode
 from element_rekey.errors import AwsCallFailed, LedgerConflict
+from element_rekey.outcomes import Outcome
 from element_rekey.records import (
     ClusterMemory,
+    EarlierKey,
     Execution,
     Failure,
     FleetRequest,
@@ -202,32 +204,98 @@ def test_a_cluster_never_seen_is_not_remembered(ledger: Ledger) -> None:
     assert ledger.memory("a") is None
 
 
-@pytest.mark.parametrize("memory", [ClusterMemory(UUID), ClusterMemory(UUID, "key-1", NOW, NOW + HOUR, 7)])
+FULL_MEMORY = ClusterMemory(
+    UUID,
+    "key-1",
+    NOW,
+    NOW + HOUR,
+    NOW + MINUTE,
+    NOW - MINUTE,
+    earlier_keys=(EarlierKey("key-0"), EarlierKey("key-x", NOW - DAY, NOW - HOUR)),
+    reported_error_of=7,
+)
+
+
+@pytest.mark.parametrize("memory", [ClusterMemory(UUID), FULL_MEMORY])
 def test_what_is_remembered_is_replaced_as_a_whole(ledger: Ledger, memory: ClusterMemory) -> None:
-    ledger.remember("a", ClusterMemory("old", "key-0", NOW - DAY, NOW - HOUR, 3))
-    ledger.remember("a", memory)
-    assert ledger.memory("a") == memory
+    first = ledger.remember("a", ClusterMemory("old", "key-0", NOW - DAY, NOW - HOUR, reported_error_of=3))
+    assert ledger.remember("a", replace(memory, version=first.version)) == replace(memory, version=2)
+    assert ledger.memory("a") == replace(memory, version=2)
     assert ledger.memory("b") is None
 
 
-@pytest.mark.parametrize("older", [None, NOW - timedelta(seconds=1)])
-def test_an_older_sight_does_not_replace_a_newer_one(ledger: Ledger, older: datetime | None) -> None:
-    newer = ClusterMemory(UUID, "key-1", None, NOW)
-    ledger.remember("a", ClusterMemory(UUID))
-    ledger.remember("a", newer)
-    ledger.remember("a", newer)
+def test_a_memory_is_written_over_the_version_it_was_read_at(ledger: Ledger) -> None:
+    """A function that lags behind would turn the memory back, and undo the acceptance of a replaced cluster."""
+    first = ledger.remember("a", ClusterMemory(UUID, "key-0"))
+    second = ledger.remember("a", replace(first, key_id="key-1"))
+    for late in (first, replace(first, uuid="another"), ClusterMemory(UUID), ClusterMemory("another")):
+        with pytest.raises(LedgerConflict):
+            ledger.remember("a", late)
+    assert ledger.memory("a") == second
+
+
+# --- a name that is used again ---
+
+
+LATER = Execution(ARN, NOW + 91 * DAY)
+
+
+def test_a_rotation_whose_execution_has_the_name_of_an_earlier_one_has_a_record_of_its_own(ledger: Ledger) -> None:
+    earlier = ledger.save(rotation(outcome=Outcome.ROTATED, ended_at=NOW))
+    assert ledger.rotation(LATER) is None
+
+    saved = ledger.save(rotation(execution=LATER))
+
+    assert ledger.rotation(LATER) == saved
+    assert ledger.rotation(earlier.execution) is None, "moved aside"
+    assert ledger.save(replace(saved, polls=1)) == ledger.rotation(LATER)
     with pytest.raises(LedgerConflict):
-        ledger.remember("a", ClusterMemory(UUID, "key-0", None, older))
-    assert ledger.memory("a") == newer
-    ledger.remember("a", ClusterMemory("another", "key-0", None, older))
-    assert ledger.memory("a") != newer
+        ledger.save(rotation(execution=LATER))
+
+
+def test_an_intent_can_be_the_first_record_under_a_name_used_again(ledger: Ledger) -> None:
+    ledger.save(rotation(outcome=Outcome.ROTATED, ended_at=NOW))
+    with pytest.raises(LedgerConflict):
+        ledger.save_intent(rotation(execution=LATER, intent=intent()), LATER.started_at)
+
+    ledger.take_lock("prod-a", Lock(ARN, LATER.started_at + HOUR), LATER.started_at)
+    saved = ledger.save_intent(rotation(execution=LATER, intent=intent()), LATER.started_at)
+
+    assert ledger.rotation(LATER) == saved
+
+
+def test_a_fleet_run_that_has_the_name_of_an_earlier_one_has_a_record_of_its_own(ledger: Ledger) -> None:
+    ledger.save_fleet_run(replace(FleetRun(execution()), ended_at=NOW))
+    assert ledger.fleet_run(LATER) is None
+    saved = ledger.save_fleet_run(FleetRun(LATER))
+    assert ledger.fleet_run(LATER) == saved
+
+
+def test_the_start_of_an_execution_may_be_told_in_two_ways(ledger: Ledger) -> None:
+    saved = ledger.save(rotation())
+    assert ledger.rotation(Execution(ARN, NOW + timedelta(milliseconds=999))) == saved
+
+
+def test_what_was_moved_aside_stays_in_the_history(dynamo: DynamoDBClient) -> None:
+    ledger = DynamoLedger(dynamo, TABLE)
+    ledger.save(rotation(outcome=Outcome.ROTATED))
+    ledger.save(rotation(execution=LATER))
+    found = dynamo.query(
+        TableName=TABLE,
+        IndexName="ByCluster",
+        KeyConditionExpression="#c = :c",
+        ExpressionAttributeNames={"#c": "cluster"},
+        ExpressionAttributeValues={":c": {"S": "prod-a"}},
+    )["Items"]
+    assert [item["pk"]["S"] for item in found] == [f"ROTATION#{ARN}#2026-11-23T03:00:00.000Z", f"ROTATION#{ARN}"]
+    assert [item.get("outcome") for item in found] == [{"S": "Rotated"}, None]
 
 
 # --- the record of a rotation ---
 
 
 def test_an_execution_without_a_record_has_none(ledger: Ledger) -> None:
-    assert ledger.rotation(ARN) is None
+    assert ledger.rotation(execution()) is None
 
 
 @pytest.mark.parametrize(
@@ -245,13 +313,13 @@ def test_an_execution_without_a_record_has_none(ledger: Ledger) -> None:
 def test_a_record_is_read_back_as_it_was_written(ledger: Ledger, record: Rotation) -> None:
     saved = ledger.save(record)
     assert saved == replace(record, version=1)
-    assert ledger.rotation(ARN) == saved
-    assert ledger.rotation(OTHER_ARN) is None
+    assert ledger.rotation(execution()) == saved
+    assert ledger.rotation(execution(arn=OTHER_ARN)) is None
 
 
 def test_times_are_kept_to_the_millisecond(ledger: Ledger) -> None:
     ledger.save(rotation(ended_at=NOW + timedelta(microseconds=1999)))
-    kept = ledger.rotation(ARN)
+    kept = ledger.rotation(execution())
     assert kept
     assert kept.ended_at == NOW + MILLISECOND
 
@@ -262,7 +330,7 @@ def test_each_write_needs_the_version_it_read(ledger: Ledger) -> None:
     assert second.version == 2
     with pytest.raises(LedgerConflict):
         ledger.save(replace(first, polls=99))
-    assert ledger.rotation(ARN) == second
+    assert ledger.rotation(execution()) == second
 
 
 def test_a_record_is_made_once(ledger: Ledger) -> None:
@@ -294,7 +362,7 @@ def test_an_intent_is_written_by_whoever_holds_the_lock(ledger: Ledger) -> None:
     first = ledger.save_intent(rotation(intent=intent()), NOW)
     second = ledger.save_intent(replace(first, intent=intent(attempts=2)), NOW)
     assert (first.version, second.version) == (1, 2)
-    assert ledger.rotation(ARN) == second
+    assert ledger.rotation(execution()) == second
 
 
 def no_lock(_: Ledger) -> None:
@@ -326,24 +394,24 @@ def test_no_intent_is_written_without_the_lock_or_over_a_newer_record(
     ledger: Ledger, before: Callable[[Ledger], None]
 ) -> None:
     before(ledger)
-    kept = ledger.rotation(ARN)
+    kept = ledger.rotation(execution())
     with pytest.raises(LedgerConflict):
         ledger.save_intent(rotation(intent=intent()), NOW)
-    assert ledger.rotation(ARN) == kept
+    assert ledger.rotation(execution()) == kept
 
 
 # --- fleet runs ---
 
 
 def test_a_fleet_run_is_read_back_as_it_was_written_and_written_over_its_version_only(ledger: Ledger) -> None:
-    assert ledger.fleet_run(ARN) is None
+    assert ledger.fleet_run(RUN.execution) is None
     first = ledger.save_fleet_run(RUN)
     assert first == replace(RUN, version=1)
     second = ledger.save_fleet_run(replace(first, ended_at=NOW + HOUR))
     with pytest.raises(LedgerConflict):
         ledger.save_fleet_run(replace(first, ended_at=NOW))
-    assert ledger.fleet_run(ARN) == second
-    assert ledger.rotation(ARN) is None, "a rotation is something else"
+    assert ledger.fleet_run(RUN.execution) == second
+    assert ledger.rotation(execution()) is None, "a rotation is something else"
 
 
 # --- what only DynamoDB has ---
@@ -405,7 +473,7 @@ def test_what_a_later_version_added_does_not_stop_this_one(dynamo: DynamoDBClien
         UpdateExpression="SET later = :one, intent.later = :one",
         ExpressionAttributeValues={":one": {"N": "1"}},
     )
-    assert ledger.rotation(ARN) == rotation(intent=intent(), version=1)
+    assert ledger.rotation(execution()) == rotation(intent=intent(), version=1)
 
 
 # --- what AWS may answer ---
@@ -429,11 +497,11 @@ CALLS: dict[str, tuple[str, Callable[[DynamoLedger], object]]] = {
     "keep the lock": ("update_item", lambda ledger: ledger.release_lock("a", ARN, NOW)),
     "memory": ("get_item", lambda ledger: ledger.memory("a")),
     "remember": ("put_item", lambda ledger: ledger.remember("a", ClusterMemory(UUID))),
-    "rotation": ("get_item", lambda ledger: ledger.rotation(ARN)),
+    "rotation": ("get_item", lambda ledger: ledger.rotation(execution())),
     "rotations": ("batch_get_item", lambda ledger: ledger.rotations([ARN])),
     "save": ("put_item", lambda ledger: ledger.save(rotation())),
     "save_intent": ("transact_write_items", lambda ledger: ledger.save_intent(rotation(), NOW)),
-    "fleet_run": ("get_item", lambda ledger: ledger.fleet_run(ARN)),
+    "fleet_run": ("get_item", lambda ledger: ledger.fleet_run(RUN.execution)),
     "save_fleet_run": ("put_item", lambda ledger: ledger.save_fleet_run(RUN)),
 }
 
@@ -470,6 +538,8 @@ def test_whoever_wrote_first_is_a_conflict(stubbed: Stubbed, call: str, code: st
     ledger, stubber = stubbed
     operation, use = CALLS[call]
     stubber.add_client_error(operation, code, "Written meanwhile.")
+    if call != "remember":
+        stubber.add_response("get_item", {})  # the first record of an execution: is there one of an earlier execution?
     with pytest.raises(LedgerConflict):
         use(ledger)
 
@@ -512,7 +582,7 @@ def test_a_lock_that_was_freed_while_we_looked_at_it_is_a_conflict(stubbed: Stub
 def test_every_read_is_a_consistent_one(stubbed: Stubbed) -> None:
     ledger, stubber = stubbed
     stubber.add_response("get_item", {}, {"TableName": TABLE, "Key": ANY, "ConsistentRead": True})
-    assert ledger.rotation(ARN) is None
+    assert ledger.rotation(execution()) is None
     stubber.add_response(
         "batch_get_item", {"Responses": {}}, {"RequestItems": {TABLE: {"Keys": ANY, "ConsistentRead": True}}}
     )
@@ -569,9 +639,9 @@ def test_keeping_a_lock_sends_the_moment_until_which(dynamodb: DynamoDBClient, s
     ("operation", "use", "words"),
     [
         ("put_item", lambda ledger: ledger.save(rotation()), "write"),
-        ("get_item", lambda ledger: ledger.rotation(ARN), "read"),
+        ("get_item", lambda ledger: ledger.rotation(execution()), "read"),
         ("batch_get_item", lambda ledger: ledger.rotations([ARN]), "read"),
-        ("transact_write_items", lambda ledger: ledger.save_intent(rotation(), NOW), "write the intent"),
+        ("transact_write_items", lambda ledger: ledger.save_intent(rotation(), NOW), "write"),
         ("delete_item", lambda ledger: ledger.release_lock("prod-a", ARN), "free the lock"),
     ],
 )
@@ -587,7 +657,7 @@ def test_a_lost_lock_names_the_cluster_whose_rekey_was_not_sent(dynamodb: Dynamo
     stubber.add_client_error("transact_write_items", "TransactionCanceledException")
     what = r": The lock or the record changed hands before the rekey was sent\."
     with pytest.raises(LedgerConflict, match=what) as caught:
-        DynamoLedger(dynamodb, TABLE).save_intent(rotation(), NOW)
+        DynamoLedger(dynamodb, TABLE).save_intent(rotation(version=1), NOW)
     assert caught.value.cluster == rotation().cluster
     assert caught.value.cluster
 
@@ -595,7 +665,7 @@ def test_a_lost_lock_names_the_cluster_whose_rekey_was_not_sent(dynamodb: Dynamo
 def test_an_item_written_by_somebody_else_is_named(dynamodb: DynamoDBClient, stubber: Stubber) -> None:
     stubber.add_client_error("put_item", "ConditionalCheckFailedException")
     with pytest.raises(LedgerConflict, match=f"ROTATION#{ARN} "):
-        DynamoLedger(dynamodb, TABLE).save(rotation())
+        DynamoLedger(dynamodb, TABLE).save(rotation(version=1))
 
 
 # --- fleet runs and batches ---
@@ -625,10 +695,10 @@ def item(client: DynamoDBClient, pk: str) -> dict[str, Any]:
 
 def test_a_fleet_run_is_found_as_it_was_saved(client: DynamoDBClient) -> None:
     ledger = DynamoLedger(client, TABLE)
-    assert ledger.fleet_run(FLEET_ARN) is None
+    assert ledger.fleet_run(FLEET_RUN.execution) is None
     saved = ledger.save_fleet_run(FLEET_RUN)
     assert saved == replace(FLEET_RUN, version=1)
-    assert ledger.fleet_run(FLEET_ARN) == saved
+    assert ledger.fleet_run(FLEET_RUN.execution) == saved
     assert ledger.save_fleet_run(saved).version == 2
 
 
@@ -650,7 +720,7 @@ def test_what_the_state_machine_counts_on_the_item_stands_in_nobodys_way(client:
         UpdateExpression="ADD begun :one, failures :one",
         ExpressionAttributeValues={":one": {"N": "1"}},
     )
-    assert ledger.fleet_run(FLEET_ARN) == saved
+    assert ledger.fleet_run(FLEET_RUN.execution) == saved
     ledger.save_fleet_run(saved)
 
 
@@ -713,7 +783,7 @@ def test_a_read_that_fails_is_a_call_that_failed(client: DynamoDBClient) -> None
     with pytest.raises(AwsCallFailed, match="DynamoDB did not read"):
         ledger.rotations(["one"])
     with pytest.raises(AwsCallFailed, match="DynamoDB did not read"):
-        ledger.fleet_run(FLEET_ARN)
+        ledger.fleet_run(FLEET_RUN.execution)
     with pytest.raises(AwsCallFailed, match="DynamoDB did not write"):
         ledger.save_fleet_run(FLEET_RUN)
 
@@ -727,4 +797,6 @@ def test_a_record_of_a_later_version_is_still_understood(client: DynamoDBClient)
         UpdateExpression="SET somethingNew = :one",
         ExpressionAttributeValues={":one": {"S": "one"}},
     )
-    assert json.dumps(encode(ledger.fleet_run(FLEET_ARN))) == json.dumps(encode(replace(FLEET_RUN, version=1)))
+    assert json.dumps(encode(ledger.fleet_run(FLEET_RUN.execution))) == json.dumps(
+        encode(replace(FLEET_RUN, version=1))
+    )

@@ -71,7 +71,7 @@ def test_more_than_a_state_carries_is_refused_by_name_before_anything_is_written
     ports = fleet_ports(*longest(1100))
     with pytest.raises(RequestInvalid, match=r"clusters: 1100 make a state of \d+ bytes"):
         select_clusters(ports, FLEET, EXECUTION, SCHEDULED)
-    assert ports.ledger.fleet_run(FLEET_ARN) is None
+    assert ports.ledger.fleet_run(EXECUTION) is None
 
 
 def test_more_than_a_record_carries_is_refused_by_name_before_anything_is_written() -> None:
@@ -79,7 +79,7 @@ def test_more_than_a_record_carries_is_refused_by_name_before_anything_is_writte
     ports = fleet_ports(*registered("a"), *wrong)
     with pytest.raises(RequestInvalid, match=r"clusters: their names make a record of \d+ bytes"):
         select_clusters(ports, FLEET, EXECUTION, SCHEDULED)
-    assert ports.ledger.fleet_run(FLEET_ARN) is None
+    assert ports.ledger.fleet_run(EXECUTION) is None
 
 
 def test_a_repeated_step_finds_what_it_wrote_whatever_was_registered_since() -> None:

@@ -14,7 +14,6 @@ from element_rekey.errors import (
     LedgerConflict,
     RekeyFailed,
     RekeyOutcomeUnknown,
-    RequestInvalid,
     RotationNotProven,
 )
 from element_rekey.outcomes import Outcome
@@ -263,8 +262,8 @@ def test_of_two_publishers_at_once_only_one_publishes(
     harness.start()
     read = harness.ledger.rotation
 
-    def read_and_be_late(execution_id: str) -> Rotation | None:
-        found = read(execution_id)
+    def read_and_be_late(execution: Execution) -> Rotation | None:
+        found = read(execution)
         monkeypatch.setattr(harness.ledger, "rotation", read)
         harness.publish(ABORTED)
         return found
@@ -421,18 +420,18 @@ def test_a_handle_the_cluster_does_not_list_yet_is_waited_for_by_the_next_execut
 
 
 @pytest.mark.parametrize("reported", [False, True])
-def test_the_end_of_an_execution_that_reuses_a_name_is_not_reported_as_the_end_of_the_earlier_one(
+def test_the_end_of_an_execution_that_reuses_a_name_is_published_as_its_own(
     harness: RotationHarness, *, reported: bool
 ) -> None:
     harness.start()
     if reported:
         harness.publish(ABORTED)
-    before, published = dict(harness.ledger.items), len(harness.topic.published)
-    reused = CloseRequest(Execution(ARN, NOW + 91 * DAY), harness.request, None, "prod-a")
-    with pytest.raises(RequestInvalid, match="An execution of this name ran on 2026-11-23; choose another name"):
-        publish_outcome(harness.ports, reused)
-    assert harness.ledger.items == before
-    assert len(harness.topic.published) == published
+    published = len(harness.topic.published)
+    reused = CloseRequest(Execution(ARN, NOW + 91 * DAY), harness.request, ABORTED, "prod-a")
+    closed = publish_outcome(harness.ports, reused)
+    assert closed.published_now
+    assert closed.rotation.outcome is Outcome.FAILED, "nothing was begun under this name since"
+    assert len(harness.topic.published) == published + 1
 
 
 def test_an_event_may_state_the_start_in_another_way_than_the_state_machine(harness: RotationHarness) -> None:

@@ -24,12 +24,26 @@ from element_rekey.errors import (
     RequestInvalid,
     UpgradePending,
 )
-from element_rekey.outcomes import Outcome, Trigger
+from element_rekey.outcomes import NoticeKind, Outcome, Trigger
 from element_rekey.records import ClusterMemory, Execution, Failure, Intent, Lock, Request
 from element_rekey.rotation.steps import Status
 from tests.fakes import NOW, SETTINGS
 from tests.unit.harness import RotationHarness
-from tests.unit.samples import ARN, BROKEN, DAY, HOUR, MINUTE, OTHER_ARN, SECOND, change, done, external, key, rotation
+from tests.unit.samples import (
+    ARN,
+    BROKEN,
+    DAY,
+    HOUR,
+    MINUTE,
+    OTHER_ARN,
+    SECOND,
+    change,
+    done,
+    external,
+    key,
+    main_memory,
+    rotation,
+)
 
 SEEN = ClusterMemory("uuid-of-prod-a", "key-0", key_seen_at=NOW)
 
@@ -75,7 +89,7 @@ def test_an_old_key_is_replaced_once_and_what_was_begun_is_written_down(harness:
     assert record.detail == "Replacing key key-0."
     assert (record.cluster_uuid, record.cluster_name) == ("uuid-of-prod-a", "production")
     assert harness.ledger.lock("prod-a") == Lock(harness.execution.id, NOW + SETTINGS.lease)
-    assert harness.ledger.memory("prod-a") == SEEN
+    assert main_memory(harness.ledger) == SEEN
 
 
 def test_the_lock_is_taken_before_the_cluster_is_looked_at_and_the_intent_written_before_the_rekey(
@@ -167,7 +181,7 @@ def test_a_refusal_changes_nothing_and_names_the_cluster(harness: RotationHarnes
         harness.start()
     assert caught.value.cluster == "prod-a"
     assert harness.cluster.rekeys == 0
-    assert harness.ledger.rotation(harness.execution.id) is None
+    assert harness.ledger.rotation(harness.execution) is None
 
 
 def test_a_fault_that_is_ignored_is_reported(harness: RotationHarness) -> None:
@@ -190,14 +204,14 @@ def test_another_cluster_at_the_address_is_refused_until_a_person_accepts_it(har
     harness.request = Request("prod-a", accept_cluster_uuid="uuid-of-prod-a")
     harness.start()
     assert harness.cluster.rekeys == 1
-    assert harness.ledger.memory("prod-a") == SEEN
+    assert main_memory(harness.ledger) == SEEN
 
 
 def test_what_is_remembered_of_the_same_cluster_is_kept(harness: RotationHarness) -> None:
     remembered = ClusterMemory("uuid-of-prod-a", "key-0", NOW - 500 * DAY, NOW - DAY, reported_error_of=3)
     harness.ledger.remember("prod-a", remembered)
     harness.start()
-    assert harness.ledger.memory("prod-a") == replace(remembered, key_seen_at=NOW)
+    assert main_memory(harness.ledger) == replace(remembered, key_seen_at=NOW)
 
 
 # --- what is remembered of each look ---
@@ -207,7 +221,7 @@ def test_a_look_that_finds_another_key_remembers_the_last_sight_of_the_one_befor
     harness.ledger.remember("prod-a", ClusterMemory("uuid-of-prod-a", "key-x", None, NOW - HOUR))
     harness.request = Request("prod-a", key_created_after=NOW - 500 * DAY)
     harness.start()
-    assert harness.ledger.memory("prod-a") == replace(SEEN, key_made_after=NOW - HOUR)
+    assert main_memory(harness.ledger) == replace(SEEN, key_made_after=NOW - HOUR)
 
 
 @pytest.mark.parametrize(
@@ -216,7 +230,7 @@ def test_a_look_that_finds_another_key_remembers_the_last_sight_of_the_one_befor
 def test_whatever_is_decided_after_a_look_the_key_was_seen(harness: RotationHarness, changes: dict[str, Any]) -> None:
     harness.request = replace(harness.request, **changes)
     harness.start()
-    assert harness.ledger.memory("prod-a") == SEEN
+    assert main_memory(harness.ledger) == SEEN
 
 
 def test_a_dry_run_remembers_nothing(harness: RotationHarness) -> None:
@@ -224,12 +238,12 @@ def test_a_dry_run_remembers_nothing(harness: RotationHarness) -> None:
     harness.ledger.remember("prod-a", remembered)
     harness.request = Request("prod-a", dry_run=True)
     harness.start()
-    assert harness.ledger.memory("prod-a") == remembered
+    assert main_memory(harness.ledger) == remembered
 
 
 def test_the_key_is_remembered_before_the_rekey_that_replaces_it_is_sent(harness: RotationHarness) -> None:
     remembered: list[ClusterMemory | None] = []
-    harness.cluster.before = {"rekey": lambda: remembered.append(harness.ledger.memory("prod-a"))}
+    harness.cluster.before = {"rekey": lambda: remembered.append(main_memory(harness.ledger))}
     harness.start()
     assert remembered == [SEEN]
 
@@ -239,7 +253,7 @@ def test_a_look_during_a_running_rekey_is_no_witness_of_when_its_key_was_made(ha
     harness.cluster.begin()
     harness.clock.advance(30)
     harness.start()
-    assert harness.ledger.memory("prod-a") == replace(SEEN, key_seen_at=NOW - HOUR)
+    assert main_memory(harness.ledger) == replace(SEEN, key_seen_at=NOW - HOUR)
 
 
 # --- what is refused before anything is done ---
@@ -258,23 +272,20 @@ def test_a_key_made_in_the_future_is_refused_before_the_lock_is_taken(
 
 
 @pytest.mark.parametrize("outcome", [None, Outcome.ROTATED], ids=["broken off", "ended"])
-@pytest.mark.parametrize("apart", [-91 * DAY, -2 * SECOND, 2 * SECOND, 91 * DAY], ids=str)
-def test_an_execution_that_reuses_the_name_of_an_earlier_one_does_nothing_and_says_so(
+@pytest.mark.parametrize("apart", [2 * SECOND, 91 * DAY], ids=str)
+def test_an_execution_that_reuses_the_name_of_an_earlier_one_is_one_of_its_own(
     harness: RotationHarness, outcome: Outcome | None, apart: timedelta
 ) -> None:
     harness.start()
-    harness.change_record(outcome=outcome)
-    before = dict(harness.ledger.items)
-    harness.cluster.calls.clear()
-    harness.clock.now += 91 * DAY
+    harness.cluster.finish()
+    harness.change_record(outcome=outcome, following=None)
+    earlier = harness.publish().rotation
+    harness.clock.now += apart
     harness.execution = Execution(ARN, NOW + apart)
-    with pytest.raises(
-        RequestInvalid, match="An execution of this name ran on 2026-11-23; choose another name"
-    ) as caught:
-        harness.start()
-    assert caught.value.cluster == "prod-a"
-    assert harness.ledger.items == before
-    assert harness.cluster.calls == []
+    assert harness.start().status is Status.CHECK_AGAIN
+    assert harness.cluster.rekeys == 2, "a second demand, by hand"
+    assert harness.record().execution == harness.execution
+    assert harness.ledger.items[f"ROTATION#{ARN}#2026-11-23T03:00:00.000Z"]["detail"] == earlier.detail
 
 
 @pytest.mark.parametrize("apart", [-SECOND, timedelta(milliseconds=-1), timedelta(milliseconds=1), SECOND], ids=str)
@@ -300,9 +311,121 @@ def test_a_key_that_meets_the_demand_is_left_alone(harness: RotationHarness) -> 
 def test_a_key_that_is_cooling_down_is_left_alone(harness: RotationHarness) -> None:
     harness.cluster.key = key("key-0", NOW - HOUR)
     harness.request = Request("prod-a", key_created_after=NOW - MINUTE, cool_down_seconds=7200)
-    assert harness.start().rotation.outcome is Outcome.COOLING_DOWN
+    step = harness.start()
+    assert (step.status, step.wait_seconds, step.rotation.outcome) == (Status.START_AGAIN, 3600, None)
     assert "cooling down until 2026-11-23 04:00:00 UTC" in harness.record().detail
+    assert harness.record().cooling_until == NOW + HOUR
+    assert harness.ledger.lock("prod-a") is None, "others may have the cluster meanwhile"
     assert harness.cluster.rekeys == 0
+
+
+def test_after_the_cool_down_the_demand_is_met(harness: RotationHarness) -> None:
+    harness.cluster.key = key("key-0", NOW - HOUR)
+    harness.request = Request("prod-a", key_created_after=NOW - MINUTE, cool_down_seconds=7200)
+    record = harness.run()
+    assert record.outcome is Outcome.ROTATED
+    assert record.change
+    assert record.change.finished_at >= NOW + HOUR
+    assert harness.cluster.rekeys == 1
+
+
+def test_one_rekey_meets_all_that_waited_for_the_end_of_the_cool_down(harness: RotationHarness) -> None:
+    harness.cluster.key = key("key-0", NOW - HOUR)
+    harness.request = Request("prod-a", key_created_after=NOW - MINUTE, cool_down_seconds=7200)
+    other = harness.another(OTHER_ARN, key_created_after=NOW - SECOND)
+    assert other.start().status is harness.start().status is Status.START_AGAIN
+    assert harness.run().outcome is Outcome.ROTATED
+    assert other.run().outcome is Outcome.NOT_DUE
+    assert harness.cluster.rekeys == 1
+
+
+def test_the_cool_down_does_not_use_up_the_deadline(harness: RotationHarness) -> None:
+    harness.cluster.key = key("key-0", NOW - HOUR)
+    harness.request = Request("prod-a", key_created_after=NOW - MINUTE, cool_down_seconds=7 * 86_400)
+    assert harness.run().outcome is Outcome.ROTATED
+
+
+# --- notices of urgent rotations ---
+
+
+def urgent(**changes: Any) -> Request:  # noqa: ANN401 - members of Request
+    return replace(Request("prod-a", trigger=Trigger.ALARM, reason="alarm x", key_created_after=NOW), **changes)
+
+
+def test_an_urgent_rotation_is_published_when_it_is_under_way_and_once(harness: RotationHarness) -> None:
+    harness.request = urgent()
+    harness.start()
+    harness.start()
+    assert harness.topic.notices == [(ARN, NoticeKind.BEGAN, "Replacing key key-0.")]
+    assert harness.record().notices == (NoticeKind.BEGAN,)
+
+
+def test_an_urgent_rotation_that_cools_down_is_published_at_once(harness: RotationHarness) -> None:
+    harness.cluster.key = key("key-0", NOW - HOUR)
+    harness.request = urgent(cool_down_seconds=7200)
+    harness.run()
+    assert [kind for _, kind, _ in harness.topic.notices] == [NoticeKind.COOLING_DOWN, NoticeKind.BEGAN]
+    assert "cooling down until 2026-11-23 04:00:00 UTC" in harness.topic.notices[0][2]
+
+
+@pytest.mark.parametrize("error", [ClusterUnavailable, PermissionDenied, AwsCallFailed, RekeyOutcomeUnknown])
+def test_an_urgent_rotation_that_is_retried_is_published_with_the_reason_once(
+    harness: RotationHarness, error: type[ElementRekeyError]
+) -> None:
+    harness.request = urgent()
+    harness.cluster.failing["version"] = [error("It did not answer."), error("It did not answer again.")]
+    for _ in range(2):
+        with pytest.raises(error):
+            harness.start()
+    ((_, kind, detail),) = harness.topic.notices
+    assert kind is NoticeKind.RETRYING
+    assert detail.startswith("It did not answer. Next: ")
+    assert harness.start().status is Status.CHECK_AGAIN
+
+
+@pytest.mark.parametrize("error", [CredentialsRefused, LedgerConflict])
+def test_an_error_that_ends_the_execution_or_passes_at_once_is_no_notice(
+    harness: RotationHarness, error: type[ElementRekeyError]
+) -> None:
+    harness.request = urgent()
+    harness.cluster.failing["version"] = [error("No.")]
+    with pytest.raises(error):
+        harness.start()
+    assert harness.topic.notices == []
+
+
+@pytest.mark.parametrize("request_", [Request("prod-a"), urgent(dry_run=True)], ids=["by hand", "dry run"])
+def test_only_urgent_rotations_are_published_before_their_end(harness: RotationHarness, request_: Request) -> None:
+    harness.request = request_
+    harness.cluster.failing["version"] = [ClusterUnavailable("It did not answer.")]
+    with pytest.raises(ClusterUnavailable):
+        harness.start()
+    harness.start()
+    assert harness.topic.notices == []
+
+
+def test_a_notice_that_fails_stops_nothing_and_is_tried_again(harness: RotationHarness) -> None:
+    harness.request = urgent()
+    harness.topic.failures = 1
+    assert harness.start().status is Status.CHECK_AGAIN
+    assert (harness.topic.notices, harness.record().notices) == ([], ())
+    harness.start()
+    assert len(harness.topic.notices) == 1
+
+
+def test_a_retry_after_which_the_ledger_is_away_raises_what_was_wrong_with_the_cluster(
+    harness: RotationHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    harness.request = urgent()
+
+    def away(*_: object) -> None:
+        raise AwsCallFailed("DynamoDB did not read.")
+
+    harness.cluster.failing["version"] = [ClusterUnavailable("It did not answer.")]
+    harness.cluster.before["version"] = lambda: monkeypatch.setattr(harness.ledger, "rotation", away)
+    with pytest.raises(ClusterUnavailable):
+        harness.start()
+    assert harness.topic.notices == []
 
 
 def test_an_end_that_is_well_keeps_no_failure_of_a_look_before_it(harness: RotationHarness) -> None:
@@ -480,7 +603,7 @@ def test_a_lost_answer_is_resolved_by_its_handle_also_where_the_cluster_names_no
     harness.cluster.key = None
     harness.clock.advance(10)
     assert harness.start().status is Status.CHECK_AGAIN
-    assert harness.ledger.memory("prod-a") == SEEN, "there was no key to see"
+    assert main_memory(harness.ledger) == SEEN, "there was no key to see"
     assert harness.cluster.rekeys == 1
 
 
@@ -720,7 +843,7 @@ def test_the_error_of_a_rekey_that_nobody_followed_is_reported_once(harness: Rot
     assert first.rotation.failure
     assert first.rotation.failure.error == "RekeyEndedWithError"
     assert "xAssumed: Out of entropy." in first.rotation.failure.cause
-    assert harness.ledger.memory("prod-a") == replace(
+    assert main_memory(harness.ledger) == replace(
         SEEN, key_id="key-1", key_seen_at=harness.clock.now, reported_error_of=7
     )
     assert harness.start() == replace(first, wait_seconds=0), "repeated"

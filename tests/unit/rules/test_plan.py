@@ -30,7 +30,7 @@ from element_rekey.rules.decisions import (
     Start,
 )
 from element_rekey.rules.demand import Demand, demand_of
-from element_rekey.rules.memory import made_at, updated_memory
+from element_rekey.rules.memory import age_of, updated_memory
 from element_rekey.rules.plan import plan
 from tests.fakes import NOW
 from tests.unit.samples import BROKEN, DAY, MINUTE, OLD, SECOND, UUID, YOUNG, demand, done, error_of, key, running, seen
@@ -221,7 +221,7 @@ def test_nothing_is_started_onto_a_key_that_meets_the_demand(asked: Demand, stat
     if isinstance(decision, Start):
         current = state.encryption.master_key
         assert current == decision.baseline_key
-        made = made_at(current, state)
+        made = age_of(current, state).made
         assert not asked.of_kind(current) or made is None or made <= asked.made_after
 
 
@@ -252,15 +252,15 @@ def test_a_key_made_with_an_error_meets_the_demand_and_its_error_was_not_reporte
     if isinstance(decision, SatisfiedWithError):
         current = state.encryption.master_key
         assert current
-        made = made_at(current, state)
+        made = age_of(current, state).made
         assert made
         assert made > asked.made_after
         assert asked.of_kind(current)
         assert state.job
         assert state.job.error
-        reported = updated_memory(state.memory, UUID, current, NOW).reported_error_of
-        assert reported != state.job.async_handle
-        later = replace(updated_memory(state.memory, UUID, current, NOW), reported_error_of=state.job.async_handle)
+        memory = updated_memory(state, current, rekey_runs=False)
+        assert memory.reported_error_of != state.job.async_handle
+        later = replace(memory, reported_error_of=state.job.async_handle)
         assert isinstance(plan(asked, replace(state, memory=later)), Satisfied)
 
 

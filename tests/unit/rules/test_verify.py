@@ -18,7 +18,7 @@ from element_rekey.rules.decisions import (
     StillRunning,
     Superseded,
 )
-from element_rekey.rules.verify import ATTEMPTS, StatusSeen, error_of_change, resolve_lost_answer, verify
+from element_rekey.rules.verify import ATTEMPTS, error_of_change, resolve_lost_answer, verify
 from tests.fakes import NOW
 from tests.unit.samples import (
     BROKEN,
@@ -35,6 +35,7 @@ from tests.unit.samples import (
     following,
     intent,
     key,
+    looked,
     running,
     seen,
 )
@@ -113,7 +114,7 @@ def verified(
     **changes: Any,  # noqa: ANN401 - members of Following
 ) -> StillRunning | KeyChanged | Superseded | Fail:
     state = EncryptionState(enabled=True, master_key=current, rekey_async_result_id=listed)
-    return verify(following(**changes), StatusSeen(NOW, job, state), asked or demand(), SETTLING)
+    return verify(following(**changes), looked(NOW, job, state), asked or demand(), SETTLING)
 
 
 def test_a_running_job_is_waited_for() -> None:
@@ -342,8 +343,8 @@ def test_our_rekey_never_counts_as_ended_without_a_change_of_keys(
     now: datetime,
 ) -> None:
     followed = following(async_handle=7 if seen_handle else None)
-    looked = StatusSeen(now, job, EncryptionState(enabled=True, master_key=current, rekey_async_result_id=listed))
-    decision = verify(followed, looked, asked, SETTLING)
+    state = EncryptionState(enabled=True, master_key=current, rekey_async_result_id=listed)
+    decision = verify(followed, looked(now, job, state), asked, SETTLING)
     if isinstance(decision, KeyChanged):
         assert decision.change.new_key == current
         assert current.key_id != followed.baseline_key.key_id
@@ -360,7 +361,7 @@ def test_a_job_is_measured_by_its_own_times_and_not_by_when_we_met_it() -> None:
     new = key("key-1", NOW - 2 * MINUTE)
     job = replace(done(new, key()), create_time=NOW - 10 * MINUTE, last_update_time=NOW - MINUTE)
     met = following(since=NOW - 5 * MINUTE)
-    decision = verify(met, StatusSeen(NOW, job, EncryptionState(enabled=True, master_key=new)), demand(), SETTLING)
+    decision = verify(met, looked(NOW, job, EncryptionState(enabled=True, master_key=new)), demand(), SETTLING)
     assert isinstance(decision, KeyChanged)
     assert decision.change.job_seconds == 9 * 60
 
@@ -376,7 +377,7 @@ def test_a_job_is_measured_by_its_own_times_and_not_by_when_we_met_it() -> None:
 )
 def test_whoever_looks_again_says_why(job: RekeyJob | None, state: EncryptionState) -> None:
     stale = following(ours=False, since=NOW - DAY)
-    decision = verify(stale, StatusSeen(NOW, job, state), demand(), SETTLING)
+    decision = verify(stale, looked(NOW, job, state), demand(), SETTLING)
     assert isinstance(decision, Superseded)
     expected = "The rekey's result is gone and the old key is still current"
     assert decision.why.startswith("The rekey ended with xAssumed: Out of entropy." if job else expected)

@@ -47,11 +47,11 @@ def check_status(ports: Ports, execution: Execution) -> Step:
     other = other_cluster_answers(rotation, seen.identity)
     if other:
         raise other
-    key, memory = seen.encryption.master_key, seen.memory
+    key, memory = seen.encryption.master_key, None
     rotation = replace(rotation, polls=rotation.polls + 1, current_key=key or rotation.current_key, failure=None)
     decision = decide_after_check(rotation, following, seen, demand, ports.settings)
     if key and isinstance(decision, Conclude):
-        memory = ports.ledger.remember(rotation.cluster, updated_memory(seen, key, rekey_runs=False))
+        memory = updated_memory(seen, key, rekey_runs=False)
     return carry_out(ports, rotation, decision, memory)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from element_rekey.errors import ElementRekeyError, RekeyOutcomeUnknown, RekeyRefused
 from element_rekey.records import Following, Intent, Rotation
-from element_rekey.rules.decisions import Follow, Observation, ProviderCheck, Start
+from element_rekey.rules.decisions import Conclude, Follow, Observation, ProviderCheck, Start
 from element_rekey.rules.demand import demand_of
 from element_rekey.rules.plan import decide, memory_after, report_dry_run
 from element_rekey.rules.preflight import provider_to_check
@@ -76,7 +76,8 @@ def _start(ports: Ports, rotation: Rotation, demand: Demand, request: Request) -
     decision = decide(demand, seen, rotation, ports.settings.settling)
     if isinstance(decision, Start):
         return _begin(ports, cluster, rotation, seen, decision)
-    return carry_out(ports, rotation, decision, memory)
+    reports = isinstance(decision, Conclude) and decision.reported_error_of is not None
+    return carry_out(ports, rotation, decision, memory if reports else None)
 
 
 def _look(ports: Ports, cluster: ElementCluster, rotation: Rotation, request: Request) -> tuple[Observation, Rotation]:

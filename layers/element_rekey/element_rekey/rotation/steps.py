@@ -58,7 +58,7 @@ def take_lock(ports: Ports, rotation: Rotation, now: datetime, wait: timedelta) 
 
 
 def carry_out(ports: Ports, rotation: Rotation, decision: Carried, memory: ClusterMemory | None = None) -> Step:
-    """Write a decision down and answer the step; ``memory`` is what is remembered of the cluster by now.
+    """Write a decision down and answer the step; ``memory`` is remembered with a conclusion.
 
     Raises the error of a decision that carries one.
     """
@@ -116,15 +116,18 @@ def _start_again(ports: Ports, rotation: Rotation, decision: StartAgain) -> Step
 
 
 def _conclude(ports: Ports, rotation: Rotation, decision: Conclude, memory: ClusterMemory | None) -> Step:
-    concluded = ports.ledger.save(
-        replace(
-            rotation,
-            outcome=decision.outcome,
-            detail=decision.detail,
-            change=decision.change,
-            failure=decision.failure,
-        )
+    concluded = replace(
+        rotation,
+        outcome=decision.outcome,
+        detail=decision.detail,
+        change=decision.change,
+        failure=decision.failure,
     )
-    if memory and decision.reported_error_of is not None:  # only now, since it counts as reported from here on
+    # An error counts as reported only once the record says so; a key is remembered before nobody looks any more.
+    reports = decision.reported_error_of is not None
+    if memory and not reports:
+        ports.ledger.remember(rotation.cluster, memory)
+    concluded = ports.ledger.save(concluded)
+    if memory and reports:
         ports.ledger.remember(rotation.cluster, replace(memory, reported_error_of=decision.reported_error_of))
     return Step(Status.PUBLISH, concluded)

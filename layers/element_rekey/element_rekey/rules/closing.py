@@ -32,8 +32,8 @@ def outcome_of(rotation: Rotation, failure: Failure | None) -> tuple[Outcome, Fa
 
 
 def detail_at_close(rotation: Rotation, outcome: Outcome) -> str:
-    """The last detail of a rotation; that of a rekey nobody knows the outcome of must not read as if it went on."""
-    if outcome is Outcome.OUTCOME_UNKNOWN and rotation.intent and not rotation.change:
+    """The last detail of a rotation; that of a rekey which nobody saw run must not read as if it went on."""
+    if outcome is Outcome.OUTCOME_UNKNOWN and rotation.intent and not rotation.polls:
         return f"A rekey of key {rotation.intent.baseline_key.key_id} was sent; what became of it is not known."
     return rotation.detail
 
