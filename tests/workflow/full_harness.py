@@ -114,4 +114,8 @@ def full_harness(*specs: ClusterSpec) -> Iterator[FullHarness]:
     clock = VirtualClock()
     clusters = [replace(spec, clock=clock) for spec in specs or (ClusterSpec(rekey_seconds=600.0),)]
     with Simulator(clusters) as simulator, harness_on_moto(clock, lambda: FullHarness(clock, simulator)) as made:
-        yield cast("FullHarness", made)
+        registry = cast("SecretsRegistry", made.ports.clusters)
+        try:
+            yield cast("FullHarness", made)
+        finally:
+            registry.close()  # or the connections would be found by whichever test runs when they are collected

@@ -114,9 +114,8 @@ def test_an_alarm_within_the_cool_down_waits_for_its_end_and_is_met() -> None:
 
 def test_one_rotation_a_cool_down_meets_a_flapping_alarm() -> None:
     with full_harness(ClusterSpec(rekey_seconds=30.0, key_age=timedelta(minutes=10))) as harness:
-        arns = [
-            harness.start(ALARM | {"keyCreatedAfter": (BEGIN - number * MINUTE).isoformat()}) for number in range(3)
-        ]
+        moments = [BEGIN - timedelta(minutes=number) for number in range(3)]
+        arns = [harness.start(ALARM | {"keyCreatedAfter": moment.isoformat()}) for moment in moments]
         harness.clock.run()
 
         assert {harness.status(arn) for arn in arns} == {"SUCCEEDED"}

@@ -183,6 +183,13 @@ def test_a_function_gives_up_before_its_task_does_and_long_before_its_lost_answe
     assert function_timeout(FUNCTIONS[name]) < default("SettlingSeconds")
 
 
+def test_no_settling_time_is_allowed_for_which_the_proof_does_not_hold() -> None:
+    """A function that hangs is dead when its task has timed out; at less, one demand was seen to make two rekeys."""
+    allowed = TEMPLATE["Parameters"]["SettlingSeconds"]
+    assert allowed["MinValue"] == max(TASKS[name]["TimeoutSeconds"] for name in TASKS)
+    assert allowed["MinValue"] <= allowed["Default"] <= allowed["MaxValue"]
+
+
 @pytest.mark.parametrize(("name", "retrier"), retriers())
 def test_a_lock_outlasts_every_time_in_which_it_is_not_renewed(name: str, retrier: dict[str, Any]) -> None:
     """A function that runs far enough to raise one of our errors renews the lock first; one that does not, does not."""

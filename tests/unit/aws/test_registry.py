@@ -187,6 +187,19 @@ def test_the_client_is_made_of_the_registration_and_the_clock(secrets: SecretsMa
 
 
 @pytest.mark.usefixtures("apis")
+def test_whoever_sends_a_rekey_reads_the_secret_afresh(secrets: SecretsManagerClient, clock: FakeClock) -> None:
+    """A registration corrected within the last minute is the one that is looked at, and sent to."""
+    registry = registered(secrets, clock=clock)
+    first = registry.connect("prod-a")
+    assert registry.connect("prod-a", afresh=True) is first, "nothing has changed"
+    secrets.put_secret_value(
+        SecretId="element-rekey/prod-a", SecretString=json.dumps(REGISTRATION | {"mvip": "192.0.2.2"})
+    )
+    assert registry.connect("prod-a") is first
+    assert registry.connect("prod-a", afresh=True) is not first
+    registry.close()
+
+
 def test_a_secret_is_used_for_a_minute_and_then_read_again(secrets: SecretsManagerClient, clock: FakeClock) -> None:
     registry_ = registered(secrets, clock=clock)
     first = connect(registry_)

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import boto3
+import jsonschema
 import pytest
 from botocore.config import Config
 from botocore.exceptions import EndpointConnectionError
@@ -12,10 +14,12 @@ from moto.sns.models import sns_backends
 
 from element_rekey.aws.topic import SnsTopic
 from element_rekey.errors import AwsCallFailed
-from element_rekey.outcomes import Trigger
-from element_rekey.records import ClusterResult, Execution, Failure, FleetRequest, FleetRun, Selected
+from element_rekey.inputs import parse_request
+from element_rekey.outcomes import NoticeKind, Trigger
+from element_rekey.records import ClusterResult, Execution, Failure, FleetRequest, FleetRun, Request, Selected
 from tests.fakes import NOW
-from tests.unit.samples import failed, rotated
+from tests.template import ROOT
+from tests.unit.samples import failed, rotated, rotation
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -128,3 +132,40 @@ def test_an_endpoint_that_does_not_answer_is_a_call_that_failed() -> None:
     client.meta.events.register("before-send.sns.Publish", unreachable)
     with pytest.raises(AwsCallFailed, match="Could not connect to the endpoint URL"):
         SnsTopic(client, "arn:aws:sns:eu-central-1:123456789012:topic").publish_summary(*summary(None))
+
+
+# --- notices ---
+
+NOTICE = json.loads((ROOT / "schemas" / "rotation-notice.v1.schema.json").read_text())
+
+
+@pytest.mark.parametrize("kind", NoticeKind)
+def test_a_notice_is_a_document_plain_words_and_attributes(published: Published, kind: NoticeKind) -> None:
+    request = Request("prod-a", "alarm x", "cloudwatch", Trigger.ALARM, cool_down_seconds=3600, key_created_after=NOW)
+    waiting = rotation(request=request, cooling_until=NOW + timedelta(hours=1))
+    published.topic.publish_notice(waiting, kind, "Cooling down until then.")
+    call = published.one()
+    message = json.loads(call["Message"])
+    document = json.loads(message["default"])
+    jsonschema.validate(document, NOTICE)
+    assert document["notificationID"] == f"{waiting.execution.id}#{kind}"
+    assert attributes(call) == {"schema": document["schema"], "notice": kind, "trigger": "alarm", "cluster": "prod-a"}
+    assert call["Subject"] == f"[{kind}] prod-a: {kind.headline}"
+    assert f"Cluster prod-a: {kind.headline}.\n\nCooling down until then.\n" in message["email"]
+    assert "Asked by:             alarm (cloudwatch and alarm x)" in message["email"]
+    waits = kind is NoticeKind.COOLING_DOWN
+    assert ("coolingUntil" in document, "To rotate now: " in message["email"]) == (waits, waits)
+    if waits:
+        shown = message["email"].partition("To rotate now: ")[2].partition("\n")[0]
+        now = parse_request(json.loads(shown))
+        assert (now.force, now.cool_down_seconds, now.key_created_after) == (True, 0, NOW)
+        assert parse_request(document["startNowWith"]) == now
+
+
+def test_a_notice_without_a_request_or_a_requester_still_says_what_it_can(published: Published) -> None:
+    published.topic.publish_notice(rotation(request=None), NoticeKind.BEGAN, "Replacing key key-0.")
+    assert "Asked by:             manual\n" in json.loads(published.one()["Message"])["email"]
+
+
+def test_the_schema_knows_every_kind_of_notice() -> None:
+    assert NOTICE["properties"]["kind"]["enum"] == list(NoticeKind)

@@ -32,7 +32,7 @@ FRESH = timedelta(minutes=1)
 class _Connected:
     registration: Registration
     read_at: datetime
-    api: ElementCluster
+    api: ElementApi
 
 
 class SecretsRegistry:
@@ -57,9 +57,16 @@ class SecretsRegistry:
         if known and known.registration == registration:
             api = known.api
         else:
+            if known:
+                known.api.close()
             api = ElementApi(cluster, registration, refresh=lambda: self.registration(cluster), clock=self._clock)
         self._connected[cluster] = _Connected(registration, now, api)
         return api
+
+    def close(self) -> None:
+        """Drop the kept-alive connections; the next call of a client makes a new one."""
+        for known in self._connected.values():
+            known.api.close()
 
     def registered(self) -> tuple[Registered, ...]:
         """Every registered cluster, by name and tags (``ListSecrets``). Raises AwsCallFailed."""
