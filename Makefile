@@ -4,7 +4,7 @@ PYTHON ?= python3
 # Tests run in this many processes.
 WORKERS ?= 2
 # What "make mutate" changes.
-MODULE ?= planning rotation ledger element_api transport codec
+MODULE ?= rules rotation fleet publishing element aws.ledger codec
 
 DEV := .venv/bin
 SAM := .venv-sam/bin
@@ -89,15 +89,16 @@ bench: .venv/.ready .venv-sdk/.ready  ## Measure; options: ARGS="..."
 	@$(DEV)/python -m bench $(ARGS)
 
 # In a copy, and of src/, because mutmut names modules by their path. Survivors first, then the figures; red below 90 %.
-mutate: .venv/.ready  ## Change the code a little, thousands of times, and count what no test notices; options: MODULE=planning
+mutate: .venv/.ready  ## Change the code a little, thousands of times, and count what no test notices; options: MODULE=rules.plan
 	@rm -rf .build/mutate && mkdir -p .build/mutate
 	@ln -s ../../layers/element_rekey .build/mutate/src
 	@ln -s ../../tests ../../statemachines ../../template.yaml ../../pyproject.toml .build/mutate
 	@cd .build/mutate && $(MUTMUT) run --max-children $(WORKERS) $(MODULE:%='element_rekey.%.*') >&2
-	@cd .build/mutate && $(MUTMUT) results --all true | awk -F '[.:] *' '$$NF == "not checked" { next } \
-	  { all[$$2]++ } $$NF == "killed" || $$NF == "timeout" { killed[$$2]++; next } { print } \
+	@cd .build/mutate && $(MUTMUT) results --all true | awk -F ' *: ' '$$2 == "not checked" { next } \
+	  { module = $$1; sub(/^ *element_rekey\./, "", module); sub(/\.x.*/, "", module); all[module]++ } \
+	  $$2 == "killed" || $$2 == "timeout" { killed[module]++; next } { print } \
 	  END { for (m in all) { rate = 100 * killed[m] / all[m]; low += rate < 90; \
-	    printf "%-12s %4d mutants %4d killed %6.1f %%\n", m, all[m], killed[m], rate } exit low > 0 }'
+	    printf "%-20s %4d mutants %4d killed %6.1f %%\n", m, all[m], killed[m], rate } exit low > 0 }'
 
 locks: .venv/.ready  ## Resolve the lock files anew, within what the *.in files allow
 	@for list in layers/element_rekey/requirements requirements/dev requirements/sam; do \

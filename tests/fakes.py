@@ -267,19 +267,21 @@ class FakeTopic:
     """So many of the next publications fail."""
 
     def publish(self, rotation: Rotation) -> None:
-        if self.failures:
-            self.failures -= 1
-            raise AwsCallFailed("SNS did not publish the outcome.", cluster=rotation.cluster)
+        self._fail_once("SNS did not publish the outcome.", rotation.cluster)
         self.published.append(rotation)
 
     def publish_notice(self, rotation: Rotation, kind: NoticeKind, detail: str) -> None:
-        if self.failures:
-            self.failures -= 1
-            raise AwsCallFailed("SNS did not publish the notice.", cluster=rotation.cluster)
+        self._fail_once("SNS did not publish the notice.", rotation.cluster)
         self.notices.append((rotation.execution.id, kind, detail))
 
-    def publish_summary(self, run: FleetRun, after: Sequence[ClusterResult]) -> None:
-        self.summaries.append((run, tuple(after)))
+    def publish_summary(self, run: FleetRun, results: Sequence[ClusterResult]) -> None:
+        self._fail_once("SNS did not publish the summary.")
+        self.summaries.append((run, tuple(results)))
+
+    def _fail_once(self, what: str, cluster: str = "") -> None:
+        if self.failures:
+            self.failures -= 1
+            raise AwsCallFailed(what, cluster=cluster)
 
 
 def fake_ports(

@@ -136,12 +136,9 @@ def test_the_schema_and_the_notification_have_the_same_members() -> None:
     assert set(DOCUMENT["required"]) == members(Notification) - optional
 
 
-def test_the_schema_and_the_model_have_the_same_words() -> None:
-    assert DOCUMENT["properties"]["outcome"]["enum"] == list(Outcome)
-    assert DOCUMENT["properties"]["trigger"]["enum"] == list(Trigger)
+def test_the_schema_and_the_model_have_the_same_words_for_the_management_of_keys() -> None:
     assert DOCUMENT["$defs"]["masterKey"]["properties"]["keyManagementType"]["enum"] == list(KeyManagementType)
     asked = DOCUMENT["properties"]["startAgainWith"]["properties"]
-    assert asked["trigger"]["enum"] == list(Trigger)
     assert asked["keyManagementType"]["enum"] == list(KeyManagementType)
 
 

@@ -2,11 +2,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
-from element_rekey.errors import LedgerConflict
+from element_rekey.errors import AwsCallFailed
 from element_rekey.fleet.select import select_clusters
 from element_rekey.fleet.summarize import FleetPublished, cluster_results, summarize_fleet
 from element_rekey.outcomes import Outcome
@@ -15,11 +15,10 @@ from element_rekey.records import (
     ClusterResult,
     Failure,
     FleetRequest,
-    FleetRun,
 )
 from element_rekey.rules.selection import select
 from element_rekey.summary import outcome_counts
-from tests.fakes import NOW, SETTINGS, FakeClock, FakeTopic
+from tests.fakes import NOW, FakeClock, FakeTopic
 from tests.unit.fleet_samples import EXECUTION, FLEET, MACHINE, finish, fleet_ports, registered
 from tests.unit.samples import key, rotated
 
@@ -112,42 +111,16 @@ def test_a_run_that_is_stopped_says_what_is_still_under_way() -> None:
     assert outcome_counts(closed.run, closed.results) == {"Rotated": 1, "NotEnded": 1, "NotBegun": 1}
 
 
-def test_a_publication_that_failed_is_repeated_with_the_same_failure_and_only_after_the_first_is_dead() -> None:
+def test_what_a_cluster_comes_to_after_the_run_was_closed_does_not_change_why_it_failed() -> None:
     ports = fleet_ports(*registered("a"))
     run = select_clusters(ports, FLEET, EXECUTION, FleetRequest())
-
-    class Deaf(FakeTopic):
-        def publish_summary(self, run: FleetRun, after: object) -> None:
-            raise ConnectionError(run, after)
-
-    with pytest.raises(ConnectionError):
-        summarize_fleet(replace(ports, topic=Deaf()), MACHINE, closing())
-    with pytest.raises(LedgerConflict, match="Another invocation is publishing this outcome"):
+    topic_of(ports).failures = 1
+    with pytest.raises(AwsCallFailed):
         summarize_fleet(ports, MACHINE, closing())
-    clock_of(ports).now += SETTINGS.settling
     finish(ports, run.selected[0])
     closed = summarize_fleet(ports, MACHINE, closing())
-    assert closed.run.ended_at == NOW
-    assert closed.run.notified_at == NOW + SETTINGS.settling
     assert closed.run.failure
     assert closed.run.failure.cause == "Not as they should be: a."
-
-
-def test_two_that_close_at_the_same_time_publish_once() -> None:
-    ports = fleet_ports(*registered("a"))
-    run = select_clusters(ports, FLEET, EXECUTION, FleetRequest())
-    finish(ports, run.selected[0])
-
-    class Slow(FakeTopic):
-        def publish_summary(self, run: FleetRun, after: Any) -> None:  # noqa: ANN401
-            with pytest.raises(LedgerConflict):
-                summarize_fleet(ports, MACHINE, closing())
-            super().publish_summary(run, after)
-
-    topic = Slow()
-    summarize_fleet(replace(ports, topic=topic), MACHINE, closing())
-    assert len(topic.summaries) == 1
-    assert topic_of(ports).summaries == []
 
 
 def test_the_key_time_of_a_cluster_that_gives_none_is_unknown() -> None:

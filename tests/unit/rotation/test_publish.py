@@ -11,7 +11,6 @@ from element_rekey.errors import (
     AwsCallFailed,
     ElementRekeyError,
     ExecutionAborted,
-    LedgerConflict,
     RekeyFailed,
     RekeyOutcomeUnknown,
     RotationNotProven,
@@ -43,10 +42,6 @@ def lost(harness: RotationHarness) -> None:
     harness.cluster.lose_answer = True
     with pytest.raises(RekeyOutcomeUnknown):
         harness.start()
-
-
-class Died(Exception):
-    """Nobody catches it: the function is gone."""
 
 
 def failure(error: str) -> Failure:
@@ -128,95 +123,6 @@ def test_the_second_publisher_does_not_shorten_or_free_a_lock_that_is_kept(harne
     assert harness.ledger.lock("prod-a") == Lock(harness.execution.id, NOW + SETTINGS.settling)
 
 
-def test_while_one_publishes_a_second_one_waits(harness: RotationHarness, monkeypatch: pytest.MonkeyPatch) -> None:
-    harness.start()
-    real, waited = harness.topic.publish, []
-
-    def meanwhile(record: Rotation) -> None:
-        with pytest.raises(LedgerConflict, match="Another invocation is publishing") as caught:
-            harness.publish(ABORTED)
-        waited.append(caught.value.cluster)
-        real(record)
-
-    monkeypatch.setattr(harness.topic, "publish", meanwhile)
-    assert harness.publish(ABORTED).published_now
-    assert waited == ["prod-a"]
-    assert len(harness.topic.published) == 1
-
-
-def test_a_publisher_that_lives_and_failed_does_not_make_the_next_one_wait(harness: RotationHarness) -> None:
-    harness.start()
-    harness.topic.failures = 2
-    for _ in range(2):
-        with pytest.raises(AwsCallFailed, match="SNS did not publish"):
-            harness.publish(ABORTED)
-        assert harness.record().publishing_until is None
-        assert harness.record().notified_at is None
-    ended_at = harness.record().ended_at
-    harness.clock.advance(1)
-    closed = harness.publish(Failure("Other", "Other.", "Other."))
-    assert closed.published_now
-    assert (closed.rotation.ended_at, closed.rotation.failure) == (ended_at, ABORTED), "the first word counts"
-    assert len(harness.topic.published) == 1
-
-
-def test_a_publisher_that_failed_at_both_topic_and_ledger_is_succeeded_after_the_settling_time(
-    harness: RotationHarness, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    harness.start()
-    harness.topic.failures = 1
-    real = harness.ledger.save
-
-    def broken(record: Rotation) -> Rotation:
-        if record.publishing_until is None:
-            raise AwsCallFailed("DynamoDB did not answer.")
-        return real(record)
-
-    monkeypatch.setattr(harness.ledger, "save", broken)
-    with pytest.raises(AwsCallFailed):
-        harness.publish(ABORTED)
-    monkeypatch.setattr(harness.ledger, "save", real)
-    with pytest.raises(LedgerConflict):
-        harness.publish(ABORTED)
-    harness.clock.advance(SETTINGS.settling.total_seconds())
-    assert harness.publish(ABORTED).published_now
-    assert len(harness.topic.published) == 1
-
-
-def test_a_publisher_that_died_is_succeeded_after_the_settling_time(
-    harness: RotationHarness, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    harness.start()
-    real = harness.topic.publish
-
-    def dying(_: Rotation) -> None:
-        raise Died
-
-    monkeypatch.setattr(harness.topic, "publish", dying)
-    with pytest.raises(Died):
-        harness.publish(ABORTED)
-    monkeypatch.setattr(harness.topic, "publish", real)
-    harness.clock.advance(SETTINGS.settling.total_seconds() - 1)
-    with pytest.raises(LedgerConflict, match="Another invocation is publishing"):
-        harness.publish(ABORTED)
-    ended_at = harness.record().ended_at
-    harness.clock.advance(1)
-    closed = harness.publish(Failure("Other", "Other.", "Other."))
-    assert closed.published_now
-    assert closed.rotation.ended_at == ended_at
-    assert closed.rotation.failure == ABORTED, "the first word counts"
-    assert len(harness.topic.published) == 1
-
-
-@pytest.mark.parametrize("settling", [1, 120, 3600])
-def test_a_publisher_is_waited_for_until_it_is_dead_and_no_longer_than_others_are_retried(
-    harness: RotationHarness, settling: int
-) -> None:
-    harness.ports = replace(harness.ports, settings=replace(SETTINGS, settling=timedelta(seconds=settling)))
-    harness.publish(ABORTED)
-    assert harness.record().publishing_until == harness.clock.now + timedelta(seconds=120)
-
-
 @pytest.mark.parametrize("step", [RotationHarness.start, RotationHarness.check])
 @pytest.mark.parametrize(("failure", "kept"), [(ABORTED, True), (replace(ABORTED, error="RekeyFailed"), False)])
 def test_a_function_overtaken_by_the_end_of_its_execution_gives_the_lock_back(
@@ -255,25 +161,6 @@ def test_an_end_reported_without_its_input_does_not_keep_an_overtaken_function_f
     assert harness.ledger.lock("prod-a") is None
 
 
-def test_of_two_publishers_at_once_only_one_publishes(
-    harness: RotationHarness, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Both read an open record; the first one to write closes it."""
-    harness.start()
-    read = harness.ledger.rotation
-
-    def read_and_be_late(execution: Execution) -> Rotation | None:
-        found = read(execution)
-        monkeypatch.setattr(harness.ledger, "rotation", read)
-        harness.publish(ABORTED)
-        return found
-
-    monkeypatch.setattr(harness.ledger, "rotation", read_and_be_late)
-    with pytest.raises(LedgerConflict):
-        harness.publish(ABORTED)
-    assert len(harness.topic.published) == 1
-
-
 def test_a_closed_rotation_is_not_continued(harness: RotationHarness) -> None:
     harness.start()
     harness.publish(ABORTED)
@@ -305,30 +192,6 @@ def test_a_publication_that_breaks_at_the_ledger_can_be_repeated(
     assert len(harness.topic.published) == 1
     assert harness.record().notified_at
     assert harness.ledger.lock("prod-a") == Lock(harness.execution.id, NOW + SETTINGS.settling), "which is over"
-
-
-def test_an_answer_lost_between_the_topic_and_the_ledger_is_reported_again_under_the_same_id(
-    harness: RotationHarness, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """At least once: the alternative would be to notify nobody."""
-    harness.start()
-    real, saves = harness.ledger.save, 0
-
-    def broken(record: Rotation) -> Rotation:
-        nonlocal saves
-        saves += 1
-        if record.notified_at:
-            raise AwsCallFailed("DynamoDB did not answer.")
-        return real(record)
-
-    monkeypatch.setattr(harness.ledger, "save", broken)
-    with pytest.raises(AwsCallFailed):
-        harness.publish(ABORTED)
-    monkeypatch.setattr(harness.ledger, "save", real)
-    harness.clock.advance(SETTINGS.settling.total_seconds())
-    harness.publish(ABORTED)
-    assert [rotation.execution.id for rotation in harness.topic.published] == [harness.execution.id] * 2
-    assert saves == 2
 
 
 def test_an_execution_without_a_record_is_closed_with_its_request(harness: RotationHarness) -> None:
