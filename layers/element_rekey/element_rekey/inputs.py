@@ -148,18 +148,19 @@ def _alarm_request(event: Mapping[str, Any], prefix: str) -> FleetRequest:
 
 
 def _report_request(event: Mapping[str, Any]) -> FleetRequest:
-    """A "Key Compromise Reported" of our own source: its detail is a fleet request that names a reason."""
+    """A "Key Compromise Reported" of our own source: who may put one on the bus can ask for new keys, nothing else."""
     detail = dict(_object(event, "detail"))
+    for member in detail:
+        if member not in _REPORTED:
+            raise RequestInvalid(f"detail.{member}: not in a report; known are {', '.join(_REPORTED)}.")
     reported_at = detail.pop("reportedAt", None) or _given(event, "time")
     if not detail.get("reason"):
         raise RequestInvalid("detail.reason: missing; a report needs one.")
-    for member in _REPORT_DECIDES & detail.keys():
-        raise RequestInvalid(f"detail.{member}: not in a report, which is urgent and asks for a key made after it.")
     given = {**detail, "trigger": Trigger.ALARM.value, "keyCreatedAfter": reported_at}
     return _checked_fleet(given, "detail.", {"keyCreatedAfter": "detail.reportedAt"})
 
 
-_REPORT_DECIDES = frozenset({"trigger", "keyCreatedAfter"})
+_REPORTED = ("clusters", "reason", "requestedBy", "reportedAt")
 
 
 def _given(value: Mapping[str, Any], member: str, where: str = "") -> object:

@@ -106,8 +106,8 @@ def _weigh_age(
     demand: Demand, seen: Observation, key: MasterKey
 ) -> Satisfied | SatisfiedWithError | CoolingDown | Refuse | None:
     """Whether the key's age alone decides; None: it has to be replaced."""
-    if not demand.of_kind(key):
-        return None
+    if not demand.of_kind(key):  # an alarm that flaps must not move keys to and fro either
+        return _cooling_down(demand, seen, key) if demand.urgent else None
     made = made_at(key, seen)
     if made is None:
         if not demand.needs_age:
@@ -116,7 +116,13 @@ def _weigh_age(
     if made > demand.made_after:
         error = _unreported_error(demand, seen, key)
         return SatisfiedWithError(error) if error else Satisfied(made)
-    return CoolingDown(made + demand.cool_down) if seen.at < made + demand.cool_down else None
+    return _cooling_down(demand, seen, key)
+
+
+def _cooling_down(demand: Demand, seen: Observation, key: MasterKey) -> CoolingDown | None:
+    """Whether the key is too new to be replaced again; one of unknown age is not."""
+    made = made_at(key, seen)
+    return CoolingDown(made + demand.cool_down) if made and seen.at < made + demand.cool_down else None
 
 
 def _unreported_error(demand: Demand, seen: Observation, key: MasterKey) -> RekeyEndedWithError | None:
