@@ -494,6 +494,14 @@ def test_the_tag_counts_more_than_the_name(tag: str) -> None:
     assert parsed(event).clusters == (None if tag == "all" else (tag,))
 
 
+@pytest.mark.parametrize("written", ["all", "ALL", "All"])
+def test_an_alarm_for_all_clusters_means_all_however_it_is_written(written: str) -> None:
+    """No cluster can have that name, and an emergency is not the time to mind the case."""
+    named = changed(golden("alarm-one-cluster"), "detail/alarmName", f"{PREFIX}{written}")
+    tagged = changed(golden("alarm-tagged"), "detail/alarmTags", {"element-rekey:cluster": written})
+    assert parsed(named).clusters is parsed(tagged).clusters is None
+
+
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [

@@ -19,7 +19,7 @@ from .errors import (
 )
 from .outcomes import Trigger
 from .records import CLUSTER_NAME, CloseRequest, Execution, Failure, FleetRequest, Request
-from .rules.selection import ANY_NUMBER
+from .rules.selection import ALL, ANY_NUMBER
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 ALARM_SOURCE = "aws.cloudwatch"
 ALARM_TAG = "element-rekey:cluster"
 OWN_SOURCE = "element-rekey"
-ALL = "all"  # in place of a cluster's name: every registered cluster
 
 _FAULT = re.compile(r"[A-Za-z][A-Za-z0-9]{0,63}")
 _LONGEST_TEXT = 512
@@ -138,7 +137,7 @@ def _alarm_request(event: Mapping[str, Any], prefix: str) -> FleetRequest:
     if not target:
         raise RequestInvalid(f"detail.alarmName: expected {prefix}<cluster>, {prefix}all, or the tag {ALARM_TAG}.")
     given = {
-        **({} if target == ALL else {"clusters": [target]}),
+        **({} if str(target).lower() == ALL else {"clusters": [target]}),
         "trigger": Trigger.ALARM.value,
         "reason": f"alarm {name}"[:_LONGEST_TEXT],
         "keyCreatedAfter": _given(state, "timestamp", "detail.state."),

@@ -74,6 +74,26 @@ def test_a_secret_whose_name_names_no_cluster_is_refused(name: str) -> None:
     )
 
 
+@pytest.mark.parametrize("name", ["all", "ALL", "All"])
+def test_no_cluster_can_be_called_what_stands_for_all_of_them(name: str) -> None:
+    run = select(FLEET, EXECUTION, FleetRequest(), registered("a", name))
+    cause = f"A cluster cannot be called {name}: an alarm of that name means every cluster."
+    assert run.not_selected == (NotSelected(name, "RegistrationInvalid", cause),)
+
+
+def test_no_cluster_can_be_called_as_the_alarms_that_start_a_rotation_are() -> None:
+    """An alarm named after ``element-key-compromise-b`` would have the key of ``b`` replaced."""
+    name = f"{FLEET.alarm_prefix}b"
+    run = select(FLEET, EXECUTION, FleetRequest(), registered("a", "b", name, f"x-{name}"))
+    (refused,) = run.not_selected
+    assert (refused.cluster, refused.error) == (name, "RegistrationInvalid")
+    assert refused.cause == (
+        "Its name begins as those of the alarms that start a rotation do (element-key-compromise-): an alarm named "
+        "after this cluster would be taken for one of another."
+    )
+    assert [one.cluster for one in run.selected] == ["a", "b", f"x-{name}"]
+
+
 @pytest.mark.parametrize(
     ("tag", "value", "cause"),
     [

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from element_rekey.records import Execution, FleetRequest
     from element_rekey.settings import FleetSettings
 
+ALL = "all"  # in an alarm in place of a cluster's name, in any case: every registered cluster
 TAG_MAX_KEY_AGE = "element-rekey:max-key-age-days"
 TAG_PREFIX = "element-rekey:"
 ANY_NUMBER = 1_000_000  # of failures tolerated: more than there can be clusters
@@ -60,6 +61,11 @@ def _select_one(
     cluster = registered.cluster
     if not CLUSTER_NAME.fullmatch(cluster):
         raise RegistrationInvalid("The name of its secret is not a cluster's name.")
+    if cluster.lower() == ALL:
+        raise RegistrationInvalid(f"A cluster cannot be called {cluster}: an alarm of that name means every cluster.")
+    if cluster.startswith(settings.alarm_prefix):
+        what = f"Its name begins as those of the alarms that start a rotation do ({settings.alarm_prefix})"
+        raise RegistrationInvalid(f"{what}: an alarm named after this cluster would be taken for one of another.")
     digest = sha256(f"{execution.id} {cluster}".encode()).hexdigest()
     begin, max_age = execution.started_at, None
     if request.trigger.by_age:
