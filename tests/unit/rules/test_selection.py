@@ -320,6 +320,15 @@ def test_how_many_at_a_time_is_the_operators_unless_the_request_says() -> None:
     assert map_input_of(FleetRequest(max_concurrency=2), *registered("a"))["policy"]["maxConcurrency"] == 2
 
 
+def test_an_emergency_does_not_wait_for_one_cluster_after_the_other() -> None:
+    settings = replace(FLEET, max_concurrency=1, urgent_max_concurrency=500)
+    alarm = FleetRequest(trigger=Trigger.ALARM)
+    assert map_input_of(alarm, *registered("a"), settings=settings)["policy"]["maxConcurrency"] == 500
+    assert map_input_of(SCHEDULED, *registered("a"), settings=settings)["policy"]["maxConcurrency"] == 1
+    asked = replace(alarm, max_concurrency=2)
+    assert map_input_of(asked, *registered("a"), settings=settings)["policy"]["maxConcurrency"] == 2
+
+
 def test_the_canary_travels_apart() -> None:
     given = map_input_of(FleetRequest(canary="b"), *registered("a", "b", "c"))
     assert given["canary"]["request"]["cluster"] == "b"

@@ -110,12 +110,13 @@ def map_input(settings: FleetSettings, run: FleetRun, request: FleetRequest) -> 
         key_created_after=created_after,
         cool_down_seconds=round(cool_down.total_seconds()),
     )
+    at_once = settings.urgent_max_concurrency if request.trigger.urgent else settings.max_concurrency
     tolerated = settings.tolerated_failures if request.trigger.stops_after_failures else ANY_NUMBER
     items = [_item(run.execution, one, created_after) for one in run.selected]
     canary = {"canary": items.pop(0)} if request.canary else {}  # sorted to the front
     given = {
         "policy": {
-            "maxConcurrency": request.max_concurrency or settings.max_concurrency,
+            "maxConcurrency": request.max_concurrency or at_once,
             "toleratedFailures": tolerated if request.tolerated_failures is None else request.tolerated_failures,
         },
         "shared": {name: value for name, value in encode(shared).items() if name != "cluster"},
