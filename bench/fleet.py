@@ -169,6 +169,8 @@ def payload(clusters: int) -> tuple[int, int]:
         cool_down=timedelta(hours=1),
         spread=timedelta(minutes=30),
         max_concurrency=AT_A_TIME,
+        urgent_max_concurrency=AT_A_TIME,
+        alarm_prefix="element-key-compromise-",
     )
     execution = Execution("arn:aws:states:us-east-1:000000000000:execution:RotateFleet:run", datetime.now(UTC))
     request = FleetRequest(trigger=Trigger.SCHEDULE)

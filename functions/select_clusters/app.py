@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any
 
 from element_rekey.aws.runtime import fleet_settings_from_environment, ports_from_environment
@@ -16,13 +15,12 @@ if TYPE_CHECKING:
 
 PORTS = ports_from_environment()
 SETTINGS = fleet_settings_from_environment()
-ALARM_PREFIX = os.environ["COMPROMISE_ALARM_PREFIX"]
 
 
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
     """Run ``fleet.select`` on the fleet machine's state."""
-    request = parse_fleet_request(event["input"], ALARM_PREFIX)
+    request = parse_fleet_request(event["input"], SETTINGS.alarm_prefix)
     run = select_clusters(PORTS, SETTINGS, parse_execution(event), request)
     log_selection(run)
     return {"execution": event["execution"], **map_input(SETTINGS, run, request)}

@@ -69,9 +69,9 @@ def rotated_on_an_alarm_in_spite_of_a_fault(here: GoldenHarness) -> None:
     here.run(rotation(trigger="alarm", coolDownSeconds=3600, keyCreatedAfter=ago(seconds=20)))
 
 
-@scenario(ClusterSpec(name="prod-a", rekey_seconds=8.0, seed="golden", cluster_faults=("ensembleDegraded",)))
+@scenario(ClusterSpec(name="prod-a", rekey_seconds=8.0, seed="golden", cluster_faults=("nodeOffline",)))
 def rotated_ignoring_a_fault(here: GoldenHarness) -> None:
-    here.run(rotation(ignoreFaults=["ensembleDegraded", "nodeOffline"]))
+    here.run(rotation(ignoreFaults=["nodeOffline"]))
 
 
 @scenario(ClusterSpec(name="prod-a", rekey_seconds=8.0, seed="golden", key_age=timedelta(minutes=10)))
@@ -306,8 +306,6 @@ REPORT = {
         "reason": "INC-4711: key server backup found on a public share",
         "requestedBy": "siem@example.com",
         "reportedAt": "2026-11-23T02:57:12.345Z",
-        "ignoreFaults": ["nodeOffline"],
-        **EXTERNAL,
     },
 }
 

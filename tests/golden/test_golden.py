@@ -95,6 +95,8 @@ CHANGED = {
     "timed-out-and-told-without-its-input": "the detail says that nobody knows what became of the rekey",
     "undone-by-somebody-else": "a look that ends with an error is remembered, too",
     "unknown-what-became-of-the-rekey": "likewise; and a look while a rekey may run unseen is no last sight of the key",
+    "fleet-on-a-report": "a report names clusters and says why; faults to ignore, or other keys, are not for it to ask",
+    "rotated-ignoring-a-fault": "nobody can ignore ensembleDegraded any more; the scenario ignores another fault",
 }
 """Scenarios that end otherwise than in an older release, and why: a defect was mended on purpose."""
 

@@ -22,6 +22,8 @@ FLEET = FleetSettings(
     cool_down=HOUR,
     spread=timedelta(minutes=30),
     max_concurrency=1,
+    urgent_max_concurrency=500,
+    alarm_prefix="element-key-compromise-",
 )
 SCHEDULED = FleetRequest(trigger=Trigger.SCHEDULE)
 

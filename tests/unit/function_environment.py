@@ -14,6 +14,7 @@ ENVIRONMENT = {
     "COOL_DOWN_MINUTES": "60",
     "SPREAD_MINUTES": "30",
     "MAX_CONCURRENCY": "5",
+    "URGENT_MAX_CONCURRENCY": "50",
     "TOLERATED_FAILURES": "3",
     "ROTATE_MASTER_KEY_ARN": "arn:aws:states:eu-central-1:123456789012:stateMachine:RotateMasterKey",
     "COMPROMISE_ALARM_PREFIX": "element-key-compromise-",

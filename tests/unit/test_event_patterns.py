@@ -35,7 +35,6 @@ MATCHING = {
     "alarm-changed-configuration": set[str](),
     "compromise-reported": {REPORT},
     "compromise-reported-all": {REPORT},
-    "compromise-reported-external": {REPORT},
     "fleet-stopped": {FLEET},
     "fleet-failed": {FLEET},
     "fleet-item-failed": set[str](),  # an item of the map is no run: its rotation is reported by itself

@@ -44,7 +44,7 @@ VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
 ARN = "arn:aws:states:eu-central-1:123456789012:execution:element-rekey-rotate-fleet:one"
 EXECUTION = Execution(ARN, NOW)
 ENDED = NOW + 20 * MINUTE
-SETTINGS = FleetSettings(90 * DAY, HOUR, 30 * MINUTE, 1)
+SETTINGS = FleetSettings(90 * DAY, HOUR, 30 * MINUTE, 1, 500, "element-key-compromise-")
 SCHEDULED = FleetRequest(trigger=Trigger.SCHEDULE, reason="maximum key age")
 
 

@@ -328,6 +328,13 @@ def test_a_record_is_kept_for_ever_or_longer_than_the_name_of_its_execution_coul
     assert not parameter.keys() & {"MinValue", "MaxValue"}
 
 
+def test_an_emergency_takes_half_of_what_lambda_and_a_counter_bear() -> None:
+    """By default 1,000 functions of an account run at once, and one item of DynamoDB takes 1,000 writes a second."""
+    assert default("UrgentMaxConcurrency") == 1000 // 2
+    given = properties("SelectClustersFunction")["Environment"]["Variables"]
+    assert given["URGENT_MAX_CONCURRENCY"] == {"!Ref": "UrgentMaxConcurrency"}
+
+
 def test_a_scheduled_run_tolerates_no_failure_unless_the_operator_says_otherwise() -> None:
     assert default("ToleratedFailures") == 0
     assert 0 < PARAMETERS["ToleratedFailures"]["MaxValue"] <= ANY_NUMBER

@@ -111,8 +111,8 @@ def test_an_alarm_goes_ahead_where_a_routine_rotation_would_not() -> None:
 
 
 def test_a_fault_that_is_accepted_does_not_block() -> None:
-    with full_harness(replace(USUAL, cluster_faults=("ensembleDegraded",))) as harness:
-        given = {"cluster": "prod-a", "ignoreFaults": ["ensembleDegraded"]}
+    with full_harness(replace(USUAL, cluster_faults=("nodeOffline",))) as harness:
+        given = {"cluster": "prod-a", "ignoreFaults": ["nodeOffline"]}
 
         assert harness.rotate(given).output["outcome"] == "Rotated"
 

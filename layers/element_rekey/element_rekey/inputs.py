@@ -19,7 +19,7 @@ from .errors import (
 )
 from .outcomes import Trigger
 from .records import CLUSTER_NAME, CloseRequest, Execution, Failure, FleetRequest, Request
-from .rules.selection import ANY_NUMBER
+from .rules.selection import ALL, ANY_NUMBER
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 ALARM_SOURCE = "aws.cloudwatch"
 ALARM_TAG = "element-rekey:cluster"
 OWN_SOURCE = "element-rekey"
-ALL = "all"  # in place of a cluster's name: every registered cluster
 
 _FAULT = re.compile(r"[A-Za-z][A-Za-z0-9]{0,63}")
 _LONGEST_TEXT = 512
@@ -138,7 +137,7 @@ def _alarm_request(event: Mapping[str, Any], prefix: str) -> FleetRequest:
     if not target:
         raise RequestInvalid(f"detail.alarmName: expected {prefix}<cluster>, {prefix}all, or the tag {ALARM_TAG}.")
     given = {
-        **({} if target == ALL else {"clusters": [target]}),
+        **({} if str(target).lower() == ALL else {"clusters": [target]}),
         "trigger": Trigger.ALARM.value,
         "reason": f"alarm {name}"[:_LONGEST_TEXT],
         "keyCreatedAfter": _given(state, "timestamp", "detail.state."),
@@ -148,18 +147,19 @@ def _alarm_request(event: Mapping[str, Any], prefix: str) -> FleetRequest:
 
 
 def _report_request(event: Mapping[str, Any]) -> FleetRequest:
-    """A "Key Compromise Reported" of our own source: its detail is a fleet request that names a reason."""
+    """A "Key Compromise Reported" of our own source: who may put one on the bus can ask for new keys, nothing else."""
     detail = dict(_object(event, "detail"))
+    for member in detail:
+        if member not in _REPORTED:
+            raise RequestInvalid(f"detail.{member}: not in a report; known are {', '.join(_REPORTED)}.")
     reported_at = detail.pop("reportedAt", None) or _given(event, "time")
     if not detail.get("reason"):
         raise RequestInvalid("detail.reason: missing; a report needs one.")
-    for member in _REPORT_DECIDES & detail.keys():
-        raise RequestInvalid(f"detail.{member}: not in a report, which is urgent and asks for a key made after it.")
     given = {**detail, "trigger": Trigger.ALARM.value, "keyCreatedAfter": reported_at}
     return _checked_fleet(given, "detail.", {"keyCreatedAfter": "detail.reportedAt"})
 
 
-_REPORT_DECIDES = frozenset({"trigger", "keyCreatedAfter"})
+_REPORTED = ("clusters", "reason", "requestedBy", "reportedAt")
 
 
 def _given(value: Mapping[str, Any], member: str, where: str = "") -> object:

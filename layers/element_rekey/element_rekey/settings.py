@@ -29,4 +29,6 @@ class FleetSettings:
     cool_down: timedelta  # an alarm does not replace a key younger than this
     spread: timedelta  # over which a schedule spreads the clusters
     max_concurrency: int
+    urgent_max_concurrency: int  # in its place where a run cannot wait
+    alarm_prefix: str  # of the alarms that start a rotation; the cluster's name, or "all", is behind it
     tolerated_failures: int = 0  # after more than these a scheduled run begins no further rotation

@@ -90,6 +90,8 @@ def test_the_environment_names_the_policy_of_fleets() -> None:
         cool_down=timedelta(hours=1),
         spread=timedelta(minutes=30),
         max_concurrency=5,
+        urgent_max_concurrency=50,
+        alarm_prefix="element-key-compromise-",
         tolerated_failures=3,
     )
 

@@ -192,7 +192,9 @@ def test_an_alarm_asks_by_the_prefix_of_the_template(fleet: Fleet) -> None:
 
 
 def test_the_settings_are_those_of_the_template(fleet: Fleet) -> None:
-    assert fleet_settings_from_environment() == FleetSettings(90 * 24 * HOUR, HOUR, 30 * MINUTE, 1)
+    assert fleet_settings_from_environment() == FleetSettings(
+        90 * 24 * HOUR, HOUR, 30 * MINUTE, 1, 500, "element-key-compromise-"
+    )
     assert fleet_settings_from_environment() == fleet.select.SETTINGS
     assert fleet.summarize.ROTATE_MASTER_KEY_ARN == MACHINE
     assert fleet_settings_from_environment().tolerated_failures == 0

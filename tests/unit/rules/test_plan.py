@@ -57,6 +57,30 @@ PLANS: list[tuple[str, Demand, Observation, object]] = [
     ("an unknown age counts as old by hand", demand(needs_age=False), seen(key(made=None)), "start"),
     ("cooling down", demand(made_after=NOW, cool_down=2 * DAY), seen(YOUNG), CoolingDown(NOW + DAY)),
     ("cooled down", demand(made_after=NOW, cool_down=DAY), seen(YOUNG), Start(YOUNG, None, None)),
+    (
+        "an alarm does not move a young key either",
+        demand(made_after=NOW, cool_down=2 * DAY, urgent=True, key_management_type=KeyManagementType.EXTERNAL),
+        seen(YOUNG),
+        CoolingDown(NOW + DAY),
+    ),
+    (
+        "an alarm moves a key that has cooled down",
+        demand(made_after=NOW, cool_down=DAY, urgent=True, key_management_type=KeyManagementType.EXTERNAL),
+        seen(YOUNG),
+        Start(YOUNG, KeyManagementType.EXTERNAL, None),
+    ),
+    (
+        "an alarm moves a key of unknown age",
+        demand(made_after=NOW, cool_down=DAY, urgent=True, key_management_type=KeyManagementType.EXTERNAL),
+        seen(key(made=None)),
+        Start(key(made=None), KeyManagementType.EXTERNAL, None),
+    ),
+    (
+        "a person moves a key however young",
+        demand(made_after=NOW, cool_down=2 * DAY, key_management_type=KeyManagementType.EXTERNAL),
+        seen(YOUNG),
+        Start(YOUNG, KeyManagementType.EXTERNAL, None),
+    ),
     ("met goes before cooling down", demand(cool_down=2 * DAY), seen(YOUNG), Satisfied(NOW - DAY)),
     ("a remembered cluster", demand(), seen(OLD, memory=ClusterMemory(UUID)), Start(OLD, None, None)),
     (

@@ -49,12 +49,20 @@ def test_faults_of_key_servers_block_only_where_an_external_key_is_replaced_or_m
         assert decision.warnings == (code,)
 
 
-@pytest.mark.parametrize("code", sorted(FAULTS_BLOCKING_ALWAYS | FAULTS_BLOCKING_ROUTINE | FAULTS_BLOCKING_EXTERNAL))
+@pytest.mark.parametrize("code", sorted(FAULTS_BLOCKING_ROUTINE | FAULTS_BLOCKING_EXTERNAL))
 def test_a_fault_a_person_ignores_becomes_a_warning(code: str) -> None:
     state = seen(external(), faults=(ClusterFault(code),))
     decision = plan(demand(ignore_faults=frozenset({code})), state)
     assert isinstance(decision, Start)
     assert decision.warnings == (code,)
+
+
+@pytest.mark.parametrize("code", sorted(FAULTS_BLOCKING_ALWAYS))
+@pytest.mark.parametrize("urgent", [False, True])
+def test_nobody_can_ignore_that_the_clusters_own_database_is_not_safe_to_write_to(code: str, *, urgent: bool) -> None:
+    state = seen(OLD, faults=(ClusterFault(code),))
+    refusal = error_of(plan(demand(ignore_faults=frozenset({code}), urgent=urgent), state))
+    assert refusal.what == f"Current faults stand against a rekey: {code}. ignoreFaults does not override {code}."
 
 
 def test_ignoring_one_fault_does_not_ignore_another_and_each_is_named_once() -> None:

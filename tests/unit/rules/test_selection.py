@@ -74,6 +74,26 @@ def test_a_secret_whose_name_names_no_cluster_is_refused(name: str) -> None:
     )
 
 
+@pytest.mark.parametrize("name", ["all", "ALL", "All"])
+def test_no_cluster_can_be_called_what_stands_for_all_of_them(name: str) -> None:
+    run = select(FLEET, EXECUTION, FleetRequest(), registered("a", name))
+    cause = f"A cluster cannot be called {name}: an alarm of that name means every cluster."
+    assert run.not_selected == (NotSelected(name, "RegistrationInvalid", cause),)
+
+
+def test_no_cluster_can_be_called_as_the_alarms_that_start_a_rotation_are() -> None:
+    """An alarm named after ``element-key-compromise-b`` would have the key of ``b`` replaced."""
+    name = f"{FLEET.alarm_prefix}b"
+    run = select(FLEET, EXECUTION, FleetRequest(), registered("a", "b", name, f"x-{name}"))
+    (refused,) = run.not_selected
+    assert (refused.cluster, refused.error) == (name, "RegistrationInvalid")
+    assert refused.cause == (
+        "Its name begins as those of the alarms that start a rotation do (element-key-compromise-): an alarm named "
+        "after this cluster would be taken for one of another."
+    )
+    assert [one.cluster for one in run.selected] == ["a", "b", f"x-{name}"]
+
+
 @pytest.mark.parametrize(
     ("tag", "value", "cause"),
     [
@@ -298,6 +318,15 @@ def test_how_many_at_a_time_is_the_operators_unless_the_request_says() -> None:
     settings = replace(FLEET, max_concurrency=5)
     assert map_input_of(FleetRequest(), *registered("a"), settings=settings)["policy"]["maxConcurrency"] == 5
     assert map_input_of(FleetRequest(max_concurrency=2), *registered("a"))["policy"]["maxConcurrency"] == 2
+
+
+def test_an_emergency_does_not_wait_for_one_cluster_after_the_other() -> None:
+    settings = replace(FLEET, max_concurrency=1, urgent_max_concurrency=500)
+    alarm = FleetRequest(trigger=Trigger.ALARM)
+    assert map_input_of(alarm, *registered("a"), settings=settings)["policy"]["maxConcurrency"] == 500
+    assert map_input_of(SCHEDULED, *registered("a"), settings=settings)["policy"]["maxConcurrency"] == 1
+    asked = replace(alarm, max_concurrency=2)
+    assert map_input_of(asked, *registered("a"), settings=settings)["policy"]["maxConcurrency"] == 2
 
 
 def test_the_canary_travels_apart() -> None:

@@ -63,6 +63,8 @@ def fleet_settings_from_environment() -> FleetSettings:
         cool_down=timedelta(minutes=int(os.environ["COOL_DOWN_MINUTES"])),
         spread=timedelta(minutes=int(os.environ["SPREAD_MINUTES"])),
         max_concurrency=int(os.environ["MAX_CONCURRENCY"]),
+        urgent_max_concurrency=int(os.environ["URGENT_MAX_CONCURRENCY"]),
+        alarm_prefix=os.environ["COMPROMISE_ALARM_PREFIX"],
         tolerated_failures=int(os.environ["TOLERATED_FAILURES"]),
     )
 

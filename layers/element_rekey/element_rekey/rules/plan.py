@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from .decisions import Observation
     from .demand import Demand
+    from .memory import KeyAge
 
 
 def decide(
@@ -122,17 +123,21 @@ def _weigh_age(
     demand: Demand, seen: Observation, key: MasterKey
 ) -> Satisfied | SatisfiedWithError | CoolingDown | Refuse | None:
     """Whether the key's age alone decides; None: it has to be replaced."""
-    if not demand.of_kind(key):
-        return None
     age = age_of(key, seen)
+    if not demand.of_kind(key):  # an alarm that flaps must not move keys to and fro either
+        return _cooling_down(demand, seen, age) if demand.urgent else None
     if age.made and age.made > demand.made_after:
         error = _unreported_error(demand, seen, key)
         return SatisfiedWithError(error) if error else Satisfied(age.made)
     if age.made is None and demand.needs_age and age.known_since > demand.made_after:
         return Refuse(KeyAgeUnknown(f"Key {key.key_id} has no usable creation time.", cluster=demand.cluster))
-    if age.made and seen.at < age.made + demand.cool_down:
-        return CoolingDown(age.made + demand.cool_down)
-    return None
+    return _cooling_down(demand, seen, age)
+
+
+def _cooling_down(demand: Demand, seen: Observation, age: KeyAge) -> CoolingDown | None:
+    """Whether the key is too new to be replaced again; one of unknown age is not."""
+    until = age.made + demand.cool_down if age.made else seen.at
+    return CoolingDown(until) if seen.at < until else None
 
 
 def _unreported_error(demand: Demand, seen: Observation, key: MasterKey) -> RekeyEndedWithError | None:

@@ -75,7 +75,7 @@ def key_provider_usable(demand: Demand, seen: Observation) -> KeyProviderUnusabl
 # https://docs.netapp.com/us-en/element-software/storage/reference_monitor_cluster_fault_codes.html
 
 FAULTS_BLOCKING_ALWAYS = frozenset({"duplicateClusterMasterCandidates", "ensembleDegraded", "upgrade"})
-"""Cluster faults under which no rekey is begun: the cluster's own database is not safe to write to."""
+"""Cluster faults under which no rekey is begun, whoever asks: the cluster's own database is not safe to write to."""
 
 FAULTS_BLOCKING_EXTERNAL = frozenset({"kmipCertificateFault", "kmipServerFault"})
 """Block whenever an external key is replaced or made: the rekey could not finish."""
@@ -102,6 +102,9 @@ def no_blocking_faults(demand: Demand, seen: Observation) -> ClusterFaultsBlock 
     if not blocking:
         return None
     what = f"Current faults stand against a rekey: {', '.join(blocking)}."
+    not_ignored = sorted(FAULTS_BLOCKING_ALWAYS & demand.ignore_faults & set(blocking))
+    if not_ignored:
+        what += f" ignoreFaults does not override {', '.join(not_ignored)}."
     return ClusterFaultsBlock(what, cluster=demand.cluster)
 
 
@@ -113,7 +116,7 @@ def fault_codes(demand: Demand, seen: Observation) -> tuple[tuple[str, ...], tup
         blocking |= FAULTS_BLOCKING_EXTERNAL
     if not demand.urgent:
         blocking |= FAULTS_BLOCKING_ROUTINE
-    blocking -= demand.ignore_faults
+    blocking -= demand.ignore_faults - FAULTS_BLOCKING_ALWAYS
     known = FAULTS_BLOCKING_ALWAYS | FAULTS_BLOCKING_EXTERNAL | FAULTS_BLOCKING_ROUTINE
     codes = sorted({fault.code for fault in seen.faults} & known)
     return tuple(c for c in codes if c in blocking), tuple(c for c in codes if c not in blocking)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from element_rekey.records import Execution, FleetRequest
     from element_rekey.settings import FleetSettings
 
+ALL = "all"  # in an alarm in place of a cluster's name, in any case: every registered cluster
 TAG_MAX_KEY_AGE = "element-rekey:max-key-age-days"
 TAG_PREFIX = "element-rekey:"
 ANY_NUMBER = 1_000_000  # of failures tolerated: more than there can be clusters
@@ -60,6 +61,11 @@ def _select_one(
     cluster = registered.cluster
     if not CLUSTER_NAME.fullmatch(cluster):
         raise RegistrationInvalid("The name of its secret is not a cluster's name.")
+    if cluster.lower() == ALL:
+        raise RegistrationInvalid(f"A cluster cannot be called {cluster}: an alarm of that name means every cluster.")
+    if cluster.startswith(settings.alarm_prefix):
+        what = f"Its name begins as those of the alarms that start a rotation do ({settings.alarm_prefix})"
+        raise RegistrationInvalid(f"{what}: an alarm named after this cluster would be taken for one of another.")
     # With the start, since a name can be used again: its rotations must not be taken for those of the earlier run.
     digest = sha256(f"{execution.id} {encode(execution.started_at)} {cluster}".encode()).hexdigest()
     begin, max_age = execution.started_at, None
@@ -105,12 +111,13 @@ def map_input(settings: FleetSettings, run: FleetRun, request: FleetRequest) -> 
         key_created_after=created_after,
         cool_down_seconds=round(cool_down.total_seconds()),
     )
+    at_once = settings.urgent_max_concurrency if request.trigger.urgent else settings.max_concurrency
     tolerated = settings.tolerated_failures if request.trigger.stops_after_failures else ANY_NUMBER
     items = [_item(run.execution, one, created_after) for one in run.selected]
     canary = {"canary": items.pop(0)} if request.canary else {}  # sorted to the front
     given = {
         "policy": {
-            "maxConcurrency": request.max_concurrency or settings.max_concurrency,
+            "maxConcurrency": request.max_concurrency or at_once,
             "toleratedFailures": tolerated if request.tolerated_failures is None else request.tolerated_failures,
         },
         "shared": {name: value for name, value in encode(shared).items() if name != "cluster"},
