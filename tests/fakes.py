@@ -1,6 +1,7 @@
 """In-memory stand-ins for the ports: a clock set by hand, a ledger, a cluster, a topic.
 
-``tests/unit/aws/test_ledger.py`` holds FakeLedger and DynamoLedger to one and the same contract.
+``tests/unit/aws/test_ledger.py`` holds FakeLedger and DynamoLedger to one and the same contract, and
+``tests/unit/test_fake_cluster.py`` FakeCluster and the simulated cluster.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from element_rekey.errors import (
     ElementRekeyError,
     LedgerConflict,
     RekeyOutcomeUnknown,
+    RekeyRefused,
 )
 from element_rekey.ports import Ports
 from element_rekey.records import ClusterMemory, Execution, FleetRun, Lock, Registered, Rotation
@@ -155,6 +157,8 @@ class FakeCluster:
     providers: tuple[KeyProvider, ...] = ()
     test_errors: dict[int, ElementError] = field(default_factory=dict)
     jobs: dict[int, RekeyJob] = field(default_factory=dict)
+    new_keys: dict[int, MasterKey] = field(default_factory=dict)
+    """What each rekey makes; like the real one, the cluster shows it only once the rekey is complete."""
     rekeys: int = 0
     calls: list[str] = field(default_factory=list)
     failing: dict[str, list[ElementRekeyError]] = field(default_factory=dict)
@@ -201,6 +205,8 @@ class FakeCluster:
 
     def rekey(self, key_management_type: KeyManagementType | None, key_provider_id: int | None) -> int:
         self._called("rekey")
+        if self.handle in self.jobs and not self.jobs[self.handle].complete:
+            raise RekeyRefused("Another rekey runs.", name="xRekeyAlreadyInProgress")
         handle = self.begin(key_management_type, key_provider_id)
         if self.lose_answer:
             self.lose_answer = False
@@ -214,24 +220,28 @@ class FakeCluster:
         self.handle = 6 + self.rekeys
         kind, provider = (kind, provider) if kind else (self.key.key_management_type, self.key.key_provider_id)
         made = self.clock.now + self.skew
+        self.new_keys[self.handle] = MasterKey(f"key-{self.rekeys}", kind, provider, made)
         self.jobs[self.handle] = RekeyJob(
-            self.handle,
-            complete=False,
-            create_time=made,
-            phase="CreateNewMasterKey",
-            new_key=MasterKey(f"key-{self.rekeys}", kind, provider, made),
-            key_to_decommission=self.key,
+            self.handle, complete=False, create_time=made, last_update_time=made, phase="CreateNewMasterKey"
         )
         return self.handle
 
     def finish(self, error: ElementError | None = None, *, replaced: bool = True) -> None:
         """End the running rekey: well, or with ``error`` on this or that side of the change of keys."""
         assert self.handle
-        job = self.jobs[self.handle]
+        assert self.key
+        job, old, new = self.jobs[self.handle], self.key, self.new_keys[self.handle]
         if replaced:
-            self.key = job.new_key
-        done = replace(job, complete=True, phase="", last_update_time=self.clock.now + self.skew, error=error)
-        self.jobs[self.handle] = replace(done, new_key=None, key_to_decommission=None) if error else done
+            self.key = new
+        self.jobs[self.handle] = replace(
+            job,
+            complete=True,
+            phase="",
+            last_update_time=self.clock.now + self.skew,
+            new_key=None if error else replace(new, key_created_time=None),
+            key_to_decommission=None if error else replace(old, key_created_time=None),
+            error=error,
+        )
 
     def _called(self, method: str) -> None:
         self.calls.append(method)

@@ -237,9 +237,7 @@ def test_a_rekey_of_another_kind_than_asked_for_is_not_proven() -> None:
     harness = RotationHarness(request=Request("prod-a", key_management_type=KeyManagementType.INTERNAL))
     harness.cluster.key = external()
     harness.start()
-    job = harness.cluster.jobs[7]
-    assert job.new_key
-    harness.cluster.jobs[7] = replace(job, new_key=replace(external(), key_id="key-1"))
+    harness.cluster.new_keys[7] = replace(external(), key_id="key-1")
     harness.cluster.finish()
     with pytest.raises(RotationNotProven, match="not as asked"):
         harness.check()

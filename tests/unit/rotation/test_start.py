@@ -131,9 +131,8 @@ def test_the_kind_asked_for_is_what_the_rekey_asks_for(harness: RotationHarness)
     harness.request = Request("prod-a", key_management_type=KeyManagementType.EXTERNAL, key_provider_id=15)
     harness.cluster.providers = (KeyProvider(14), KeyProvider(15, (1,)))
     harness.start()
-    job = harness.cluster.jobs[7]
-    assert job.new_key
-    assert (job.new_key.key_management_type, job.new_key.key_provider_id) == (KeyManagementType.EXTERNAL, 15)
+    made = harness.cluster.new_keys[7]
+    assert (made.key_management_type, made.key_provider_id) == (KeyManagementType.EXTERNAL, 15)
     assert "test_key_provider" in harness.cluster.calls
 
 
