@@ -80,7 +80,7 @@ def of_a_rotation() -> Publication:
     def close(ports: Ports, failure: Failure) -> bool:
         return publish_outcome(ports, CloseRequest(execution(), request, failure, "prod-a")).published_now
 
-    return Publication(ports, close, lambda ports: ports.ledger.rotation(execution().id), "rotation", "save", "publish")
+    return Publication(ports, close, lambda ports: ports.ledger.rotation(execution()), "rotation", "save", "publish")
 
 
 def of_a_fleet_run() -> Publication:
@@ -93,7 +93,7 @@ def of_a_fleet_run() -> Publication:
     return Publication(
         ports,
         close,
-        lambda ports: ports.ledger.fleet_run(EXECUTION.id),
+        lambda ports: ports.ledger.fleet_run(EXECUTION),
         "fleet_run",
         "save_fleet_run",
         "publish_summary",

@@ -162,6 +162,10 @@ class Api:
     refresh: Callable[[], Registration]
     clock: Callable[[], datetime]
     made: list[Any] = field(default_factory=list)
+    closed: bool = False
+
+    def close(self) -> None:
+        self.closed = True
 
 
 @pytest.fixture
@@ -200,6 +204,7 @@ def test_whoever_sends_a_rekey_reads_the_secret_afresh(secrets: SecretsManagerCl
     registry.close()
 
 
+@pytest.mark.usefixtures("apis")
 def test_a_secret_is_used_for_a_minute_and_then_read_again(secrets: SecretsManagerClient, clock: FakeClock) -> None:
     registry_ = registered(secrets, clock=clock)
     first = connect(registry_)

@@ -126,6 +126,14 @@ class _Socket(ssl.SSLSocket):
 
     seconds_left: Callable[[], float]
 
+    def recv(self, buflen: int = 1024, flags: int = 0) -> bytes:
+        """Read, or close: ``ssl`` calls this on a connection that was reset early, and then forgets the socket."""
+        try:
+            return super().recv(buflen, flags)
+        except OSError:
+            self.close()
+            raise
+
     def recv_into(self, buffer: WriteableBuffer, nbytes: int | None = None, flags: int = 0) -> int:
         """Read what is there, waiting no longer than the request may still take. Raises TimeoutError."""
         seconds_left = self.seconds_left()
