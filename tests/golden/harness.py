@@ -344,7 +344,9 @@ def _plain(value: Any) -> Any:  # noqa: ANN401 - JSON
 def _environment() -> dict[str, str]:
     """What the template gives the functions of the fleet beside what it gives all."""
     given = {**properties(SELECT)["Environment"]["Variables"], **properties(SUMMARIZE)["Environment"]["Variables"]}
-    values = {name: MACHINE if value["!Ref"] == ROTATE else str(default(value["!Ref"])) for name, value in given.items()}
+    values = {
+        name: MACHINE if value["!Ref"] == ROTATE else str(default(value["!Ref"])) for name, value in given.items()
+    }
     return values | {"URGENT_MAX_CONCURRENCY": "1"}  # of the items of a map, virtual time knows one at a time
 
 

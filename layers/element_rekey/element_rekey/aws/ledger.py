@@ -2,7 +2,7 @@
 
 ``pk`` says what an item is: ``LOCK#<cluster>``, ``CLUSTER#<cluster>``, ``ROTATION#<execution ARN>`` or
 ``FLEET#<execution ARN>``. Rotations carry ``cluster``, ``month`` and ``startedAt`` at their top for the indexes
-ByCluster and ByMonth; they are the audit history.
+ByCluster and ByMonth; they are the audit history. In ``COUNT#<execution ARN>`` the fleet's state machine counts.
 """
 
 from __future__ import annotations
