@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 READER = TypeDeserializer()
 FILES = [(release, name) for release in RELEASES for name in names(release)]
 KINDS: dict[str, type] = {"LOCK": Lock, "CLUSTER": ClusterMemory, "ROTATION": Rotation, "FLEET": FleetRun}
+COUNT = {"begun", "failures", "expiresAt"}
+"""An item without a class: the state machine counts in it, and no function reads it."""
 ADDED = {"ROTATION": {"month", "startedAt", "expiresAt"}, "FLEET": {"expiresAt", "begun", "failures"}}
 """What an item has beside the members of its class: for the indexes, for the expiry, and what the machine counts."""
 DOCUMENTS: dict[str, type] = {
@@ -72,6 +74,11 @@ def items_of(release: str, name: str) -> list[dict[str, Any]]:
     return [item for number, item in enumerate(items) if item not in items[:number]]
 
 
+def records_of(release: str, name: str) -> list[dict[str, Any]]:
+    """Every version of every item in a file that a function writes."""
+    return [item for item in items_of(release, name) if not item["pk"]["S"].startswith("COUNT#")]
+
+
 def plain(item: dict[str, Any]) -> dict[str, Any]:
     """An item as JSON."""
     return {name: READER.deserialize(value) for name, value in item.items()}
@@ -95,6 +102,7 @@ CHANGED = {
     "timed-out-and-told-without-its-input": "the detail says that nobody knows what became of the rekey",
     "undone-by-somebody-else": "a look that ends with an error is remembered, too",
     "unknown-what-became-of-the-rekey": "likewise; and a look while a rekey may run unseen is no last sight of the key",
+    "fleet-that-stops-after-a-failure": "a run counts in an item of its own, which older releases do not have",
     "fleet-on-a-report": "a report names clusters and says why; faults to ignore, or other keys, are not for it to ask",
     "rotated-ignoring-a-fault": "nobody can ignore ensembleDegraded any more; the scenario ignores another fault",
 }
@@ -210,7 +218,7 @@ def test_each_stored_item_is_read_and_written_back_as_it_was() -> None:
     with table_alone() as table:
         for release, name in FILES:
             ledger = ledger_over(table, SCENARIOS[name])
-            for item in items_of(release, name):
+            for item in records_of(release, name):
                 came = again(table, ledger, item)
                 if release == current_release():
                     assert came == expected_again(item), f"{release}/{name}"
@@ -287,7 +295,7 @@ def documents() -> Iterator[dict[str, Any]]:
 def test_every_member_of_what_is_persisted_is_in_some_stored_item() -> None:
     seen: set[tuple[str, str]] = set()
     for release, name in FILES:
-        for item in items_of(release, name):
+        for item in records_of(release, name):
             seen.update(members(KINDS[item["pk"]["S"].partition("#")[0]], plain(item)))
 
     assert {member for cls in KINDS.values() for member in all_members(cls)} - seen == set()
@@ -297,7 +305,7 @@ def test_every_attribute_of_a_stored_item_is_a_member_or_is_known() -> None:
     for release, name in FILES:
         for item in items_of(release, name):
             kind = item["pk"]["S"].partition("#")[0]
-            known = {wire_name(field) for field in fields(KINDS[kind])}
+            known = COUNT if kind == "COUNT" else {wire_name(field) for field in fields(KINDS[kind])}
             assert item.keys() <= known | ADDED.get(kind, set()) | {"pk"}
 
 

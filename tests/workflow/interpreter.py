@@ -23,6 +23,7 @@ from moto.stepfunctions.parser import models
 from moto.stepfunctions.parser.asl.component.common.retry import retrier_decl
 from moto.stepfunctions.parser.asl.component.common.timeouts.timeout import EvalTimeoutError
 from moto.stepfunctions.parser.asl.component.state.exec.state_task import lambda_eval_utils
+from moto.stepfunctions.parser.asl.component.state.exec.state_task.service import state_task_service_aws_sdk
 from moto.stepfunctions.parser.asl.component.state.wait.wait_function import timestamp
 from moto.stepfunctions.parser.asl.component.state.wait.wait_function.wait_function import WaitFunction
 from moto.stepfunctions.parser.asl.eval.evaluation_details import ExecutionDetails
@@ -60,6 +61,9 @@ class Functions(Protocol):
 
     def ended(self, arn: str) -> None:
         """An execution came to its end."""
+
+    def status(self, arn: str) -> str:
+        """How an execution stands. Raises what DescribeExecution does."""
 
 
 def lambda_error(code: str) -> ClientError:
@@ -102,6 +106,9 @@ def virtual_interpreter(clock: VirtualClock, functions: Functions) -> Iterator[N
             answer = failure.answer
         return said | {"Payload": BytesIO(json.dumps(answer).encode())}
 
+    def describe_execution(ExecutionArn: str) -> dict[str, str]:  # noqa: N803 - moto leaves the SDK's spelling
+        return {"Status": functions.status(ExecutionArn)}
+
     def details(execution: Execution) -> ExecutionDetails:
         known = plain_details(execution)
         started = execution.start_date.isoformat(timespec="milliseconds").replace("+00:00", "Z")
@@ -128,6 +135,11 @@ def virtual_interpreter(clock: VirtualClock, functions: Functions) -> Iterator[N
             (BaseExecutionWorkerCommunication, "terminated", terminated),
             (ExecutionWorker, "start", lambda worker: clock.begin(worker._execution_logic)),  # noqa: SLF001
             (lambda_eval_utils, "boto_client_for", lambda **_wanted: SimpleNamespace(invoke=invoke)),
+            (
+                state_task_service_aws_sdk,
+                "boto_client_for",
+                lambda **_wanted: SimpleNamespace(describe_execution=describe_execution),
+            ),
             (json_path, "parse", _path),
         ):
             patches.enter_context(patch.object(target, name, replacement))

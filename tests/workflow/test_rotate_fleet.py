@@ -2,7 +2,7 @@
 
 Two things moto cannot do are replaced in the definition: a literal tolerated percentage, and a nested execution. In
 place of the latter a hook is called, which does what a rotation does as seen from outside: one record in the ledger,
-and a failed execution where the outcome is none that succeeded.
+and a failed execution where the outcome is none that succeeded. It is also asked what became of an execution.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
 from collections import Counter
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime, timedelta
 from functools import lru_cache
 from types import SimpleNamespace
@@ -20,15 +21,16 @@ from unittest.mock import patch
 
 import boto3
 import pytest
+from botocore.exceptions import ClientError
 from moto.sns.models import sns_backends
 
 from element_rekey.cluster import KeyManagementType, MasterKey
 from element_rekey.errors import AwsCallFailed
 from element_rekey.inputs import parse_request
 from element_rekey.outcomes import Outcome
-from element_rekey.records import Execution, Failure, Rotation
+from element_rekey.records import Execution, Failure, Intent, Rotation
 from tests.template import ACCOUNT, REGION, ROOT, TEMPLATE, default, function_arn, properties
-from tests.workflow.clock import VirtualClock
+from tests.workflow.clock import BEGIN, VirtualClock
 from tests.workflow.functions import ENVIRONMENT
 from tests.workflow.interpreter import FunctionFailed, abort, aws_in_memory, parsing_once, virtual_interpreter
 
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
 
 SELECT, SUMMARIZE, ROTATE = "SelectClustersFunction", "SummarizeFleetFunction", "RotateMasterKey"
 MACHINE = f"arn:aws:states:{REGION}:{ACCOUNT}:stateMachine:{ROTATE}"
+ROTATIONS = MACHINE.replace(":stateMachine:", ":execution:")
 AlreadyExists = "StepFunctions.ExecutionAlreadyExistsException"
 
 
@@ -46,7 +49,7 @@ def definition() -> str:
     text = (ROOT / properties("RotateFleet")["DefinitionUri"]).read_text()
     for name, value in properties("RotateFleet")["DefinitionSubstitutions"].items():
         function = value.get("!GetAtt", "").removesuffix(".Arn")
-        text = text.replace(f"${{{name}}}", function_arn(function) if function else _reference(value["!Ref"]))
+        text = text.replace(f"${{{name}}}", function_arn(function) if function else _reference(value))
     parsed = json.loads(text)
     clusters = parsed["States"]["RotateClusters"]
     del clusters["ToleratedFailurePercentage"]  # without one, moto lets no failure stop the others
@@ -58,8 +61,11 @@ def definition() -> str:
     return json.dumps(parsed)
 
 
-def _reference(name: str) -> str:
-    return {"AWS::Partition": "aws", "Table": "Table", ROTATE: MACHINE}[name]
+def _reference(value: dict[str, str]) -> str:
+    if "!Sub" in value:
+        known = {"AWS::Partition": "aws", "AWS::Region": REGION, "AWS::AccountId": ACCOUNT, f"{ROTATE}.Name": ROTATE}
+        return re.sub(r"\$\{([\w.:]+)\}", lambda found: known[found[1]], value["!Sub"])
+    return {"AWS::Partition": "aws", "Table": "Table", ROTATE: MACHINE}[value["!Ref"]]
 
 
 @lru_cache
@@ -86,6 +92,10 @@ class FleetHarness:
         self.clients = {name: client(name) for name in ("dynamodb", "sns", "secretsmanager", "stepfunctions")}
         self.outcomes: dict[str, Outcome] = {}
         """How a cluster's rotation ends, where not as Rotated."""
+        self.refused: set[str] = set()
+        """Those of them whose failure came before anything was begun on the cluster."""
+        self.statuses: dict[str, list[str]] = {}
+        """What Step Functions says became of a cluster's execution, the next times it is asked."""
         self.begun: list[str] = []
         """The clusters whose rotations were begun, in order."""
         self.requests: dict[str, Any] = {}
@@ -170,12 +180,35 @@ class FleetHarness:
         execution = Execution(f"{MACHINE.replace(':stateMachine:', ':execution:')}:{name}", self.clock())
         failure = None if outcome.succeeded else Failure("RekeyFailed", "The rekey ended with xSome.", "Mend it.")
         key = MasterKey("key-1", KeyManagementType.INTERNAL, None, self.clock())
+        sent = failure and request.cluster not in self.refused
         self.ledger.save(
-            Rotation(execution, request.cluster, request, outcome=outcome, failure=failure, current_key=key)
+            Rotation(
+                execution,
+                cluster=request.cluster,
+                request=request,
+                outcome=outcome,
+                failure=failure,
+                current_key=key,
+                intent=Intent("uuid", key, None, self.clock()) if sent else None,
+            )
         )
+        self.statuses.setdefault(name, ["FAILED" if failure else "SUCCEEDED"])
         if failure:
             raise FunctionFailed(failure.error, failure.cause)
         return {}
+
+    def status(self, arn: str) -> str:
+        """What Step Functions says became of a nested execution."""
+        machine, _, name = arn.rpartition(":")
+        assert machine == ROTATIONS
+        if name not in self.statuses:
+            answer: Any = {
+                "Error": {"Code": "ExecutionDoesNotExist", "Message": "said Step Functions"},
+                "ResponseMetadata": {"HTTPStatusCode": 400, "RequestId": "0"},
+            }
+            raise ClientError(answer, "DescribeExecution")
+        known = self.statuses[name]
+        return known.pop(0) if len(known) > 1 else known[0]
 
     def ended(self, _arn: str) -> None:
         """Nobody listens: the rule is tested elsewhere."""
@@ -316,18 +349,94 @@ def test_a_selection_whose_answer_was_lost_is_repeated_and_starts_no_rotation_tw
 
 def test_a_rotation_begun_by_an_earlier_attempt_is_not_begun_again(fleet: FleetHarness) -> None:
     fleet.register("a", "b")
+    with answer_lost(fleet, "a"):
+        assert fleet.run({"toleratedFailures": 0})["status"] == "SUCCEEDED"
+    assert fleet.begun == ["a", "b"]
+    assert fleet.counted() == {"Rotated": 2}
+
+
+@contextmanager
+def answer_lost(fleet: FleetHarness, cluster: str, statuses: tuple[str, ...] = ()) -> Iterator[None]:
+    """The rotation of a cluster begins and the answer to StartExecution gets lost, so that it is asked for again."""
     plain = fleet._rotate  # noqa: SLF001 - stands in for Step Functions
 
     def lossy(nested: dict[str, Any]) -> dict[str, Any]:
-        answer = plain(nested)
-        if nested["Name"].startswith("a-") and len(fleet.begun) == 1 and fleet.names[nested["Name"]] == 1:
-            raise FunctionFailed("StepFunctions.SdkClientException", "The answer was lost.")
-        return answer
+        first = nested["Input"]["cluster"] == cluster and not fleet.names[nested["Name"]]
+        if not first:
+            return plain(nested)
+        if statuses:
+            fleet.statuses[nested["Name"]] = list(statuses)
+        with suppress(FunctionFailed):
+            plain(nested)
+        raise FunctionFailed("StepFunctions.SdkClientException", "The answer was lost.")
 
     with patch.object(fleet, "_rotate", lossy):
-        assert fleet.run()["status"] == "SUCCEEDED"
-    assert fleet.begun == ["a", "b"]
+        yield
+
+
+@pytest.mark.parametrize("statuses", [("FAILED",), ("RUNNING", "RUNNING", "FAILED"), ("TIMED_OUT",), ("ABORTED",)])
+def test_a_rotation_whose_begin_was_not_heard_of_counts_like_any_other_when_it_fails(
+    fleet: FleetHarness, statuses: tuple[str, ...]
+) -> None:
+    fleet.register("a", "b")
+    fleet.outcomes["a"] = Outcome.FAILED
+    with answer_lost(fleet, "a", statuses):
+        assert fleet.run({"toleratedFailures": 0})["status"] == "FAILED"
+    assert fleet.begun == ["a"]
+    assert fleet.counted() == {"Failed": 1, "NotBegun": 1}
+
+
+def test_a_rotation_that_can_not_even_be_started_counts(fleet: FleetHarness) -> None:
+    fleet.register("a", "b")
+
+    def denied(nested: dict[str, Any]) -> dict[str, Any]:
+        fleet.names[nested["Name"]] += 1
+        raise FunctionFailed("StepFunctions.AccessDeniedException", "Not allowed.")
+
+    with patch.object(fleet, "_rotate", denied):
+        fleet.run({"toleratedFailures": 0})
+    assert len(fleet.names) == 1
+
+
+def test_a_canary_whose_begin_was_not_heard_of_is_waited_for_and_then_the_others_follow(fleet: FleetHarness) -> None:
+    fleet.register("a", "b")
+    with answer_lost(fleet, "b", ("RUNNING", "SUCCEEDED")):
+        assert fleet.run({"canary": "b"})["status"] == "SUCCEEDED"
+    assert fleet.begun == ["b", "a"]
     assert fleet.counted() == {"Rotated": 2}
+
+
+@pytest.mark.parametrize("statuses", [("FAILED",), ("RUNNING", "ABORTED")])
+def test_a_canary_whose_begin_was_not_heard_of_ends_the_run_when_it_fails(
+    fleet: FleetHarness, statuses: tuple[str, ...]
+) -> None:
+    fleet.register("a", "b")
+    fleet.outcomes["b"] = Outcome.OUTCOME_UNKNOWN
+    with answer_lost(fleet, "b", statuses):
+        assert fleet.run({"canary": "b"})["status"] == "FAILED"
+    assert fleet.begun == ["b"]
+
+
+def test_what_was_refused_before_anything_was_begun_does_not_use_up_what_a_schedule_tolerates(
+    fleet: FleetHarness,
+) -> None:
+    """One wrong password must not keep the fleet from its rotations."""
+    names = [f"cluster-{number}" for number in range(5)]
+    fleet.register(*names)
+    fleet.outcomes = dict.fromkeys(names[:3], Outcome.FAILED)
+    fleet.refused = set(names[:3])
+    assert fleet.run({"trigger": "schedule"})["status"] == "FAILED"
+    assert sorted(fleet.begun) == names
+    assert fleet.counted() == {"Rotated": 2, "Failed": 3}
+
+
+@pytest.mark.parametrize("outcome", [one for one in Outcome if not one.succeeded and one is not Outcome.FAILED])
+def test_whatever_may_have_changed_a_cluster_counts(fleet: FleetHarness, outcome: Outcome) -> None:
+    fleet.register("a", "b")
+    fleet.outcomes["a"] = outcome
+    fleet.refused = {"a"}
+    fleet.run({"toleratedFailures": 0})
+    assert fleet.begun == ["a"]
 
 
 def test_a_summary_that_could_not_be_published_is_said_in_so_many_words(fleet: FleetHarness) -> None:
@@ -384,22 +493,20 @@ def _started(fleet: FleetHarness) -> datetime:
     return datetime.fromisoformat(fleet.only_summary()["startedAt"])
 
 
-def test_the_table_says_how_many_were_begun_and_how_many_failed(fleet: FleetHarness) -> None:
+def test_how_many_were_begun_and_how_many_failed_is_counted_beside_the_record_of_the_run(fleet: FleetHarness) -> None:
+    """The record is large, and DynamoDB charges each count for the whole item it is in."""
     fleet.register("a", "b", "c")
     fleet.outcomes["b"] = Outcome.FAILED
-    counted: dict[str, Any] = {}
-
-    def look() -> None:
-        (item,) = (
-            one
-            for one in fleet.clients["dynamodb"].scan(TableName="Table")["Items"]
-            if one["pk"]["S"].startswith("FLEET#")
-        )
-        counted.update({name: item[name] for name in ("begun", "failures")})
-
-    fleet.before[SUMMARIZE] = look
-    fleet.run()
-    assert counted == {"begun": {"N": "3"}, "failures": {"N": "1"}}
+    arn = fleet.run()["executionArn"]
+    items = {one["pk"]["S"]: one for one in fleet.clients["dynamodb"].scan(TableName="Table")["Items"]}
+    expires = round((BEGIN + timedelta(days=60)).timestamp())
+    assert items[f"COUNT#{arn}"] == {
+        "pk": {"S": f"COUNT#{arn}"},
+        "begun": {"N": "3"},
+        "failures": {"N": "1"},
+        "expiresAt": {"N": str(expires)},
+    }
+    assert not {"begun", "failures"} & items[f"FLEET#{arn}"].keys()
 
 
 def test_what_the_template_gives_the_functions_of_a_fleet_are_its_parameters() -> None:

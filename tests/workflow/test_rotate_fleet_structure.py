@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import re
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from element_rekey import errors
+from element_rekey.codec import wire_name
+from element_rekey.outcomes import Outcome
+from element_rekey.records import Rotation
 from tests.retries import retrier_of, retriers_of
 from tests.template import TEMPLATE, function_timeout, properties, state_machine
 
@@ -24,6 +28,8 @@ TASKS = {name: state for name, state in ALL.items() if state["Type"] == "Task"}
 LAMBDAS = {name: state for name, state in TASKS.items() if state["Resource"].endswith(":lambda:invoke")}
 NESTED = {name: state for name, state in TASKS.items() if state["Resource"].endswith(":states:startExecution.sync:2")}
 UPDATES = {name: state for name, state in TASKS.items() if state["Resource"].endswith(":dynamodb:updateItem")}
+READS = {name: state for name, state in TASKS.items() if state["Resource"].endswith(":dynamodb:getItem")}
+LOOKS = {name: state for name, state in TASKS.items() if state["Resource"].endswith(":aws-sdk:sfn:describeExecution")}
 
 WAKING_UP = {
     "Lambda.ResourceNotReadyException",
@@ -164,14 +170,26 @@ def test_a_rotation_has_a_name_of_its_own_so_that_a_repeated_step_starts_none_tw
     assert NESTED[name]["Parameters"]["Name.$"].endswith(".name")
 
 
-def test_a_rotation_begun_before_is_left_to_the_ledger_and_not_taken_for_a_failure() -> None:
-    first, *_ = NESTED["RotateOne"]["Catch"]
-    assert any("ExecutionAlreadyExists" in error for error in first["ErrorEquals"])
-    assert first["Next"] == "AlreadyBegun"
+def test_of_every_rotation_that_did_not_end_well_it_is_asked_what_became_of_it() -> None:
+    """Its begin may not have been heard of; it is asked for again under the same name, and Step Functions says so."""
+    assert [catch["Next"] for catch in NESTED["RotateOne"]["Catch"]] == ["LookAtRotation"]
+    assert ITEM["States"]["DecideAfterRotation"]["Default"] == "ReadRecord"
 
 
 def test_a_canary_begun_before_does_not_send_the_fleet_off_unproven() -> None:
-    assert [catch["Next"] for catch in NESTED["RotateCanary"]["Catch"]] == ["SummarizeFleet"]
+    begun, failed = NESTED["RotateCanary"]["Catch"]
+    assert all("ExecutionAlreadyExists" in error for error in begun["ErrorEquals"])
+    assert (begun["Next"], failed["Next"]) == ("LookAtCanary", "SummarizeFleet")
+    goes_on = [rule for rule in STATES["DecideAfterCanary"]["Choices"] if rule["Next"] == "RotateClusters"]
+    assert [rule["And"][1]["StringEquals"] for rule in goes_on] == ["SUCCEEDED"]
+
+
+@pytest.mark.parametrize("name", LOOKS)
+def test_of_what_became_of_a_rotation_only_the_status_is_kept(name: str) -> None:
+    """The rest of it would make a state too large to be carried."""
+    look = LOOKS[name]
+    assert look["ResultSelector"] == {"status.$": "$.Status"}
+    assert look["Parameters"]["ExecutionArn.$"].startswith("States.Format('${Rotations}:{}', $.")
 
 
 def test_nobody_waits_less_long_than_what_is_waited_for_may_take() -> None:
@@ -194,15 +212,41 @@ def test_what_the_items_answer_cannot_outgrow_a_state() -> None:
 
 
 @pytest.mark.parametrize("name", UPDATES)
-def test_the_gate_counts_on_the_record_of_the_run(name: str) -> None:
+def test_the_gate_counts_in_an_item_of_its_own_which_expires(name: str) -> None:
+    """DynamoDB charges a count for the whole item, and whoever writes the run's record anew would undo it."""
     parameters = UPDATES[name]["Parameters"]
     assert parameters["TableName"] == "${Table}"
-    assert parameters["Key"] == {"pk": {"S.$": "States.Format('FLEET#{}', $.fleetID)"}}
+    assert parameters["Key"] == {"pk": {"S.$": "States.Format('COUNT#{}', $.fleetID)"}}
     assert MAP["ItemSelector"]["fleetID.$"] == "$.execution.id"
+    assert parameters["UpdateExpression"].startswith("SET expiresAt = :expiresAt ADD ")
 
 
-def test_every_failed_rotation_is_counted_before_its_item_fails() -> None:
-    assert ITEM["States"]["RotateOne"]["Catch"][-1]["Next"] == "CountFailure"
+@pytest.mark.parametrize("name", UPDATES | READS)
+def test_a_table_that_is_busy_is_tried_again_and_not_by_all_at_once(name: str) -> None:
+    (retry,) = TASKS[name]["Retry"]
+    busy = {"ThrottlingException", "ProvisionedThroughputExceededException", "AmazonDynamoDBException"}
+    assert {f"DynamoDB.{error}" for error in busy} <= set(retry["ErrorEquals"])
+    assert retry["JitterStrategy"] == "FULL"
+
+
+@pytest.mark.parametrize("name", NESTED | LOOKS)
+def test_step_functions_is_not_tried_again_by_all_at_once(name: str) -> None:
+    assert {retry["JitterStrategy"] for retry in TASKS[name]["Retry"]} == {"FULL"}
+
+
+def test_a_rotation_is_counted_as_failed_unless_its_record_says_that_it_began_nothing() -> None:
+    (rule,) = ITEM["States"]["DecideCount"]["Choices"]
+    assert rule["Next"] == "RotationDidNotSucceed"
+    paths = {one["Variable"]: one for one in rule["And"] if not one.get("IsPresent")}
+    assert paths == {
+        "$.record.Item.outcome.S": {"Variable": "$.record.Item.outcome.S", "StringEquals": Outcome.FAILED.value},
+        "$.record.Item.intent": {"Variable": "$.record.Item.intent", "IsPresent": False},
+        "$.record.Item.following": {"Variable": "$.record.Item.following", "IsPresent": False},
+    }
+    named = {path.split(".")[3] for path in paths}
+    assert named == set(READS["ReadRecord"]["Parameters"]["ProjectionExpression"].split(", "))
+    assert named <= {wire_name(member) for member in fields(Rotation)}
+    assert ITEM["States"]["DecideCount"]["Default"] == "CountFailure"
     assert set(next_states(ITEM["States"]["CountFailure"])) == {"RotationDidNotSucceed"}
 
 

@@ -110,7 +110,12 @@ def test_a_fleet_is_selected_and_summarized(fleet: Fleet) -> None:
     selected = call(fleet.select, {**STATE, "input": {"canary": "prod-b", "reason": "change"}})
     assert set(selected) == {"execution", "policy", "shared", "canary", "items"}
     assert selected["execution"] == STATE["execution"]
-    assert selected["policy"] == {"maxConcurrency": 1, "toleratedFailures": 1_000_000}
+    expires = int((NOW + timedelta(days=60)).timestamp())
+    assert selected["policy"] == {
+        "maxConcurrency": 1,
+        "toleratedFailures": 1_000_000,
+        "countExpiresAt": expires,
+    }
     assert selected["canary"]["request"] == {"cluster": "prod-b"}
     ledger = fleet.select.PORTS.ledger
     for item in (selected["canary"], *selected["items"]):

@@ -24,6 +24,8 @@ TAG_MAX_KEY_AGE = "element-rekey:max-key-age-days"
 TAG_PREFIX = "element-rekey:"
 ANY_NUMBER = 1_000_000  # of failures tolerated: more than there can be clusters
 LONGEST_KEY_AGE_DAYS = 3650
+KEEP_COUNT = timedelta(days=60)
+"""How long the counts of a run are kept: no run takes longer than half of that, and no name is used again so soon."""
 LARGEST_STATE = 250_000  # bytes; Step Functions takes 262,144, and the execution is in there, too
 LARGEST_RECORD = 380_000  # bytes; DynamoDB takes 409,600, and how the run ended is still to be added
 
@@ -96,8 +98,9 @@ def _not_selected(cluster: str, error: ClusterNotRegistered | RegistrationInvali
 def map_input(settings: FleetSettings, run: FleetRun, request: FleetRequest) -> dict[str, Any]:
     """What the state machine needs of a run: ``{"policy", "shared", "canary"?, "items": [...]}``.
 
-    ``policy`` is ``{"maxConcurrency", "toleratedFailures"}``; ``shared`` the members of the rotations' inputs that are
-    the same for all; an item, and the canary, ``{"name", "notBefore", "request": {"cluster", "keyCreatedAfter"?}}``.
+    ``policy`` is ``{"maxConcurrency", "toleratedFailures", "countExpiresAt"}``; ``shared`` the members of the inputs of
+    the rotations that are the same for all; an item, and the canary, ``{"name", "notBefore", "request": {"cluster",
+    "keyCreatedAfter"?}}``.
     Raises RequestInvalid when there are more clusters than a state can carry; a thousand always fit.
     https://docs.aws.amazon.com/step-functions/latest/dg/service-quotas.html
     """
@@ -119,6 +122,7 @@ def map_input(settings: FleetSettings, run: FleetRun, request: FleetRequest) -> 
         "policy": {
             "maxConcurrency": request.max_concurrency or at_once,
             "toleratedFailures": tolerated if request.tolerated_failures is None else request.tolerated_failures,
+            "countExpiresAt": round((run.execution.started_at + KEEP_COUNT).timestamp()),
         },
         "shared": {name: value for name, value in encode(shared).items() if name != "cluster"},
         **canary,
