@@ -500,8 +500,9 @@ def test_how_many_were_begun_and_how_many_failed_is_counted_beside_the_record_of
     arn = fleet.run()["executionArn"]
     items = {one["pk"]["S"]: one for one in fleet.clients["dynamodb"].scan(TableName="Table")["Items"]}
     expires = round((BEGIN + timedelta(days=60)).timestamp())
-    assert items[f"COUNT#{arn}"] == {
-        "pk": {"S": f"COUNT#{arn}"},
+    counter = f"COUNT#{arn}#{fleet.only_summary()['startedAt']}"
+    assert items[counter] == {
+        "pk": {"S": counter},
         "begun": {"N": "3"},
         "failures": {"N": "1"},
         "expiresAt": {"N": str(expires)},

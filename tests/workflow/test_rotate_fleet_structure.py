@@ -217,7 +217,8 @@ def test_the_gate_counts_in_an_item_of_its_own_which_expires(name: str) -> None:
     parameters = UPDATES[name]["Parameters"]
     assert parameters["TableName"] == "${Table}"
     assert parameters["Key"] == {"pk": {"S.$": "States.Format('COUNT#{}', $.fleetID)"}}
-    assert MAP["ItemSelector"]["fleetID.$"] == "$.execution.id"
+    of_this_run_alone = "States.Format('{}#{}', $.execution.id, $.execution.startedAt)"  # a name can be used again
+    assert MAP["ItemSelector"]["fleetID.$"] == of_this_run_alone
     assert parameters["UpdateExpression"].startswith("SET expiresAt = :expiresAt ADD ")
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -104,3 +105,17 @@ def test_a_selection_that_comes_after_the_run_was_closed_begins_nothing() -> Non
     late = select_clusters(ports, FLEET, EXECUTION, FleetRequest())
     assert late.selected == ()
     assert map_input(FLEET, late, FleetRequest())["items"] == []
+
+
+def test_a_run_whose_name_was_used_before_selects_and_begins_its_own_rotations() -> None:
+    """A name can be used again after 90 days: the earlier run's record, and its rotations, are not this one's."""
+    ports = fleet_ports(*registered("a"))
+    first = select_clusters(ports, FLEET, EXECUTION, FleetRequest())
+    ports.ledger.save_fleet_run(replace(first, ended_at=NOW, notified_at=NOW))
+    later = Execution(EXECUTION.id, EXECUTION.started_at + timedelta(days=91))
+
+    second = select_clusters(ports, FLEET, later, FleetRequest(reason="compromised"))
+
+    assert (second.execution, second.ended_at, second.notified_at) == (later, None, None)
+    assert second.selected[0].execution_name != first.selected[0].execution_name
+    assert ports.ledger.fleet_run(later) == second

@@ -3,7 +3,7 @@
 ``pk`` says what an item is: ``LOCK#<cluster>``, ``CLUSTER#<cluster>``, ``ROTATION#<execution ARN>`` or
 ``FLEET#<execution ARN>``. Where the name of an execution was used again, the earlier record has its start behind that.
 Rotations carry ``cluster``, ``month`` and ``startedAt`` at their top for the indexes ByCluster and ByMonth; they are
-the audit history. In ``COUNT#<execution ARN>`` the fleet's state machine counts.
+the audit history. In ``COUNT#<execution ARN>#<start>`` the fleet's state machine counts.
 """
 
 from __future__ import annotations
