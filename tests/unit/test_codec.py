@@ -114,6 +114,9 @@ def test_every_request_and_memory_survives_being_written(request_: Request, memo
         ({"name": "a", "count": "1"}, "count: expected a whole number, not a string"),
         ({"name": "a", "ratio": True}, "ratio: expected a number, not true or false"),
         ({"name": "a", "ratio": "1"}, "ratio: expected a number, not a string"),
+        ({"name": "a", "ratio": 10**400}, "ratio: expected a number of at most 308 digits"),
+        ({"name": "\ud800"}, "name: expected characters of Unicode"),
+        ({"name": "a", "at": "9999-12-31T23:59:59Z"}, "at: expected a time from 2000 until 2100"),
         ({"name": "a", "on": 1}, "on: expected true or false, not a number"),
         ({"name": "a", "at": "soon"}, "at: expected a time such as 2026-11-23T03:00:00Z"),
         ({"name": "a", "at": 3}, "at: expected a time such as 2026-11-23T03:00:00Z"),
@@ -164,6 +167,11 @@ def test_an_absent_member_that_may_be_none_is_none_even_without_a_default() -> N
 def test_records_of_a_later_version_may_carry_more_at_any_depth() -> None:
     record = {"name": "a", "later": 1, "keys": [{"keyID": "k", "keyManagementType": "Internal", "later": 2}]}
     assert decode(Sample, record, strict=False) == Sample("a", keys=(MasterKey("k", KeyManagementType.INTERNAL),))
+
+
+def test_records_of_an_earlier_version_may_hold_times_nobody_can_mean() -> None:
+    record = {"name": "a", "at": "0001-01-01T00:00:00Z"}
+    assert decode(Sample, record, strict=False) == Sample("a", at=datetime(1, 1, 1, tzinfo=UTC))
 
 
 @pytest.mark.parametrize("secret", ["s3cret", 12345678, ["s3cret"], {"s3cret": "s3cret"}])

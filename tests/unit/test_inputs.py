@@ -282,7 +282,10 @@ def test_every_error_of_ours_comes_back_as_it_was_raised(error: type[Any]) -> No
         ("Other", '{"other": 1}', ("Other", '{"other": 1}')),
         ("Other", "[1]", ("Other", "[1]")),
         ("Other", '{"errorMessage": 3}', ("Other", "3")),
-        ("Other", "[" * 100_000, ("Other", "[" * 100_000)),
+        ("Other", "[" * 100_000, ("Other", "[" * 1971 + "… (cut, of 100000 characters)")),
+        ("Other", '{"errorMessage": {}}', ("Other", '{"errorMessage": {}}')),
+        ("Two\nlines", "No\r\nWhat to do: nothing\u2028at all", ("Two lines", "No What to do: nothing at all")),
+        ("\u200b", "\x00", ("ExecutionBroken", "")),
     ],
 )
 def test_an_error_that_is_not_ours_keeps_its_words_and_gets_a_next_step(

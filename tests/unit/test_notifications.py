@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from dataclasses import fields, replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -22,10 +23,11 @@ from element_rekey.errors import (
     RotationOverdue,
 )
 from element_rekey.inputs import parse_request
-from element_rekey.notifications import SCHEMA, Notification, build_notification, one_line, plain_words, subject_of
+from element_rekey.notifications import SCHEMA, Notification, build_notification, plain_words, subject_line, subject_of
 from element_rekey.outcomes import Outcome, Trigger
 from element_rekey.records import CLUSTER_NAME, Request, Rotation
 from element_rekey.rules.demand import demand_of
+from element_rekey.text import is_plain
 from tests.fakes import NOW
 from tests.unit.samples import (
     ARN,
@@ -289,17 +291,20 @@ def test_the_mail_leaves_out_what_says_nothing() -> None:
     }
 
 
+VISIBLE = partial(st.text, st.characters().filter(is_plain))
+
+
 @given(
     st.builds(
         Request,
         st.from_regex(CLUSTER_NAME, fullmatch=True),
-        reason=st.text(max_size=512),
-        requested_by=st.text(max_size=512),
+        reason=VISIBLE(max_size=512),
+        requested_by=VISIBLE(max_size=512),
         trigger=st.sampled_from(Trigger),
         key_created_after=st.none() | st.timedeltas(timedelta(), timedelta(days=9)).map(lambda ago: NOW - ago),
         cool_down_seconds=st.integers(0, 2**31 - 1),
         ignore_faults=st.lists(st.sampled_from(["upgrade", "nodeOffline"])).map(tuple),
-        accept_cluster_uuid=st.text(),
+        accept_cluster_uuid=VISIBLE(max_size=200),
     )
 )
 def test_whatever_was_asked_the_mail_holds_an_input_on_one_line_that_is_accepted(request_: Request) -> None:
@@ -444,7 +449,7 @@ def test_a_subject_is_one_line_that_sns_takes(name: str) -> None:
 
 @given(st.text())
 def test_whatever_text_there_is_the_subject_is_one_line_of_printable_ascii(text: str) -> None:
-    line = one_line(text)
+    line = subject_line(text)
     assert len(line) == min(len(text), 100)
     assert line.isascii()
     assert line.isprintable()

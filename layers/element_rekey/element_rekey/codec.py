@@ -6,7 +6,7 @@ path of the member and what was expected there.
 
 from __future__ import annotations
 
-from dataclasses import MISSING, fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from enum import StrEnum
@@ -14,12 +14,16 @@ from functools import lru_cache
 from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_origin, get_type_hints
 
+from .moments import EARLIEST, LATEST, is_plausible
+from .text import cut, one_line
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from dataclasses import Field
 
 T = TypeVar("T")
 
+_LONGEST_MEMBER = 64  # characters of an unknown member's name in a message; the known ones are shorter
 _ACRONYMS = {"id": "ID", "ids": "IDs", "uuid": "UUID"}
 _STORED_AS = "stored as"
 
@@ -60,13 +64,25 @@ def encode(value: object) -> Any:  # noqa: ANN401 - JSON has no narrower type
     return value
 
 
+def shortened(value: Any, longest: int, most: int) -> Any:  # noqa: ANN401 - what a dataclass may hold
+    """A dataclass, or anything inside one, with ``longest`` characters of each text and ``most`` items of each list."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return replace(
+            value, **{field.name: shortened(getattr(value, field.name), longest, most) for field in fields(value)}
+        )
+    if isinstance(value, tuple):
+        return tuple(shortened(item, longest, most) for item in value[:most])
+    return cut(value, longest) if type(value) is str else value
+
+
 def decode(cls: type[T], value: object, *, strict: bool = True, where: str = "") -> T:
     """A dataclass from its JSON form.
 
     Args:
         cls: The dataclass.
         value: What was parsed from JSON, or read from DynamoDB.
-        strict: Whether unknown members are refused; records written by a later version may carry some.
+        strict: Whether this comes from outside. Then unknown members are refused, which records written by a later
+            version may carry, and so are times nobody can mean, which those of an earlier one may hold.
         where: Path of ``value`` in the whole, for messages.
 
     Raises:
@@ -79,7 +95,8 @@ def decode(cls: type[T], value: object, *, strict: bool = True, where: str = "")
     if strict:
         for name in value:
             if name not in known:
-                raise CodecError(f"{prefix}{name}: unknown member; known are {', '.join(known)}")
+                shown = cut(one_line(name), _LONGEST_MEMBER)
+                raise CodecError(f"{prefix}{shown}: unknown member; known are {', '.join(known)}")
     arguments: dict[str, Any] = {}
     for name, (attribute, annotation, default) in known.items():
         if name in value:
@@ -120,7 +137,10 @@ def _convert(annotation: Any, value: object, where: str, *, strict: bool) -> Any
         return decode(annotation, value, strict=strict, where=where)  # type: ignore[arg-type]  # a class, not a value
     if issubclass(annotation, StrEnum):
         return _enum(annotation, value, where)
-    return _SCALARS[annotation](value, where)
+    scalar = _SCALARS[annotation](value, where)
+    if strict and isinstance(scalar, datetime) and not is_plausible(scalar):
+        raise CodecError(f"{where}: expected a time from {EARLIEST:%Y} until {LATEST:%Y}")
+    return scalar
 
 
 def _enum(cls: type[StrEnum], value: object, where: str) -> StrEnum:
@@ -133,6 +153,10 @@ def _enum(cls: type[StrEnum], value: object, where: str) -> StrEnum:
 def _text(value: object, where: str) -> str:
     if not isinstance(value, str):
         raise CodecError(f"{where}: expected a string, not {_kind(value)}")
+    try:
+        value.encode()
+    except UnicodeEncodeError:  # half a surrogate pair: JSON can write it down, and nothing else can
+        raise CodecError(f"{where}: expected characters of Unicode") from None
     return value
 
 
@@ -143,7 +167,7 @@ def _truth(value: object, where: str) -> bool:
 
 
 def _whole(value: object, where: str) -> int:
-    if isinstance(value, Decimal) and value == value.to_integral_value():
+    if isinstance(value, Decimal) and value.is_finite() and value == value.to_integral_value():
         return int(value)  # DynamoDB's number
     if not isinstance(value, int) or isinstance(value, bool):
         raise CodecError(f"{where}: expected a whole number, not {_kind(value)}")
@@ -153,7 +177,10 @@ def _whole(value: object, where: str) -> int:
 def _number(value: object, where: str) -> float:
     if not isinstance(value, (int, float)) or isinstance(value, bool):
         raise CodecError(f"{where}: expected a number, not {_kind(value)}")
-    return float(value)
+    try:
+        return float(value)
+    except OverflowError:
+        raise CodecError(f"{where}: expected a number of at most 308 digits") from None
 
 
 def _moment(value: object, where: str) -> datetime:

@@ -45,6 +45,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 from .records import Failure
+from .text import LONGEST_CAUSE, cut, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -56,9 +57,12 @@ class ElementRekeyError(Exception):
     next_step: ClassVar[str] = "Look up the error's name in docs/runbook.md."
 
     def __init__(self, what: str, *, cluster: str = "") -> None:
-        """Keep ``what`` happened (one sentence) and the registered name of the cluster, where one is known."""
-        super().__init__(what)
-        self.what = what
+        """Keep ``what`` happened (one sentence) and the registered name of the cluster, where one is known.
+
+        It may quote what AWS, a cluster or a library said: it becomes one line, and is cut where it is too long.
+        """
+        self.what = cut(one_line(what), LONGEST_CAUSE)
+        super().__init__(self.what)
         self.cluster = cluster
 
     def __str__(self) -> str:

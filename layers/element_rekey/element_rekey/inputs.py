@@ -20,6 +20,7 @@ from .errors import (
 from .outcomes import Trigger
 from .records import CLUSTER_NAME, CloseRequest, Execution, Failure, FleetRequest, Request
 from .rules.selection import ALL, ANY_NUMBER
+from .text import LONGEST_CAUSE, LONGEST_NAME, cut, is_plain, one_line, says_something
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -32,6 +33,8 @@ _FAULT = re.compile(r"[A-Za-z][A-Za-z0-9]{0,63}")
 _LONGEST_TEXT = 512
 _LARGEST = 2**31 - 1  # seconds can still be added to a date, and DynamoDB still stores it
 _MOST_AT_ONCE = 1000
+_MOST_FAULTS = 100  # Element knows fewer codes than that, and only some of them stand against a rekey
+_LONGEST_ARN = 500  # with "ROTATION#" before it, it is a key of the table, which takes 2048 bytes
 
 _INTERRUPTED: Mapping[str, type[ElementRekeyError]] = {
     "ABORTED": ExecutionAborted,
@@ -39,9 +42,16 @@ _INTERRUPTED: Mapping[str, type[ElementRekeyError]] = {
 }
 
 
-def parse_execution(state: Mapping[str, Any]) -> Execution:
-    """The execution a state machine's state belongs to."""
-    return decode(Execution, state["execution"])
+def parse_execution(state: object) -> Execution:
+    """The execution a state machine's state belongs to. Raises RequestInvalid."""
+    given = state.get("execution") if isinstance(state, dict) else None
+    try:
+        execution = decode(Execution, given, where="execution")
+    except CodecError as error:
+        raise RequestInvalid(f"{error}.") from None
+    if not (0 < len(execution.id) <= _LONGEST_ARN and is_plain(execution.id)):
+        raise RequestInvalid("execution.id: expected the ARN of an execution.")
+    return execution
 
 
 def parse_request(value: object) -> Request:
@@ -58,9 +68,7 @@ def parse_request(value: object) -> Request:
 def _problems(request: Request) -> Iterator[str]:
     if not CLUSTER_NAME.fullmatch(request.cluster):
         yield "cluster: expected 1 to 64 letters, digits, '_', '.' or '-', beginning with a letter or digit."
-    for name, text in (("reason", request.reason), ("requestedBy", request.requested_by)):
-        if len(text) > _LONGEST_TEXT:
-            yield f"{name}: expected at most {_LONGEST_TEXT} characters, not {len(text)}."
+    yield from _problems_of_texts(request)
     for name, number in (("keyProviderID", request.key_provider_id), ("coolDownSeconds", request.cool_down_seconds)):
         if number is not None and not 0 <= number <= _LARGEST:
             yield f"{name}: expected a number from 0 to {_LARGEST}."
@@ -69,10 +77,26 @@ def _problems(request: Request) -> Iterator[str]:
         yield "keyProviderID: missing; External key management needs the provider's number."
     if request.key_provider_id is not None and not external:
         yield "keyProviderID: only allowed with keyManagementType External."
-    if request.force and not request.reason.strip():
-        yield "reason: missing; force needs one."
+    if len(request.ignore_faults) > _MOST_FAULTS:
+        yield f"ignoreFaults: expected at most {_MOST_FAULTS} codes, not {len(request.ignore_faults)}."
     if not all(_FAULT.fullmatch(code) for code in request.ignore_faults):
         yield "ignoreFaults: expected cluster fault codes, such as nodeOffline."
+
+
+def _problems_of_texts(request: Request) -> Iterator[str]:
+    for name, text, longest in (
+        ("reason", request.reason, _LONGEST_TEXT),
+        ("requestedBy", request.requested_by, _LONGEST_TEXT),
+        ("acceptClusterUUID", request.accept_cluster_uuid, LONGEST_NAME),
+    ):
+        if len(text) > longest:
+            yield f"{name}: expected at most {longest} characters, not {len(text)}."
+        if not is_plain(text):
+            yield f"{name}: expected one line of characters that can be seen."
+    if request.force and not says_something(request.reason):
+        yield "reason: missing; force needs one."
+    if request.force and request.requested_by and not says_something(request.requested_by):
+        yield "requestedBy: expected somebody's name, or nothing; there is nothing to be seen of it."
 
 
 def parse_fleet_request(value: object, alarm_prefix: str) -> FleetRequest:
@@ -110,6 +134,8 @@ def _fleet_problems(request: FleetRequest) -> Iterator[str]:
     for index, cluster in enumerate(request.clusters or ()):
         if not CLUSTER_NAME.fullmatch(cluster):
             yield f"clusters[{index}]: expected the name of a registered cluster."
+    if request.canary and not CLUSTER_NAME.fullmatch(request.canary):
+        yield "canary: expected the name of a registered cluster."
     if request.clusters == ():
         yield "clusters: expected at least one; leave it out for every registered cluster."
     if request.max_concurrency is not None and not 1 <= request.max_concurrency <= _MOST_AT_ONCE:
@@ -139,7 +165,7 @@ def _alarm_request(event: Mapping[str, Any], prefix: str) -> FleetRequest:
     given = {
         **({} if str(target).lower() == ALL else {"clusters": [target]}),
         "trigger": Trigger.ALARM.value,
-        "reason": f"alarm {name}"[:_LONGEST_TEXT],
+        "reason": cut(one_line(f"alarm {name}"), _LONGEST_TEXT),
         "keyCreatedAfter": _given(state, "timestamp", "detail.state."),
     }
     member = "detail.alarmName" if target == name.removeprefix(prefix) else f"detail.alarmTags.{ALARM_TAG}"
@@ -176,8 +202,11 @@ def _object(value: Mapping[str, Any], member: str, where: str = "") -> Mapping[s
     return found
 
 
-def parse_fleet_close_request(event: Mapping[str, Any], alarm_prefix: str) -> CloseRequest[FleetRequest]:
-    """What to close of a fleet: from the state machine's own last step, or from a status-change event."""
+def parse_fleet_close_request(event: object, alarm_prefix: str) -> CloseRequest[FleetRequest]:
+    """What to close of a fleet: from the state machine's own last step, or from a status-change event.
+
+    An input that is no request is closed without one. Raises RequestInvalid where the event names no execution.
+    """
     execution, given, failure = _what_ended(event)
     try:
         request = parse_fleet_request(given, alarm_prefix)
@@ -186,8 +215,11 @@ def parse_fleet_close_request(event: Mapping[str, Any], alarm_prefix: str) -> Cl
     return CloseRequest(execution, request, failure)
 
 
-def parse_close_request(event: Mapping[str, Any]) -> CloseRequest[Request]:
-    """What to close: from the state machine's own last step, or from Step Functions' status-change event."""
+def parse_close_request(event: object) -> CloseRequest[Request]:
+    """What to close: from the state machine's own last step, or from Step Functions' status-change event.
+
+    An input that is no request is closed without one. Raises RequestInvalid where the event names no execution.
+    """
     execution, given, failure = _what_ended(event)
     try:
         request = parse_request(given)
@@ -196,43 +228,65 @@ def parse_close_request(event: Mapping[str, Any]) -> CloseRequest[Request]:
     return CloseRequest(execution, request, failure, _cluster_in(given))
 
 
-def _what_ended(event: Mapping[str, Any]) -> tuple[Execution, object, Failure | None]:
+def _what_ended(event: object) -> tuple[Execution, object, Failure | None]:
     """Execution, input and error: of the state machine's state, or of Step Functions' status-change event."""
+    if not isinstance(event, dict):
+        raise RequestInvalid("event: expected an object.")
     if "detail" in event:
-        return _interrupted(event["detail"])
+        return _interrupted(_object(event, "detail"))
     return parse_execution(event), event.get("input"), _caught(event)
 
 
 def _caught(event: Mapping[str, Any]) -> Failure | None:
     """The error a Catch put into the state."""
     error = event.get("error")
-    return parse_failure(str(error.get("Error", "")), str(error.get("Cause", ""))) if isinstance(error, dict) else None
+    return parse_failure(_text(error, "Error"), _text(error, "Cause")) if isinstance(error, dict) else None
 
 
 def parse_failure(name: str, cause: str) -> Failure:
-    """A caught error: ``cause`` is plain text, or the JSON in which Lambda wraps an exception."""
+    """A caught error: ``cause`` is plain text, or the JSON in which Lambda wraps an exception.
+
+    Either can be anything in the end, such as what a crashed runtime printed: it becomes one line, not too long.
+    """
     try:
         wrapped = json.loads(cause)
     except (ValueError, RecursionError):
         wrapped = None
-    if isinstance(wrapped, dict) and "errorMessage" in wrapped:
+    if isinstance(wrapped, dict) and isinstance(wrapped.get("errorMessage"), str | int | float):
         cause = str(wrapped["errorMessage"])
+    name, cause = cut(one_line(name), LONGEST_NAME), one_line(cause)
     if name.startswith("States."):  # reserved: a Fail state may not end with it
         name, cause = ExecutionBroken.__name__, f"{name} {cause}".strip()
     known = errors_by_name().get(name, ExecutionBroken)
-    return Failure(name or ExecutionBroken.__name__, cause.removesuffix(f" Next: {known.next_step}"), known.next_step)
+    cause = cut(cause.removesuffix(f" Next: {known.next_step}"), LONGEST_CAUSE)
+    return Failure(name or ExecutionBroken.__name__, cause, known.next_step)
 
 
 def _interrupted(detail: Mapping[str, Any]) -> tuple[Execution, object, Failure | None]:
     """Execution, input and error of a "Step Functions Execution Status Change" to a status that no Catch sees."""
-    started = datetime.fromtimestamp(detail["startDate"] / 1000, UTC)
+    execution = parse_execution({"execution": {"id": detail.get("executionArn"), "startedAt": _started(detail)}})
     try:
-        given = json.loads(detail.get("input") or "null")
+        given = json.loads(_text(detail, "input"))
     except (ValueError, RecursionError):  # Step Functions leaves a long input out or cuts it
         given = None
-    error = _INTERRUPTED.get(detail["status"], ExecutionBroken)
-    cause = str(detail.get("cause") or f"The execution ended as {detail['status']}.")
-    return Execution(detail["executionArn"], started), given, Failure(error.__name__, cause, error.next_step)
+    status = _text(detail, "status")
+    error = _INTERRUPTED.get(status, ExecutionBroken)
+    cause = cut(one_line(_text(detail, "cause")) or one_line(f"The execution ended as {status}."), LONGEST_CAUSE)
+    return execution, given, Failure(error.__name__, cause, error.next_step)
+
+
+def _started(detail: Mapping[str, Any]) -> str:
+    """When the execution of a status-change event began; it is given in milliseconds since 1970."""
+    try:
+        return datetime.fromtimestamp(detail["startDate"] / 1000, UTC).isoformat()
+    except (KeyError, TypeError, ValueError, OverflowError, OSError):
+        raise RequestInvalid("detail.startDate: expected milliseconds since 1970.") from None
+
+
+def _text(value: Mapping[str, Any], member: str) -> str:
+    """A text, or an empty one in place of anything else."""
+    found = value.get(member)
+    return found if isinstance(found, str) else ""
 
 
 def _cluster_in(value: object) -> str:

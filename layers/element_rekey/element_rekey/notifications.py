@@ -11,6 +11,7 @@ from .cluster import ElementError, MasterKey  # noqa: TC001 - codec reads the an
 from .codec import encode
 from .outcomes import NoticeKind, Outcome, Trigger
 from .records import Request
+from .text import flat
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -172,17 +173,20 @@ def _start_again(rotation: Rotation, outcome: Outcome) -> Request | None:
 
 def subject_of(notification: Notification) -> str:
     """One line, as SNS takes it: printable ASCII, at most 100 characters."""
-    return one_line(f"[{notification.outcome}] {notification.cluster or 'no cluster'}: {notification.headline}")
+    return subject_line(f"[{notification.outcome}] {notification.cluster or 'no cluster'}: {notification.headline}")
 
 
-def one_line(text: str) -> str:
+def subject_line(text: str) -> str:
     """A subject as SNS takes it."""
     return "".join(character if " " <= character <= "~" else "?" for character in text)[:_SUBJECT_LENGTH]
 
 
 def plain_words(notification: Notification) -> str:
-    """The notification for a person who reads it in an e-mail at night."""
-    return "\n".join(_lines(notification)) + "\n"
+    """The notification for a person who reads it in an e-mail at night.
+
+    No text in it makes a line of its own: what comes in is on one line, and records of earlier releases may hold more.
+    """
+    return "\n".join(map(flat, _lines(notification))) + "\n"
 
 
 def _lines(notification: Notification) -> Iterable[str]:

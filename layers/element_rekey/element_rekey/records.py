@@ -14,6 +14,7 @@ from typing import Generic, TypeVar
 
 from .cluster import ElementError, KeyManagementType, MasterKey  # noqa: TC001 - codec reads the annotations at run time
 from .codec import stored_as
+from .moments import is_plausible
 from .outcomes import NoticeKind, Outcome, Trigger
 
 CLUSTER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
@@ -308,6 +309,10 @@ class ClusterResult:
 
     @property
     def key_made(self) -> datetime | None:
-        """When the current key was made, as the cluster says."""
+        """When the current key was made, as the cluster says; None where nobody can mean that time.
+
+        Today none such is written down. Records of earlier releases hold some, and no calendar goes beyond year 9999.
+        """
         key = self.rotation.current_key if self.rotation else None
-        return key.key_created_time if key else None
+        made = key.key_created_time if key else None
+        return made if made and is_plausible(made) else None

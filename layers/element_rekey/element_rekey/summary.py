@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from .outcomes import Outcome, Trigger
+from .text import cut, flat
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -128,7 +129,7 @@ def _attention(run: FleetRun, results: Iterable[ClusterResult]) -> Iterable[Clus
     for one in results:
         if not one.succeeded:
             failure = one.rotation.failure if one.rotation else None
-            cause = failure.cause[:_CAUSE_LENGTH] if failure else ""
+            cause = cut(failure.cause, _CAUSE_LENGTH) if failure else ""
             yield ClusterLine(one.selected.cluster, one.outcome, failure.error if failure else "", cause)
 
 
@@ -143,8 +144,8 @@ def _summary_headline(run: FleetRun, results: Sequence[ClusterResult], rotated: 
 
 
 def summary_in_words(summary: Summary) -> str:
-    """The summary for a person who reads it in an e-mail."""
-    return "\n".join(_summary_lines(summary)) + "\n"
+    """The summary for a person who reads it in an e-mail; no text in it makes a line of its own."""
+    return "\n".join(map(flat, _summary_lines(summary))) + "\n"
 
 
 def _summary_lines(summary: Summary) -> Iterable[str]:

@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import pytest
+from urllib3.response import HTTPResponse
 
 from element_rekey import errors
 from element_rekey.element.transport import Timeouts
@@ -62,6 +63,21 @@ def endless_body(exchange: Exchange) -> None:
     exchange.close()
 
 
+def endless_chunk(exchange: Exchange) -> None:
+    """A size below zero means everything to the HTTP library; so much that nobody waits for the end of it."""
+    exchange.raw(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-1\r\n")
+    block = b" " * 1024 * 1024
+    exchange.close()
+    for _ in range(200):
+        exchange.raw(block)
+        exchange.server.sent += len(block)
+
+
+def length(value: bytes) -> Behaviour:
+    """A good answer under a length that makes no sense."""
+    return raw(b"HTTP/1.1 200 OK\r\nContent-Length: " + value + b'\r\n\r\n{"id": 1, "result": {"asyncHandle": 1}} ')
+
+
 def packed(exchange: Exchange) -> None:
     document = json.dumps({"id": exchange.seen.body["id"], "result": {"asyncHandle": 1}}).encode()
     exchange.send(gzip.compress(document), headers=("Content-Encoding: gzip",))
@@ -99,6 +115,18 @@ DOUBTFUL: dict[str, Behaviour] = {
     "body cut off": raw(b'HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{"id": 1, '),
     "chunk cut off": raw(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n10\r\n{}"),
     "chunk without a size": raw(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"),
+    "chunk of a negative size": raw(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-5\r\n{}\r\n0\r\n\r\n"),
+    "chunk of a size below zero by one": raw(
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-1\r\n"
+        b'{"id": 1, "result": {"asyncHandle": 1}}\r\n0\r\n\r\n'
+    ),
+    "chunk of an endless size": raw(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + b"f" * 99 + b"\r\n{}"),
+    "endless chunk": endless_chunk,
+    "negative length": length(b"-1"),
+    "two lengths": length(b"38, 39"),
+    "length with a sign": length(b"+39"),
+    "length with a line below it": length(b"3_9"),
+    "length of too many digits": length(b"9" * 5000),
     "no length": raw(b'HTTP/1.1 200 OK\r\n\r\n{"id": 1, '),
     "no HTTP": raw(b"220 ready\r\n"),
     "endless header": raw(b"HTTP/1.1 200 OK\r\nX: " + b"x" * 70_000 + b"\r\n\r\n"),
@@ -223,6 +251,78 @@ def test_doubtful_for_the_rekey(server: TlsServer, connect: Connect, case: str) 
     assert type(caught.value) is errors.RekeyOutcomeUnknown
     assert server.methods == ["RekeySoftwareEncryptionAtRestMasterKey"]  # sent once, whatever happens
     silent_traceback(caught)
+
+
+def test_no_more_is_read_than_an_answer_may_have(server: TlsServer, connect: Connect) -> None:
+    server.script = [endless_chunk]
+    with pytest.raises(errors.RekeyOutcomeUnknown, match="the answer is longer than 5242880 bytes"):
+        connect(server).rekey(None, None)
+    assert server.sent < 32 * 1024 * 1024  # what the buffers between the two hold, and not what there is to come
+
+
+def test_whatever_the_libraries_raise_once_the_rekey_was_sent_its_outcome_is_unknown(
+    server: TlsServer, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise ValueError("read length must be non-negative or -1")
+
+    monkeypatch.setattr(HTTPResponse, "stream", broken)
+    with pytest.raises(errors.RekeyOutcomeUnknown, match=r"before a whole answer came \(ValueError\)"):
+        connect(server).rekey(None, None)
+
+
+def test_an_answer_too_long_is_not_the_beginning_of_the_next(server: TlsServer, connect: Connect) -> None:
+    server.script = [endless_body, lambda exchange: exchange.result({"clusterInfo": {"uuid": "u"}})]
+    api = connect(server)
+    with pytest.raises(errors.ClusterUnavailable):
+        api.identity()
+    assert api.identity().uuid == "u"
+    assert server.connections == 2
+
+
+# --- what is decided by the name of an error is decided by the name as it came
+
+
+@pytest.mark.parametrize("password", ["Operation", "xDBOperationTimeout", "out", "x"])
+def test_a_password_in_a_name_makes_no_refusal_of_what_may_have_been_applied(
+    server: TlsServer, connect: Connect, password: str
+) -> None:
+    server.script = [error("xDBOperationTimeout")]
+    with pytest.raises(errors.RekeyOutcomeUnknown) as caught:
+        connect(server, password=password).rekey(None, None)
+    assert "xDBOperationTimeout" not in str(caught.value)
+    assert "***" in caught.value.what
+
+
+def test_a_password_in_a_name_changes_no_decision_of_a_read(server: TlsServer, connect: Connect) -> None:
+    job = {"resultType": "RekeySoftwareEncryptionAtRestMasterKey", "status": "running"}
+    server.script = [
+        error("xAsyncHandleDoesNotExist"),
+        error("xDBOperationTimeout"),
+        error("xPermissionDenied"),
+        lambda exchange: exchange.result(job),
+        lambda exchange: exchange.result({"faults": [{"code": "nodeOffline"}]}),
+    ]
+    api = connect(server, password="e")
+    assert api.rekey_job(7) is None
+    with pytest.raises(errors.ClusterUnavailable, match=r"xDBOp\*\*\*rationTim"):
+        api.rekey_job(7)
+    with pytest.raises(errors.PermissionDenied):
+        api.identity()
+    assert api.rekey_job(7)
+    assert [fault.code for fault in api.faults()] == ["nodeOffline"]
+
+
+def test_a_name_that_cannot_be_seen_is_no_name(server: TlsServer, connect: Connect) -> None:
+    server.script = [error("\u200b\n")]
+    with pytest.raises(errors.RekeyOutcomeUnknown, match="neither a result nor an error with a name"):
+        connect(server).rekey(None, None)
+
+
+def test_a_name_with_line_ends_is_the_name_without_them(server: TlsServer, connect: Connect) -> None:
+    server.script = [error("xDBConnectionLoss\n")]
+    with pytest.raises(errors.RekeyOutcomeUnknown):
+        connect(server).rekey(None, None)
 
 
 @pytest.mark.parametrize("case", CLEAR)

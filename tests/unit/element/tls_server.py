@@ -87,6 +87,8 @@ class TlsServer:
     before_handshake: Callable[[socket.socket, threading.Event], object] | None = None
     seen: list[Seen] = field(default_factory=list)
     connections: int = 0
+    sent: int = 0
+    """What a behaviour counts here."""
     over: threading.Event = field(default_factory=threading.Event)
 
     def __post_init__(self) -> None:

@@ -96,7 +96,7 @@ class SecretsRegistry:
             raise AwsCallFailed(f"Secrets Manager did not give {name}: {error}", cluster=cluster) from error
         try:
             value = json.loads(text)
-        except ValueError:  # its message would quote the secret
+        except (ValueError, RecursionError):  # its message would quote the secret
             raise RegistrationInvalid(f"Secret {name} is not JSON.", cluster=cluster) from None
         try:
             return decode(Registration, value)

@@ -5,6 +5,8 @@ The environment variables are those of ``template.yaml``; each function reads on
 
 from __future__ import annotations
 
+import json
+import logging
 import os
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -12,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 import boto3
 from botocore.config import Config
 
-from element_rekey.codec import encode
-from element_rekey.notifications import build_notification
+from element_rekey.codec import encode, shortened
+from element_rekey.notifications import Notification, build_notification
 from element_rekey.ports import Ports
 from element_rekey.rotation.steps import Status
 from element_rekey.settings import FleetSettings, Settings
-from element_rekey.summary import build_summary
+from element_rekey.summary import Summary, build_summary
+from element_rekey.text import LONGEST_CAUSE, cut
 
 from .ledger import DynamoLedger
 from .registry import SecretsRegistry
@@ -36,6 +39,11 @@ _AWS = Config(connect_timeout=3, read_timeout=5, retries={"mode": "standard", "t
 """So that a network path that is missing shows as an error, and not as a function that timed out."""
 
 
+_LARGEST_STATE = 250_000  # bytes; Step Functions takes 262,144, and an input can be as large as that
+_SHORT = (300, 10)  # characters of each text, and items of each list
+_LIBRARIES = ("boto3", "botocore", "requests", "urllib3")
+
+
 def now() -> datetime:
     """The clock of this machine, in UTC."""
     return datetime.now(UTC)
@@ -43,6 +51,7 @@ def now() -> datetime:
 
 def ports_from_environment() -> Ports:
     """The adapters over AWS, as the template's environment variables name them; once for each container."""
+    _quieten_libraries()
     settling = timedelta(seconds=int(os.environ["SETTLING_SECONDS"]))
     deadline = timedelta(minutes=int(os.environ["DEADLINE_MINUTES"]))
     history_days = int(os.environ["HISTORY_DAYS"])
@@ -54,6 +63,15 @@ def ports_from_environment() -> Ports:
         clock=now,
         settings=Settings(deadline=deadline, settling=settling, lease=LEASE),
     )
+
+
+def _quieten_libraries() -> None:
+    """Keep what the libraries tell for debugging out of the log, whatever level a function is set to.
+
+    At DEBUG botocore writes down whole answers, the ones of Secrets Manager with every password among them.
+    """
+    for library in _LIBRARIES:
+        logging.getLogger(library).setLevel(logging.WARNING)
 
 
 def fleet_settings_from_environment() -> FleetSettings:
@@ -94,7 +112,7 @@ def _status_on_the_wire(step: Step) -> str:
 
 def answer_outcome(state: Mapping[str, Any], rotation: Rotation) -> dict[str, Any]:
     """The state machine's last state: ``{"input", "execution", ..., "outcome": notification}``."""
-    return {**state, "outcome": _with_next_step(encode(build_notification(rotation)), rotation.failure)}
+    return _last_state(state, build_notification(rotation), rotation.failure)
 
 
 def answer_fleet(state: Mapping[str, Any], published: FleetPublished) -> dict[str, Any]:
@@ -102,11 +120,29 @@ def answer_fleet(state: Mapping[str, Any], published: FleetPublished) -> dict[st
 
     ``{"input", "execution", "outcome": summary}``
     """
-    summary = encode(build_summary(published.run, published.results))
-    outcome = _with_next_step(summary, published.run.failure)
-    return {"input": state.get("input"), "execution": state.get("execution"), "outcome": outcome}
+    kept = {"input": state.get("input"), "execution": state.get("execution")}
+    return _last_state(kept, build_summary(published.run, published.results), published.run.failure)
+
+
+def _last_state(state: Mapping[str, Any], published: Notification | Summary, failure: Failure | None) -> dict[str, Any]:
+    """The state and what was published; only the latter, shortened, where a state machine could not carry both."""
+    whole = {**state, "outcome": _with_next_step(encode(published), failure)}
+    if _can_be_carried(whole):
+        return whole
+    short = _with_next_step(encode(shortened(published, *_SHORT)), failure)
+    return {"execution": state.get("execution"), "outcome": short}
+
+
+def _can_be_carried(state: Mapping[str, Any]) -> bool:
+    """Whether a state is neither too large, nor holds half a surrogate pair of an input that was refused for it."""
+    try:
+        return len(json.dumps(state, ensure_ascii=False).encode()) <= _LARGEST_STATE
+    except UnicodeEncodeError:
+        return False
 
 
 def _with_next_step(outcome: dict[str, Any], failure: Failure | None) -> dict[str, Any]:
     """The cause with the next step behind it, for whoever reads the console."""
-    return {**outcome, "cause": f"{failure.cause} Next: {failure.next_step}"} if failure else outcome
+    return (
+        {**outcome, "cause": f"{cut(failure.cause, LONGEST_CAUSE)} Next: {failure.next_step}"} if failure else outcome
+    )

@@ -3,29 +3,37 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from element_rekey.codec import encode
+from element_rekey.codec import encode, shortened
 from element_rekey.errors import AwsCallFailed
 from element_rekey.notifications import (
+    Notification,
+    RotationNotice,
     build_notice,
     build_notification,
     notice_in_words,
-    one_line,
     plain_words,
+    subject_line,
     subject_of,
 )
-from element_rekey.summary import build_summary, summary_in_words
+from element_rekey.summary import Summary, build_summary, summary_in_words
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from mypy_boto3_sns import SNSClient
 
     from element_rekey.outcomes import NoticeKind
     from element_rekey.records import ClusterResult, FleetRun, Rotation
+
+LARGEST_MESSAGE = 240_000  # bytes; SNS takes 262,144, and the attributes are of them
+_SHORTER = ((1000, 50), (300, 10))  # characters of each text, and items of each list; the execution's ARN stays whole
+_SHORTENED = "\nThis message was too long. What it leaves out is in the record of the execution.\n"
+
+T = TypeVar("T", Notification, RotationNotice, Summary)
 
 
 class SnsTopic:
@@ -46,14 +54,14 @@ class SnsTopic:
             "trigger": notification.trigger,
             "cluster": notification.cluster or "-",  # an attribute may not be empty
         }
-        self._send(subject_of(notification), json.dumps(encode(notification)), plain_words(notification), attributes)
+        self._send(subject_of(notification), message_of(notification, plain_words), attributes)
 
     def publish_notice(self, rotation: Rotation, kind: NoticeKind, detail: str) -> None:
         """Publish a notice of a rotation under way (``sns:Publish``). Raises AwsCallFailed."""
         notice = build_notice(rotation, kind, detail)
         attributes = {"schema": notice.schema, "notice": kind, "trigger": notice.trigger, "cluster": notice.cluster}
-        subject = one_line(f"[{kind}] {notice.cluster}: {notice.headline}")
-        self._send(subject, json.dumps(encode(notice)), notice_in_words(notice), attributes)
+        subject = subject_line(f"[{kind}] {notice.cluster}: {notice.headline}")
+        self._send(subject, message_of(notice, notice_in_words), attributes)
 
     def publish_summary(self, run: FleetRun, results: Sequence[ClusterResult]) -> None:
         """Publish a closed fleet run (``sns:Publish``). Raises AwsCallFailed."""
@@ -64,19 +72,39 @@ class SnsTopic:
             "succeeded": str(summary.succeeded).lower(),
             "trigger": summary.trigger,
         }
-        subject = one_line(f"[{'ok' if summary.succeeded else 'ATTENTION'}] {summary.headline}")
-        self._send(subject, json.dumps(encode(summary)), summary_in_words(summary), attributes)
+        subject = subject_line(f"[{'ok' if summary.succeeded else 'ATTENTION'}] {summary.headline}")
+        self._send(subject, message_of(summary, summary_in_words), attributes)
 
-    def _send(self, subject: str, document: str, words: str, attributes: Mapping[str, str]) -> None:
+    def _send(self, subject: str, message: str, attributes: Mapping[str, str]) -> None:
         try:
             self._client.publish(
                 TopicArn=self._topic_arn,
                 Subject=subject,
                 MessageStructure="json",
-                Message=json.dumps({"default": document, "email": words}),
+                Message=message,
                 MessageAttributes={
                     name: {"DataType": "String", "StringValue": value} for name, value in attributes.items()
                 },
             )
         except (ClientError, BotoCoreError) as error:
             raise AwsCallFailed(f"SNS did not publish the outcome: {error}") from error
+
+
+def message_of(published: T, words_of: Callable[[T], str]) -> str:
+    """The document and the words as one message, in a shorter form where SNS would not take the whole.
+
+    Every text is bounded where it comes in, but a message holds many, and a record may be one of an earlier release.
+    What is too large once is so at every retry, and nobody would be told anything.
+    """
+    message = _message(published, words_of(published))
+    for longest, most in _SHORTER:
+        if len(message) <= LARGEST_MESSAGE:
+            return message
+        shorter = shortened(published, longest, most)
+        message = _message(shorter, words_of(shorter) + _SHORTENED)
+    return message
+
+
+def _message(published: Notification | RotationNotice | Summary, words: str) -> str:
+    """All ASCII, as ``json.dumps`` writes it: a byte a character."""
+    return json.dumps({"default": json.dumps(encode(published)), "email": words})

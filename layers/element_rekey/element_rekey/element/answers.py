@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from element_rekey.cluster import ElementError, KeyManagementType, MasterKey
 from element_rekey.errors import ClusterUnavailable
+from element_rekey.moments import is_plausible
+from element_rekey.text import LONGEST_NAME, cut, cut_id, one_line
 
 from .transport import AnswerUnusable
 
@@ -23,6 +25,9 @@ Json = dict[str, Any]
 
 _VERSION: Final = re.compile(r"([0-9]{1,4})\.([0-9]{1,4})")
 _DIGITS: Final = re.compile(r"[0-9]{1,18}")
+_LARGEST: Final = 2**63 - 1  # more than the cluster's own counters have; DynamoDB stores 38 digits and refuses the 39th
+_LONGEST_WORDS: Final = 300  # characters of the cluster's free text
+_UNREADABLE: Final = "(nothing that can be shown)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +35,7 @@ class Answer:
     """Reads the members of an answer to a method that changes nothing.
 
     Members unknown to us do not matter. One that is needed but missing, or not of its kind, raises ClusterUnavailable:
-    no decision is made on half an answer.
+    no decision is made on half an answer. ``quote`` makes a text of the cluster one that may be shown.
     """
 
     source: Json
@@ -63,25 +68,23 @@ class Answer:
             raise self._unusable(member, "a list")
         return value
 
-    def text(self, member: str) -> str:
-        """A text that is not empty."""
-        text = self.optional_text(member)
-        if not text:
-            raise self._unusable(member, "a text")
-        return text
+    def known_word(self, member: str) -> str:
+        """A word of the API as it came: to be compared with those we know, and never to be shown."""
+        return self._needed(member, self._text(member))
 
-    def optional_text(self, member: str) -> str:
-        """A text, or an empty one in place of anything else."""
-        value = self.source.get(member)
-        return value if isinstance(value, str) else ""
+    def identifier(self, member: str, *, any_case: bool = False) -> str:
+        """What tells a cluster or a key from all others: compared and kept as it may be shown, so that all agree."""
+        shown = self.quote(self._text(member))
+        return self._needed(member, cut_id(shown.lower() if any_case else shown))
 
     def words(self, member: str) -> str:
-        """Free text for people, never for decisions."""
-        return self.quote(self.optional_text(member))
+        """Text for people; empty only where the cluster says nothing."""
+        text = self._text(member)
+        return cut(self.quote(text) or _UNREADABLE, _LONGEST_WORDS) if text else ""
 
     def one_of(self, members: tuple[str, ...], known: tuple[str, str]) -> str:
         """The value, in lower case, of the member that is there: the vendor mixes up ``state`` and ``status``."""
-        value = next((self.optional_text(member) for member in members if self.has(member)), "").lower()
+        value = next((self._text(member) for member in members if self.has(member)), "").lower()
         if value not in known:
             raise self._unusable(members[0], " or ".join(known))
         return value
@@ -106,27 +109,38 @@ class Answer:
         return version
 
     def time(self, member: str) -> datetime | None:
-        """A time stamped by the cluster, on our clock; None when absent or unreadable."""
+        """A time stamped by the cluster, on our clock; None when absent, unreadable, or one nobody can mean."""
         try:
             stamped = datetime.fromisoformat(self.source.get(member) or "")
-            return stamped.replace(tzinfo=stamped.tzinfo or UTC).astimezone(UTC) - self.clock_offset
+            moment = stamped.replace(tzinfo=stamped.tzinfo or UTC).astimezone(UTC) - self.clock_offset
         except (TypeError, ValueError, OverflowError):
             return None
+        return moment if is_plausible(moment) else None
 
     def key(self, member: str) -> MasterKey:
         """A key as the cluster describes it, its ``keyID`` in lower case."""
         key = self.child(member)
         management = key.one_of(("keyManagementType",), ("internal", "external"))
         return MasterKey(
-            key_id=key.text("keyID").lower(),
+            key_id=key.identifier("keyID", any_case=True),
             key_management_type=KeyManagementType(management.capitalize()),
             key_provider_id=key.optional_integer("keyProviderID"),
             key_created_time=key.time("keyCreatedTime"),
         )
 
     def error(self) -> ElementError:
-        """The error this is the description of."""
-        return element_error(self.source, self.quote)
+        """The error this is the description of; that of a job may lack a name."""
+        return ElementError(name=self.words("name") or "unnamed", message=self.words("message"))
+
+    def _text(self, member: str) -> str:
+        """A text, or an empty one in place of anything else."""
+        value = self.source.get(member)
+        return value if isinstance(value, str) else ""
+
+    def _needed(self, member: str, text: str) -> str:
+        if not text:
+            raise self._unusable(member, "a text")
+        return text
 
     def _inner(self, value: object, member: str) -> Answer:
         if not isinstance(value, dict):
@@ -160,13 +174,30 @@ def parse_answer(call_id: object, body: bytes) -> Json:
     return answer
 
 
-def element_error(source: Json, quote: Callable[[str], str]) -> ElementError:
-    """The name and message of an error; that of a job may lack either."""
-    name, message = source.get("name"), source.get("message")
-    return ElementError(
-        name=quote(name) if isinstance(name, str) else "unnamed",
-        message=quote(message) if isinstance(message, str) else "",
+@dataclass(frozen=True, slots=True)
+class MethodError:
+    """The error a method answered with: what to decide by, and what to show.
+
+    A password can be a part of an error's name. Then the name without it is another one, and a rekey that may have been
+    applied would pass for one that was refused.
+    """
+
+    name: str = field(repr=False)  # as it came, never to be shown or kept
+    quoted: ElementError
+
+
+def method_error(source: object, quote: Callable[[str], str]) -> MethodError | None:
+    """The error in an answer; None where it has no name."""
+    name = source.get("name") if isinstance(source, dict) else None
+    raw = one_line(name) if isinstance(name, str) else ""
+    if not isinstance(source, dict) or not raw:
+        return None
+    message = source.get("message")
+    quoted = ElementError(
+        name=cut(quote(raw), LONGEST_NAME),
+        message=cut(quote(message), _LONGEST_WORDS) if isinstance(message, str) else "",
     )
+    return MethodError(raw, quoted)
 
 
 def describe_error(error: ElementError) -> str:
@@ -189,4 +220,4 @@ def whole_number(value: object) -> int | None:
     """A whole number, also as digits in a string, as some of the vendor's examples have it."""
     if isinstance(value, str) and _DIGITS.fullmatch(value):
         return int(value)
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _LARGEST else None

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import itertools
 import json
-from base64 import b64encode
 from dataclasses import replace
 from datetime import datetime, timedelta
 from http import HTTPStatus
@@ -37,7 +36,18 @@ from element_rekey.errors import (
     RekeyRefused,
 )
 
-from .answers import Answer, Json, describe_error, dotted, element_error, parse_answer, parse_version, whole_number
+from .answers import (
+    Answer,
+    Json,
+    MethodError,
+    describe_error,
+    dotted,
+    method_error,
+    parse_answer,
+    parse_version,
+    whole_number,
+)
+from .redaction import Redaction
 from .transport import AnswerUnusable, Timeouts, Transport
 
 if TYPE_CHECKING:
@@ -49,7 +59,7 @@ _FIRST_VERSION: Final = (12, 3)  # the first with RekeySoftwareEncryptionAtRestM
 _OLDEST_ENDPOINT: Final = "1.0"  # every cluster serves it; a newer one than the cluster knows is a 404
 _DEFAULT_TIMEOUTS: Final = Timeouts()
 _REKEY: Final = "RekeySoftwareEncryptionAtRestMasterKey"  # the method, and the resultType of its jobs
-_QUOTED_CHARACTERS: Final = 300
+_LONGEST_CREDENTIAL: Final = 500  # characters; Element takes fewer, and each is looked for in whatever is quoted
 
 # Passing troubles of the cluster's database and services. The vendor's guide says to retry xDBVersionMismatch; the
 # others are what NetApp's OpenStack driver and test automation retry under load, master changes and upgrades.
@@ -145,12 +155,12 @@ class ElementApi:
     def identity(self) -> ClusterIdentity:
         """``GetClusterInfo``."""
         info = self._call("GetClusterInfo").child("clusterInfo")
-        return ClusterIdentity(uuid=info.text("uuid"), name=info.optional_text("name"))
+        return ClusterIdentity(uuid=info.identifier("uuid"), name=info.words("name"))
 
     def version(self) -> ClusterVersion:
         """``GetClusterVersionInfo``."""
         info = self._call("GetClusterVersionInfo")
-        return ClusterVersion(pending_cluster_version=info.optional_text("pendingClusterVersion"))
+        return ClusterVersion(pending_cluster_version=info.words("pendingClusterVersion"))
 
     def encryption(self) -> EncryptionState:
         """``GetSoftwareEncryptionAtRestInfo``; the key's time corrected to our clock."""
@@ -183,18 +193,19 @@ class ElementApi:
             answer = self._exchange(_REKEY, params, self._registration.api_version, fresh_connection=True)
         except AnswerUnusable as error:
             raise self._outcome_unknown(str(error)) from None
-        if isinstance(answer, ElementError):
+        if isinstance(answer, MethodError):
             if answer.name in _TRANSIENT:
                 raise self._outcome_unknown(
-                    f"the answer is {describe_error(answer)}, which can come after the change was made"
+                    f"the answer is {describe_error(answer.quoted)}, which can come after the change was made"
                 )
             if answer.name == _PERMISSION_DENIED or answer.name in _NOT_DISPATCHED:
                 raise self._refusal(_REKEY, answer)
-            what = f"{_REKEY} was answered with {describe_error(answer)}."
-            raise RekeyRefused(what, cluster=self._cluster, name=answer.name)
-        if answer.get("unusedParameters"):
-            unused = self._quote(str(answer["unusedParameters"]))
-            raise self._outcome_unknown(f"the cluster began a rekey without these parameters: {unused}")
+            what = f"{_REKEY} was answered with {describe_error(answer.quoted)}."
+            raise RekeyRefused(what, cluster=self._cluster, name=answer.quoted.name)
+        unused = answer.get("unusedParameters")
+        if unused:
+            named = ", ".join(name for name in params if isinstance(unused, dict) and name in unused)
+            raise self._outcome_unknown(f"the cluster began a rekey without these parameters: {named or 'unnamed'}")
         async_handle = whole_number(answer["result"].get("asyncHandle"))
         if async_handle is None:
             raise self._outcome_unknown("the answer has no asyncHandle")
@@ -206,11 +217,11 @@ class ElementApi:
         None when the cluster does not know the handle, or knows it as something else than a rekey.
         """
         job = self._ask("GetAsyncResult", {"asyncHandle": async_handle, "keepResult": True})
-        if isinstance(job, ElementError):
+        if isinstance(job, MethodError):
             if job.name in _UNKNOWN_HANDLE:
                 return None
             raise self._refusal("GetAsyncResult", job)
-        if job.text("resultType") != _REKEY:
+        if job.known_word("resultType") != _REKEY:
             return None
         complete = job.one_of(("status", "state"), ("running", "complete")) == "complete"
         failed = complete and job.has("error")
@@ -229,7 +240,7 @@ class ElementApi:
     def faults(self) -> tuple[ClusterFault, ...]:
         """``ListClusterFaults`` of the current faults."""
         answer = self._call("ListClusterFaults", {"faultTypes": "current", "bestPractices": False})
-        return tuple(ClusterFault(fault.text("code")) for fault in answer.children("faults"))
+        return tuple(ClusterFault(fault.known_word("code")) for fault in answer.children("faults"))
 
     def key_providers(self) -> tuple[KeyProvider, ...]:
         """``ListKeyProvidersKmip``."""
@@ -244,33 +255,33 @@ class ElementApi:
     def test_key_provider(self, key_provider_id: int) -> ElementError | None:
         """``TestKeyProviderKmip``; None when the test passed, else the error it answered with."""
         answer = self._ask("TestKeyProviderKmip", {"keyProviderID": key_provider_id})
-        if not isinstance(answer, ElementError):
+        if not isinstance(answer, MethodError):
             return None
         refusal = self._refusal("TestKeyProviderKmip", answer)
         if isinstance(refusal, ElementApiError):
-            return answer
+            return answer.quoted
         raise refusal
 
     def _call(self, method: str, params: Json | None = None, *, endpoint: str = "") -> Answer:
         """Call a method that changes nothing, and of which every error is one."""
         answer = self._ask(method, params, endpoint=endpoint)
-        if isinstance(answer, ElementError):
+        if isinstance(answer, MethodError):
             raise self._refusal(method, answer)
         return answer
 
-    def _ask(self, method: str, params: Json | None = None, *, endpoint: str = "") -> Answer | ElementError:
+    def _ask(self, method: str, params: Json | None = None, *, endpoint: str = "") -> Answer | MethodError:
         """Call a method that changes nothing: whatever is unusable about its answer, it can be called again."""
         try:
             answer = self._exchange(method, params or {}, endpoint or self._registration.api_version)
         except AnswerUnusable as error:
             raise ClusterUnavailable(f"{method} got no usable answer: {error}.", cluster=self._cluster) from None
-        if isinstance(answer, ElementError):
+        if isinstance(answer, MethodError):
             return answer
         return Answer(answer["result"], method, self._cluster, self._clock_offset, self._quote)
 
     def _exchange(
         self, method: str, params: Json, endpoint: str, *, fresh_connection: bool = False
-    ) -> Json | ElementError:
+    ) -> Json | MethodError:
         """Send one call; returns the whole answer, whose ``result`` is an object, or the error it holds.
 
         Raises:
@@ -296,8 +307,9 @@ class ElementApi:
         result, error = answer.get("result"), answer.get("error")
         if isinstance(result, dict) and error is None and http.status == HTTPStatus.OK:
             return answer
-        if isinstance(error, dict) and result is None and isinstance(error.get("name"), str) and error["name"]:
-            return element_error(error, self._quote)
+        failed = method_error(error, self._quote) if result is None else None
+        if failed:
+            return failed
         raise AnswerUnusable(f"the answer (HTTP {http.status}) holds neither a result nor an error with a name")
 
     def _renew(self) -> bool:
@@ -321,26 +333,22 @@ class ElementApi:
         if version is None:
             what = "apiVersion must be two numbers with a dot between them, such as 12.3."
             raise RegistrationInvalid(what, cluster=self._cluster)
+        if max(len(registration.username), len(registration.password)) > _LONGEST_CREDENTIAL:
+            what = f"username and password must have at most {_LONGEST_CREDENTIAL} characters."
+            raise RegistrationInvalid(what, cluster=self._cluster)
+        self._quote = Redaction(registration.username, registration.password)
         self._transport = Transport(self._cluster, registration, self._timeouts, self._clock)
         self._registration = registration
         self._version = version
 
-    def _refusal(self, method: str, error: ElementError) -> ElementRekeyError:
+    def _refusal(self, method: str, error: MethodError) -> ElementRekeyError:
         """The class for an error that certainly changed nothing."""
-        what = f"{method} was answered with {describe_error(error)}."
+        what = f"{method} was answered with {describe_error(error.quoted)}."
         if error.name in _TRANSIENT:
             return ClusterUnavailable(what, cluster=self._cluster)
         if error.name == _PERMISSION_DENIED:
             return PermissionDenied(what, cluster=self._cluster)
-        return ElementApiError(what, cluster=self._cluster, name=error.name)
+        return ElementApiError(what, cluster=self._cluster, name=error.quoted.name)
 
     def _outcome_unknown(self, why: str) -> RekeyOutcomeUnknown:
         return RekeyOutcomeUnknown(f"{_REKEY} was sent, but {why}.", cluster=self._cluster)
-
-    def _quote(self, text: str) -> str:
-        """The cluster's words fit for a log: one line, not too long, without our credentials."""
-        username, password = self._registration.username, self._registration.password
-        for secret in filter(None, (password, b64encode(f"{username}:{password}".encode()).decode())):
-            text = text.replace(secret, "***")
-        printable = "".join(character if character.isprintable() else " " for character in text)
-        return " ".join(printable.split())[:_QUOTED_CHARACTERS]

@@ -17,6 +17,7 @@ from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from hashlib import sha256
 from http import HTTPStatus
+from http.client import HTTPResponse
 from socket import create_connection
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -27,7 +28,7 @@ from urllib3 import HTTPSConnectionPool
 from urllib3.connection import HTTPSConnection
 from urllib3.exceptions import HTTPError
 
-from element_rekey.errors import CertificateRefused, ClusterUnavailable, RegistrationInvalid
+from element_rekey.errors import CertificateRefused, ClusterUnavailable, ElementRekeyError, RegistrationInvalid
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
 _HTTPS_PORT: Final = 443
 _HIGHEST_PORT: Final = 65535
 _BODY_LIMIT_BYTES: Final = 4 * 1024 * 1024  # GetAPI, the longest answer, lists every method of every version: < 1 MiB
+_ANSWER_LIMIT_BYTES: Final = _BODY_LIMIT_BYTES + 1024 * 1024  # with its headers, and its chunks if they are not tiny
+_LENGTH: Final = re.compile(r"[0-9]{1,18}")
 _CHUNK_BYTES: Final = 64 * 1024
 # Servers commonly close a connection after five idle seconds, and firewalls forget idle ones without a word.
 _KEEP_ALIVE: Final = timedelta(seconds=4)
@@ -121,10 +124,13 @@ def clock_offset(date: str | None, sent_at: datetime, received_at: datetime) -> 
 class _Socket(ssl.SSLSocket):
     """A TLS socket of which no read outlasts the request's deadline, so that neither headers nor body can drip past it.
 
-    The handshake needs no such care: ``ssl`` counts its time-out over the whole of it.
+    Nor is more read from it than an answer may have, whatever the HTTP library makes of the lengths it is told: a chunk
+    of a negative size means everything to it. The handshake needs no such care: ``ssl`` counts its time-out over the
+    whole of it.
     """
 
     seconds_left: Callable[[], float]
+    count: Callable[[int], None]
 
     def recv(self, buflen: int = 1024, flags: int = 0) -> bytes:
         """Read, or close: ``ssl`` calls this on a connection that was reset early, and then forgets the socket."""
@@ -135,16 +141,31 @@ class _Socket(ssl.SSLSocket):
             raise
 
     def recv_into(self, buffer: WriteableBuffer, nbytes: int | None = None, flags: int = 0) -> int:
-        """Read what is there, waiting no longer than the request may still take. Raises TimeoutError."""
+        """Read what is there, waiting no longer than the request may take. Raises TimeoutError, AnswerUnusable."""
         seconds_left = self.seconds_left()
         if seconds_left <= 0:
             raise TimeoutError
         self.settimeout(min(seconds_left, self.gettimeout() or math.inf))
-        return super().recv_into(buffer, nbytes, flags)
+        received = super().recv_into(buffer, nbytes, flags)
+        self.count(received)
+        return received
+
+
+class _Response(HTTPResponse):
+    """An answer of which the length, where it gives one, is one: Python reads -1, +5 and 1_0 as numbers, too."""
+
+    def begin(self) -> None:
+        """Read status and headers. Raises AnswerUnusable."""
+        super().begin()
+        lengths = self.headers.get_all("Content-Length", [])
+        if self.status not in _STATUS_IS_ENOUGH and not all(map(_LENGTH.fullmatch, lengths)):
+            raise AnswerUnusable("the answer has a Content-Length that is no number")
 
 
 class _Connection(HTTPSConnection):
     """A connection that names its own failures, because urllib3 and requests blur when something failed."""
+
+    response_class = _Response
 
     def __init__(self, *, transport: Transport, **kwargs: Any) -> None:  # noqa: ANN401 - urllib3's own
         super().__init__(**kwargs)
@@ -163,6 +184,7 @@ class _Connection(HTTPSConnection):
             raise self._transport.unreachable(str(error.__cause__ or error)) from None
         connected = cast("_Socket", self.sock)
         connected.seconds_left = self._transport.seconds_left
+        connected.count = self._transport.count
         self._transport.check_pin(connected)
         self.is_verified = True  # by the pin alone, if there is no bundle: urllib3 cannot know
         if connected.seconds_left() <= 0:
@@ -207,6 +229,7 @@ class Transport:
         self._timeouts = timeouts
         self._clock = clock
         self._deadline = math.inf
+        self._received = 0
         self._last_used = clock()
         self._host, self._port = parse_mvip(registration.mvip, cluster)
         self._server_name = _host(registration.server_name)
@@ -245,6 +268,7 @@ class Transport:
         if fresh_connection or not timedelta(0) <= sent_at - self._last_used <= _KEEP_ALIVE:
             self._session.close()
         self._deadline = time.monotonic() + self._timeouts.total
+        self._received = 0
         request = self._session.prepare_request(requests.Request("POST", self._url + path, data=body))
         # Straight to the adapter: following redirects, keeping cookies and minding the environment are the session's.
         adapter = self._session.get_adapter(self._url)
@@ -257,7 +281,9 @@ class Transport:
                     b"" if response.status_code in _STATUS_IS_ENOUGH else _read_body(response),
                     clock_offset(response.headers.get("Date"), sent_at, self._last_used),
                 )
-        except (OSError, HTTPError) as error:
+        except (ElementRekeyError, AnswerUnusable):
+            raise
+        except Exception as error:  # noqa: BLE001 - sent is sent, whatever the libraries raise at what comes back
             # The class only: the text of some quotes what the other side sent.
             raise AnswerUnusable(f"the connection failed before a whole answer came ({type(error).__name__})") from None
 
@@ -268,6 +294,12 @@ class Transport:
     def seconds_left(self) -> float:
         """Seconds until the deadline of the current request; negative once it has passed."""
         return self._deadline - time.monotonic()
+
+    def count(self, received: int) -> None:
+        """Count the bytes of the current answer. Raises AnswerUnusable above the limit."""
+        self._received += received
+        if self._received > _ANSWER_LIMIT_BYTES:
+            raise AnswerUnusable(f"the answer is longer than {_ANSWER_LIMIT_BYTES} bytes")
 
     def check_pin(self, connected: ssl.SSLSocket) -> None:
         """Compare the certificate with the registered fingerprint, if there is one. Raises CertificateRefused."""
