@@ -21,7 +21,7 @@ from element_rekey.element.redaction import Redaction
 from element_rekey.records import ClusterMemory
 from element_rekey.rules.memory import identity_changed
 from tests.unit.element.conftest import PASSWORD
-from tests.unit.test_functions import ENVIRONMENT
+from tests.unit.function_environment import ENVIRONMENT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
