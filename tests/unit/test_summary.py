@@ -68,7 +68,8 @@ def closed(
     run = FleetRun(
         EXECUTION, SCHEDULED, selected=tuple(one.selected for one in after), not_selected=not_selected, ended_at=ENDED
     )
-    return replace(run, **{"failure": failure or fleet_failure(run, after), **changes})
+    run = replace(run, **changes)
+    return replace(run, failure=failure or fleet_failure(run, after))
 
 
 def summary_after(run: FleetRun, *after: ClusterResult) -> Summary:
@@ -91,7 +92,7 @@ def test_the_members_are_those_of_the_schema() -> None:
     assert SCHEMA["properties"]["schema"]["const"] == SUMMARY_SCHEMA
     assert SCHEMA["properties"]["trigger"]["enum"] == list(Trigger)
     optional = set(known) - set(SCHEMA["required"])
-    assert optional == {"oldestKeyAgeDays", "error", "cause", "nextStep"}
+    assert optional == {"oldestKeyAgeDays", "error", "cause", "nextStep", "wouldBeRefused"}
 
 
 def test_the_schema_knows_every_way_a_cluster_can_be_counted() -> None:
@@ -167,6 +168,38 @@ def test_a_dry_run_says_so() -> None:
     assert summary.headline == "dry run, 1 cluster, 0 rotated, all well"
     assert summary.dry_run
     assert summary.overdue_keys == summary.next_due == ()
+
+
+def test_a_dry_run_names_what_would_be_refused_and_needs_nobody() -> None:
+    refused = ClusterResult(
+        Selected("b", "b-1", NOW),
+        rotated(
+            cluster="b",
+            outcome=Outcome.WOULD_BE_REFUSED,
+            failure=Failure("CredentialsRefused", "x" * 400, "Mend it."),
+            current_key=None,
+        ),
+    )
+    after = (result("a", Outcome.PLANNED, 400 * DAY, None), refused)
+    run = closed(*after, not_selected=(NOWHERE,), request=FleetRequest(dry_run=True))
+    summary = summary_after(run, *after)
+    assert summary.succeeded
+    assert summary.headline == "dry run, 3 clusters, 0 rotated, 2 would be REFUSED"
+    assert summary.attention == ()
+    assert summary.would_be_refused == (
+        ClusterLine("nowhere", "Refused", "ClusterNotRegistered", "There is no secret of this name."),
+        ClusterLine("b", "WouldBeRefused", "CredentialsRefused", "x" * 300),
+    )
+    assert "\n  ! b: WouldBeRefused CredentialsRefused xxx" in summary_in_words(summary)
+
+
+def test_a_dry_run_that_failed_is_reported_as_one() -> None:
+    after = (ClusterResult(Selected("a", "a-1", NOW), None),)
+    summary = summary_after(closed(*after, request=FleetRequest(dry_run=True)), *after)
+    assert summary.headline == "dry run, 1 cluster, 0 rotated, 1 need ATTENTION"
+    failure = Failure("ExecutionAborted", "Stopped.", "Start again.")
+    stopped = FleetRun(EXECUTION, FleetRequest(dry_run=True), failure=failure, ended_at=ENDED)
+    assert summary_after(stopped).headline == "dry run FAILED: ExecutionAborted"
 
 
 def test_a_run_that_is_not_closed_yet_lasted_no_time() -> None:

@@ -67,7 +67,7 @@ def build_notification(rotation: Rotation) -> Notification:
         notification_id=rotation.execution.id,
         outcome=outcome,
         succeeded=outcome.succeeded,
-        headline=outcome.headline,
+        headline=(outcome.dry_headline if request and request.dry_run else "") or outcome.headline,
         detail=rotation.detail,
         cluster=rotation.cluster,
         cluster_uuid=rotation.cluster_uuid,

@@ -259,6 +259,11 @@ class FleetRun(Record):
     selected: tuple[Selected, ...] = ()
     not_selected: tuple[NotSelected, ...] = field(default=(), metadata=stored_as("refused"))
 
+    @property
+    def dry(self) -> bool:
+        """Whether only a plan was asked for."""
+        return bool(self.request and self.request.dry_run)
+
 
 @dataclass(frozen=True, slots=True)
 class ClusterResult:
