@@ -93,6 +93,7 @@ def test_each_step_goes_on_from_what_was_stored_and_stores_answers_and_sends_the
 
 
 CHANGED = {
+    "fleet-with-an-input-that-is-no-request": "the wrong input of a schedule is not told as one of a person any more",
     "fleet-that-stops-after-a-failure": "a run counts in an item of its own, which older releases do not have",
     "fleet-on-a-report": "a report names clusters and says why; faults to ignore, or other keys, are not for it to ask",
     "rotated-ignoring-a-fault": "nobody can ignore ensembleDegraded any more; the scenario ignores another fault",

@@ -24,7 +24,7 @@ from element_rekey.errors import (
 from element_rekey.inputs import parse_request
 from element_rekey.notifications import SCHEMA, Notification, build_notification, one_line, plain_words, subject_of
 from element_rekey.outcomes import Outcome, Trigger
-from element_rekey.records import CLUSTER_NAME, Request, Rotation
+from element_rekey.records import CLUSTER_NAME, Asked, Request, Rotation
 from element_rekey.rules.demand import demand_of
 from tests.fakes import NOW
 from tests.unit.samples import (
@@ -83,6 +83,14 @@ def test_a_dry_run_that_failed_is_not_told_as_a_rotation_that_failed() -> None:
     record = replace(failed("ExecutionAborted"), request=Request("prod-a", dry_run=True))
     assert build_notification(record).headline == "dry run FAILED, nothing was changed"
     assert build_notification(failed()).headline == "rotation FAILED, this run changed nothing"
+
+
+def test_who_asked_and_why_is_told_of_an_input_that_was_refused() -> None:
+    asked = Asked(Trigger.SCHEDULE, "maximum key age", "jane", dry_run=True)
+    told = build_notification(replace(failed("RequestInvalid"), request=None, asked=asked))
+    assert (told.trigger, told.reason, told.requested_by) == (Trigger.SCHEDULE, "maximum key age", "jane")
+    assert told.dry_run
+    assert told.headline == "dry run FAILED, nothing was changed"
 
 
 def test_a_dry_run_that_would_be_refused_says_so_and_what_to_mend() -> None:

@@ -12,6 +12,7 @@ import pytest
 from element_rekey.codec import encode, json_name
 from element_rekey.outcomes import Outcome, Trigger
 from element_rekey.records import (
+    Asked,
     ClusterResult,
     Execution,
     Failure,
@@ -154,6 +155,15 @@ def test_a_run_whose_input_was_refused() -> None:
     assert (summary.trigger, summary.reason, summary.clusters) == (Trigger.MANUAL, "", 0)
     assert summary.oldest_key_age_days is None
     assert "No cluster was selected." in summary_in_words(summary)
+
+
+def test_who_asked_and_why_is_told_of_an_input_that_was_refused() -> None:
+    failure = Failure("RequestInvalid", "keyCreatedAfter: not together with the trigger schedule.", "Correct it.")
+    asked = Asked(Trigger.SCHEDULE, "maximum key age", "jane", dry_run=True)
+    summary = summary_after(FleetRun(EXECUTION, None, asked=asked, failure=failure, ended_at=ENDED))
+    assert (summary.trigger, summary.reason, summary.requested_by) == (Trigger.SCHEDULE, "maximum key age", "jane")
+    assert summary.dry_run
+    assert summary.headline == "dry run FAILED: RequestInvalid"
 
 
 def test_a_run_that_was_stopped_after_all_were_done() -> None:

@@ -18,7 +18,7 @@ from .errors import (
     errors_by_name,
 )
 from .outcomes import Trigger
-from .records import CLUSTER_NAME, CloseRequest, Execution, Failure, FleetRequest, Request
+from .records import CLUSTER_NAME, Asked, CloseRequest, Execution, Failure, FleetRequest, Request
 from .rules.selection import ALL, ANY_NUMBER
 
 if TYPE_CHECKING:
@@ -183,7 +183,7 @@ def parse_fleet_close_request(event: Mapping[str, Any], alarm_prefix: str) -> Cl
         request = parse_fleet_request(given, alarm_prefix)
     except RequestInvalid:
         request = None
-    return CloseRequest(execution, request, failure)
+    return CloseRequest(execution, request, failure, asked=None if request else _asked_in(given))
 
 
 def parse_close_request(event: Mapping[str, Any]) -> CloseRequest[Request]:
@@ -193,7 +193,8 @@ def parse_close_request(event: Mapping[str, Any]) -> CloseRequest[Request]:
         request = parse_request(given)
     except RequestInvalid:
         request = None
-    return CloseRequest(execution, request, failure, _cluster_in(given))
+    asked = None if request else _asked_in(given)
+    return CloseRequest(execution, request, failure, _cluster_in(given), asked)
 
 
 def _what_ended(event: Mapping[str, Any]) -> tuple[Execution, object, Failure | None]:
@@ -231,11 +232,43 @@ def _interrupted(detail: Mapping[str, Any]) -> tuple[Execution, object, Failure 
     except (ValueError, RecursionError):  # Step Functions leaves a long input out or cuts it
         given = None
     error = _INTERRUPTED.get(detail["status"], ExecutionBroken)
-    cause = str(detail.get("cause") or f"The execution ended as {detail['status']}.")
-    return Execution(detail["executionArn"], started), given, Failure(error.__name__, cause, error.next_step)
+    return Execution(detail["executionArn"], started), given, Failure(error.__name__, _said(detail), error.next_step)
+
+
+def _said(detail: Mapping[str, Any]) -> str:
+    """What Step Functions, or whoever stopped the execution, said of its end."""
+    error, cause = detail.get("error"), detail.get("cause")
+    if cause:
+        return f"{error}: {cause}" if error else str(cause)
+    return f"The execution ended as {detail['status']}{f' with the error {error}' if error else ''}."
 
 
 def _cluster_in(value: object) -> str:
     """The cluster an input names, where it names one properly."""
     cluster = value.get("cluster") if isinstance(value, dict) else None
     return cluster if isinstance(cluster, str) and CLUSTER_NAME.fullmatch(cluster) else ""
+
+
+def _asked_in(value: object) -> Asked | None:
+    """Who asked, why and for what, as far as it can be read of an input that is not a valid request."""
+    if not isinstance(value, dict):
+        return None
+    detail = value.get("detail")
+    told = detail if isinstance(detail, dict) else {}
+    if value.get("source") == ALARM_SOURCE:
+        name = _text_in(told, "alarmName")
+        return Asked(Trigger.ALARM, f"alarm {name}"[:_LONGEST_TEXT] if name else "")
+    if value.get("source") == OWN_SOURCE:
+        return Asked(Trigger.ALARM, _text_in(told, "reason"), _text_in(told, "requestedBy"))
+    trigger = str(value.get("trigger", Trigger.MANUAL)).lower()
+    return Asked(
+        trigger=next((one for one in Trigger if one == trigger), None),
+        reason=_text_in(value, "reason"),
+        requested_by=_text_in(value, "requestedBy"),
+        dry_run=value.get("dryRun") is True,
+    )
+
+
+def _text_in(value: Mapping[str, Any], member: str) -> str:
+    text = value.get(member)
+    return text[:_LONGEST_TEXT] if isinstance(text, str) else ""

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from .outcomes import Outcome, Trigger
+from .records import asked_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -77,7 +78,7 @@ class Count:
 
 def build_summary(run: FleetRun, results: Sequence[ClusterResult]) -> Summary:
     """The summary of a closed fleet run."""
-    request, failure = run.request, run.failure
+    asked, failure = asked_of(run), run.failure
     started, ended = run.execution.started_at, run.ended_at
     rotated = [one.selected.cluster for one in results if one.replaced]
     keys = sorted(_key_lines(results, ended or started), key=lambda line: line.due_at)
@@ -86,10 +87,10 @@ def build_summary(run: FleetRun, results: Sequence[ClusterResult]) -> Summary:
         notification_id=run.execution.id,
         succeeded=failure is None,
         headline=_summary_headline(run, results, len(rotated)),
-        trigger=request.trigger if request else Trigger.MANUAL,
-        reason=request.reason if request else "",
-        requested_by=request.requested_by if request else "",
-        dry_run=request.dry_run if request else False,
+        trigger=asked.trigger or Trigger.MANUAL,
+        reason=asked.reason,
+        requested_by=asked.requested_by,
+        dry_run=asked.dry_run,
         execution_arn=run.execution.id,
         started_at=started,
         ended_at=ended,
