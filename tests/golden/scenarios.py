@@ -360,6 +360,14 @@ def fleet_in_a_dry_run(here: GoldenHarness) -> None:
 
 
 @scenario(A, B)
+def fleet_in_a_dry_run_that_would_be_refused(here: GoldenHarness) -> None:
+    here.clusters["prod-a"].inject(Fault("passwordChanged"))
+    here.run_fleet(
+        {"clusters": ["prod-a", "prod-b", "prod-z"], "canary": "prod-a", "dryRun": True, "reason": "rehearsal"}
+    )
+
+
+@scenario(A, B)
 def fleet_stopped_by_hand(here: GoldenHarness) -> None:
     arn = here.start_fleet({"reason": "change CHG-1001"})
     here.clock.after(6.0, lambda: here.stop(arn))

@@ -102,6 +102,7 @@ CHANGED = {
     "timed-out-and-told-without-its-input": "the detail says that nobody knows what became of the rekey",
     "undone-by-somebody-else": "a look that ends with an error is remembered, too",
     "unknown-what-became-of-the-rekey": "likewise; and a look while a rekey may run unseen is no last sight of the key",
+    "fleet-with-an-input-that-is-no-request": "the wrong input of a schedule is not told as one of a person any more",
     "fleet-that-stops-after-a-failure": "a run counts in an item of its own, which older releases do not have",
     "fleet-on-a-report": "a report names clusters and says why; faults to ignore, or other keys, are not for it to ask",
     "rotated-ignoring-a-fault": "nobody can ignore ensembleDegraded any more; the scenario ignores another fault",

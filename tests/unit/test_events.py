@@ -50,13 +50,13 @@ REQUESTS: dict[str, Request] = {
     ),
 }
 CLOSE_REQUESTS: dict[str, tuple[str, str]] = {
-    "execution-aborted": ("ExecutionAborted", "Stopped for maintenance of the key server."),
+    "execution-aborted": ("ExecutionAborted", "StoppedByHand: Stopped for maintenance of the key server."),
     "execution-timed-out": ("ExecutionTimedOut", "The execution ended as TIMED_OUT."),
     "execution-failed": (
         "ExecutionBroken",
         (
-            "The rotation ended but its outcome could not be published. See the log of publish_outcome and the "
-            "dead-letter queue."
+            "OutcomeNotPublished: The rotation ended but its outcome could not be published. See the log of "
+            "publish_outcome and the dead-letter queue."
         ),
     ),
 }

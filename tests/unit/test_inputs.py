@@ -24,7 +24,7 @@ from element_rekey.inputs import (
     parse_request,
 )
 from element_rekey.outcomes import Trigger
-from element_rekey.records import CloseRequest, Execution, Failure, FleetRequest, Request
+from element_rekey.records import Asked, CloseRequest, Execution, Failure, FleetRequest, Request
 from element_rekey.rules.demand import demand_of
 from element_rekey.rules.selection import ANY_NUMBER
 from tests.fakes import NOW
@@ -327,7 +327,7 @@ def test_an_execution_that_no_catch_saw_end_is_closed_by_its_status(status: str,
 def test_what_the_event_says_of_the_cause_is_kept() -> None:
     closing = parse_close_request(status_change("ABORTED", error="StoppedByHand", cause="Maintenance."))
     assert closing.failure
-    assert closing.failure.cause == "Maintenance."
+    assert closing.failure.cause == "StoppedByHand: Maintenance."
 
 
 def test_the_execution_of_an_event_is_the_one_of_its_state() -> None:
@@ -678,9 +678,71 @@ def test_a_run_that_was_stopped() -> None:
     assert closing.request == replace(JANE, reason="change CHG-1001")
     assert closing.failure == Failure(
         "ExecutionAborted",
-        "Stopped by jane.doe for CHG-1001.",
+        "Stopped: Stopped by jane.doe for CHG-1001.",
         ExecutionAborted.next_step,
     )
+
+
+@pytest.mark.parametrize(
+    ("error", "cause", "told"),
+    [
+        ("CHG-1001", "Jane needs the cluster.", "CHG-1001: Jane needs the cluster."),
+        (None, "Jane needs the cluster.", "Jane needs the cluster."),
+        ("CHG-1001", None, "The execution ended as ABORTED with the error CHG-1001."),
+        (None, None, "The execution ended as ABORTED."),
+    ],
+)
+def test_what_whoever_stopped_an_execution_said_is_told(error: str | None, cause: str | None, told: str) -> None:
+    event = golden("fleet-stopped")
+    event["detail"] |= {"error": error, "cause": cause}
+    closing = parse_fleet_close_request(event, PREFIX)
+    assert closing.failure
+    assert closing.failure.cause == told
+
+
+# --- who asked for what, by an input that is not a valid one ---
+
+
+@pytest.mark.parametrize(
+    ("given", "asked"),
+    [
+        ({"colour": "red", "reason": "CHG-1", "requestedBy": "jane"}, Asked(Trigger.MANUAL, "CHG-1", "jane")),
+        ({"trigger": "Schedule", "keyCreatedAfter": "2026-11-23T03:00:00Z"}, Asked(Trigger.SCHEDULE)),
+        ({"trigger": "siem", "reason": 7, "requestedBy": None}, Asked()),
+        ({"colour": "red", "dryRun": True}, Asked(Trigger.MANUAL, dry_run=True)),
+        ({"colour": "red", "dryRun": "yes"}, Asked(Trigger.MANUAL)),
+        ({"reason": "x" * 600, "requestedBy": "y" * 600}, Asked(Trigger.MANUAL, "x" * 512, "y" * 512)),
+        (None, None),
+        ("all", None),
+    ],
+)
+def test_who_asked_and_why_is_read_of_an_input_that_is_no_request(given: object, asked: Asked | None) -> None:
+    error = {"Error": "RequestInvalid", "Cause": "colour: unknown member"}
+    state = {**FLEET_STATE, "input": given, "error": error}
+    assert parse_fleet_close_request(state, PREFIX).asked == asked
+    assert parse_close_request(state).asked == asked
+
+
+def test_an_alarm_that_cannot_be_understood_is_still_an_alarm() -> None:
+    event = changed(golden("alarm-one-cluster"), "detail/alarmName", f"{PREFIX}prod a")
+    closing = parse_fleet_close_request({**FLEET_STATE, "input": event}, PREFIX)
+    assert closing.asked == Asked(Trigger.ALARM, f"alarm {PREFIX}prod a")
+    del event["detail"]
+    closing = parse_fleet_close_request({**FLEET_STATE, "input": event}, PREFIX)
+    assert closing.asked == Asked(Trigger.ALARM)
+
+
+def test_a_report_that_cannot_be_understood_is_still_one() -> None:
+    event = changed(golden("compromise-reported"), "detail/severity", "high")
+    closing = parse_fleet_close_request({**FLEET_STATE, "input": event}, PREFIX)
+    assert closing.asked == Asked(
+        Trigger.ALARM, "INC-4711: key server backup found on a public share", "siem@example.com"
+    )
+
+
+def test_a_request_that_is_valid_speaks_for_itself() -> None:
+    assert parse_fleet_close_request({**FLEET_STATE, "input": {"reason": "CHG-1"}}, PREFIX).asked is None
+    assert parse_close_request({**FLEET_STATE, "input": {"cluster": "prod-a"}}).asked is None
 
 
 @pytest.mark.parametrize("given", [None, "", '{"reason": "cut o'])
@@ -695,7 +757,7 @@ def test_an_event_without_its_input_still_closes_the_run(given: str | None) -> N
 @pytest.mark.parametrize(("status", "error"), [("TIMED_OUT", "ExecutionTimedOut"), ("FAILED", "ExecutionBroken")])
 def test_the_status_names_the_error(status: str, error: str) -> None:
     event = changed(golden("fleet-stopped"), "detail/status", status)
-    event["detail"]["cause"] = None
+    event["detail"] |= {"error": None, "cause": None}
     closing = parse_fleet_close_request(event, PREFIX)
     assert closing.failure
     assert (closing.failure.error, closing.failure.cause) == (error, f"The execution ended as {status}.")

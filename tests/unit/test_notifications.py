@@ -25,7 +25,7 @@ from element_rekey.errors import (
 from element_rekey.inputs import parse_request
 from element_rekey.notifications import SCHEMA, Notification, build_notification, plain_words, subject_line, subject_of
 from element_rekey.outcomes import Outcome, Trigger
-from element_rekey.records import CLUSTER_NAME, Request, Rotation
+from element_rekey.records import CLUSTER_NAME, Asked, Request, Rotation
 from element_rekey.rules.demand import demand_of
 from element_rekey.text import is_plain
 from tests.fakes import NOW
@@ -56,6 +56,9 @@ EXAMPLES: dict[str, Rotation] = {
     "NotDue": rotated(outcome=Outcome.NOT_DUE, change=None, polls=0, detail="The current key is recent enough."),
     "CoolingDown": rotated(outcome=Outcome.COOLING_DOWN, change=None, polls=0, detail="The key is too new."),
     "Planned": rotated(outcome=Outcome.PLANNED, change=None, polls=0, request=Request("prod-a", dry_run=True)),
+    "WouldBeRefused": replace(
+        failed("UpgradePending", Outcome.WOULD_BE_REFUSED), request=Request("prod-a", dry_run=True), change=None
+    ),
     "Failed": failed(),
     "RotatedWithError": replace(
         failed("RekeyEndedWithError", Outcome.ROTATED_WITH_ERROR), change=change(job_error=BROKEN), current_key=None
@@ -76,6 +79,29 @@ ALL = EXAMPLES | UNUSUAL
 
 def words(record: Rotation) -> str:
     return plain_words(build_notification(record))
+
+
+def test_a_dry_run_that_failed_is_not_told_as_a_rotation_that_failed() -> None:
+    record = replace(failed("ExecutionAborted"), request=Request("prod-a", dry_run=True))
+    assert build_notification(record).headline == "dry run FAILED, nothing was changed"
+    assert build_notification(failed()).headline == "rotation FAILED, this run changed nothing"
+
+
+def test_who_asked_and_why_is_told_of_an_input_that_was_refused() -> None:
+    asked = Asked(Trigger.SCHEDULE, "maximum key age", "jane", dry_run=True)
+    told = build_notification(replace(failed("RequestInvalid"), request=None, asked=asked))
+    assert (told.trigger, told.reason, told.requested_by) == (Trigger.SCHEDULE, "maximum key age", "jane")
+    assert told.dry_run
+    assert told.headline == "dry run FAILED, nothing was changed"
+
+
+def test_a_dry_run_that_would_be_refused_says_so_and_what_to_mend() -> None:
+    text = words(EXAMPLES["WouldBeRefused"])
+    assert text.startswith("Cluster prod-a: dry run, would be refused.\n\nWhat happened: UpgradePending. ")
+    assert "\nWhat to do:    " in text
+    assert subject_of(build_notification(EXAMPLES["WouldBeRefused"])) == (
+        "[WouldBeRefused] prod-a: dry run, would be refused"
+    )
 
 
 # --- the contract with machines ---
@@ -339,7 +365,7 @@ def test_a_mail_that_needs_a_person_says_what_to_do_before_anything_else() -> No
     for name, record in ALL.items():
         third = words(record).splitlines()[2:4]
         asks = third[0].startswith("What happened: ") and third[1].startswith("What to do: ")
-        assert asks is not build_notification(record).succeeded, name
+        assert asks is bool(build_notification(record).error), name
 
 
 def test_the_mail_of_a_rotation() -> None:

@@ -12,6 +12,7 @@ import pytest
 from element_rekey.codec import encode, json_name
 from element_rekey.outcomes import Outcome, Trigger
 from element_rekey.records import (
+    Asked,
     ClusterResult,
     Execution,
     Failure,
@@ -35,6 +36,7 @@ from element_rekey.summary import (
     outcome_counts,
     summary_in_words,
 )
+from element_rekey.text import cut
 from tests.fakes import NOW
 from tests.unit.samples import DAY, HOUR, MINUTE, key, rotated, rotation
 
@@ -68,7 +70,8 @@ def closed(
     run = FleetRun(
         EXECUTION, SCHEDULED, selected=tuple(one.selected for one in after), not_selected=not_selected, ended_at=ENDED
     )
-    return replace(run, **{"failure": failure or fleet_failure(run, after), **changes})
+    run = replace(run, **changes)
+    return replace(run, failure=failure or fleet_failure(run, after))
 
 
 def summary_after(run: FleetRun, *after: ClusterResult) -> Summary:
@@ -90,7 +93,7 @@ def test_the_members_are_those_of_the_schema() -> None:
     assert [json_name(one.name) for one in fields(Count)] == list(SCHEMA["properties"]["counts"]["items"]["properties"])
     assert SCHEMA["properties"]["schema"]["const"] == SUMMARY_SCHEMA
     optional = set(known) - set(SCHEMA["required"])
-    assert optional == {"oldestKeyAgeDays", "error", "cause", "nextStep"}
+    assert optional == {"oldestKeyAgeDays", "error", "cause", "nextStep", "wouldBeRefused"}
 
 
 def test_a_cluster_is_counted_in_the_ways_the_schema_knows() -> None:
@@ -153,6 +156,15 @@ def test_a_run_whose_input_was_refused() -> None:
     assert "No cluster was selected." in summary_in_words(summary)
 
 
+def test_who_asked_and_why_is_told_of_an_input_that_was_refused() -> None:
+    failure = Failure("RequestInvalid", "keyCreatedAfter: not together with the trigger schedule.", "Correct it.")
+    asked = Asked(Trigger.SCHEDULE, "maximum key age", "jane", dry_run=True)
+    summary = summary_after(FleetRun(EXECUTION, None, asked=asked, failure=failure, ended_at=ENDED))
+    assert (summary.trigger, summary.reason, summary.requested_by) == (Trigger.SCHEDULE, "maximum key age", "jane")
+    assert summary.dry_run
+    assert summary.headline == "dry run FAILED: RequestInvalid"
+
+
 def test_a_run_that_was_stopped_after_all_were_done() -> None:
     after = (result("a", Outcome.ROTATED, MINUTE),)
     failure = Failure("ExecutionAborted", "Stopped.", "Start again.")
@@ -165,6 +177,38 @@ def test_a_dry_run_says_so() -> None:
     assert summary.headline == "dry run, 1 cluster, 0 rotated, all well"
     assert summary.dry_run
     assert summary.overdue_keys == summary.next_due == ()
+
+
+def test_a_dry_run_names_what_would_be_refused_and_needs_nobody() -> None:
+    refused = ClusterResult(
+        Selected("b", "b-1", NOW),
+        rotated(
+            cluster="b",
+            outcome=Outcome.WOULD_BE_REFUSED,
+            failure=Failure("CredentialsRefused", "x" * 400, "Mend it."),
+            current_key=None,
+        ),
+    )
+    after = (result("a", Outcome.PLANNED, 400 * DAY, None), refused)
+    run = closed(*after, not_selected=(NOWHERE,), request=FleetRequest(dry_run=True))
+    summary = summary_after(run, *after)
+    assert summary.succeeded
+    assert summary.headline == "dry run, 3 clusters, 0 rotated, 2 would be REFUSED"
+    assert summary.attention == ()
+    assert summary.would_be_refused == (
+        ClusterLine("nowhere", "Refused", "ClusterNotRegistered", "There is no secret of this name."),
+        ClusterLine("b", "WouldBeRefused", "CredentialsRefused", cut("x" * 400, 300)),
+    )
+    assert "\n  ! b: WouldBeRefused CredentialsRefused xxx" in summary_in_words(summary)
+
+
+def test_a_dry_run_that_failed_is_reported_as_one() -> None:
+    after = (ClusterResult(Selected("a", "a-1", NOW), None),)
+    summary = summary_after(closed(*after, request=FleetRequest(dry_run=True)), *after)
+    assert summary.headline == "dry run, 1 cluster, 0 rotated, 1 need ATTENTION"
+    failure = Failure("ExecutionAborted", "Stopped.", "Start again.")
+    stopped = FleetRun(EXECUTION, FleetRequest(dry_run=True), failure=failure, ended_at=ENDED)
+    assert summary_after(stopped).headline == "dry run FAILED: ExecutionAborted"
 
 
 def test_a_run_that_is_not_closed_yet_lasted_no_time() -> None:

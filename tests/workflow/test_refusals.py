@@ -105,6 +105,37 @@ def test_a_cluster_that_is_not_fit_is_refused(
         assert_refused(harness, {"cluster": "prod-a", **given}, error)
 
 
+@pytest.mark.parametrize(
+    ("spec", "faults", "error"),
+    [
+        (replace(USUAL, pending_version="12.5.0.897"), [], "UpgradePending"),
+        (USUAL, [Fault("passwordChanged")], "CredentialsRefused"),
+    ],
+    ids=["unfit", "refused"],
+)
+def test_a_dry_run_that_would_be_refused_has_done_its_work_and_alarms_nobody(
+    spec: ClusterSpec, faults: list[Fault], error: str
+) -> None:
+    """What AWS/States counts as a failed execution is an alarm on a failed rotation."""
+    with full_harness(spec) as harness:
+        harness.cluster.inject(*faults)
+
+        ended = harness.rotate({"cluster": "prod-a", "dryRun": True})
+
+        notification = harness.only_notification()
+        assert (ended.status, ended.output) == ("SUCCEEDED", {**notification, "cause": ended.output["cause"]})
+        assert (notification["outcome"], notification["succeeded"]) == ("WouldBeRefused", True)
+        assert notification["error"] == error
+        assert harness.cluster.cluster.rekeys == ()
+
+
+def test_a_dry_run_of_a_cluster_that_is_away_says_what_a_rotation_would_come_to() -> None:
+    with full_harness(USUAL) as harness:
+        harness.cluster.inject(Fault("refuseConnections", connections=1000))
+
+        assert harness.rotate({"cluster": "prod-a", "dryRun": True}).output["error"] == "ClusterUnavailable"
+
+
 def test_an_alarm_goes_ahead_where_a_routine_rotation_would_not() -> None:
     with full_harness(replace(USUAL, cluster_faults=("nodeOffline",))) as harness:
         assert harness.rotate({"cluster": "prod-a", "trigger": "alarm"}).output["outcome"] == "Rotated"

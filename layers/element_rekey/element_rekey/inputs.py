@@ -18,7 +18,7 @@ from .errors import (
     errors_by_name,
 )
 from .outcomes import Trigger
-from .records import CLUSTER_NAME, CloseRequest, Execution, Failure, FleetRequest, Request
+from .records import CLUSTER_NAME, Asked, CloseRequest, Execution, Failure, FleetRequest, Request
 from .rules.selection import ALL, ANY_NUMBER
 from .text import LONGEST_CAUSE, LONGEST_NAME, cut, is_plain, one_line, says_something
 
@@ -212,7 +212,7 @@ def parse_fleet_close_request(event: object, alarm_prefix: str) -> CloseRequest[
         request = parse_fleet_request(given, alarm_prefix)
     except RequestInvalid:
         request = None
-    return CloseRequest(execution, request, failure)
+    return CloseRequest(execution, request, failure, asked=None if request else _asked_in(given))
 
 
 def parse_close_request(event: object) -> CloseRequest[Request]:
@@ -225,7 +225,8 @@ def parse_close_request(event: object) -> CloseRequest[Request]:
         request = parse_request(given)
     except RequestInvalid:
         request = None
-    return CloseRequest(execution, request, failure, _cluster_in(given))
+    asked = None if request else _asked_in(given)
+    return CloseRequest(execution, request, failure, _cluster_in(given), asked)
 
 
 def _what_ended(event: object) -> tuple[Execution, object, Failure | None]:
@@ -271,8 +272,17 @@ def _interrupted(detail: Mapping[str, Any]) -> tuple[Execution, object, Failure 
         given = None
     status = _text(detail, "status")
     error = _INTERRUPTED.get(status, ExecutionBroken)
-    cause = cut(one_line(_text(detail, "cause")) or one_line(f"The execution ended as {status}."), LONGEST_CAUSE)
-    return execution, given, Failure(error.__name__, cause, error.next_step)
+    return execution, given, Failure(error.__name__, _said(detail, status), error.next_step)
+
+
+def _said(detail: Mapping[str, Any], status: str) -> str:
+    """What Step Functions, or whoever stopped the execution, said of its end."""
+    error, cause = one_line(_text(detail, "error")), one_line(_text(detail, "cause"))
+    if cause:
+        return cut(f"{error}: {cause}" if error else cause, LONGEST_CAUSE)
+    return cut(
+        f"The execution ended as {one_line(status)}{f' with the error {error}' if error else ''}.", LONGEST_CAUSE
+    )
 
 
 def _started(detail: Mapping[str, Any]) -> str:
@@ -293,3 +303,27 @@ def _cluster_in(value: object) -> str:
     """The cluster an input names, where it names one properly."""
     cluster = value.get("cluster") if isinstance(value, dict) else None
     return cluster if isinstance(cluster, str) and CLUSTER_NAME.fullmatch(cluster) else ""
+
+
+def _asked_in(value: object) -> Asked | None:
+    """Who asked, why and for what, as far as it can be read of an input that is not a valid request."""
+    if not isinstance(value, dict):
+        return None
+    detail = value.get("detail")
+    stated = detail if isinstance(detail, dict) else {}
+    if value.get("source") == ALARM_SOURCE:
+        name = _text_in(stated, "alarmName")
+        return Asked(Trigger.ALARM, cut(f"alarm {name}", _LONGEST_TEXT) if name else "")
+    if value.get("source") == OWN_SOURCE:
+        return Asked(Trigger.ALARM, _text_in(stated, "reason"), _text_in(stated, "requestedBy"))
+    trigger = str(value.get("trigger", Trigger.MANUAL)).lower()
+    return Asked(
+        trigger=next((one for one in Trigger if one == trigger), None),
+        reason=_text_in(value, "reason"),
+        requested_by=_text_in(value, "requestedBy"),
+        dry_run=value.get("dryRun") is True,
+    )
+
+
+def _text_in(value: Mapping[str, Any], member: str) -> str:
+    return cut(one_line(_text(value, member)), _LONGEST_TEXT)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from .cluster import ElementError, MasterKey  # noqa: TC001 - codec reads the annotations at run time
 from .codec import encode
 from .outcomes import NoticeKind, Outcome, Trigger
-from .records import Request
+from .records import Request, asked_of
 from .text import flat
 
 if TYPE_CHECKING:
@@ -128,22 +128,22 @@ def _input_text(request: Request) -> str:
 def build_notification(rotation: Rotation) -> Notification:
     """The notification of a closed rotation."""
     outcome = rotation.outcome or Outcome.OUTCOME_UNKNOWN
-    request, change, failure = rotation.request, rotation.change, rotation.failure
+    asked, change, failure = asked_of(rotation), rotation.change, rotation.failure
     started, ended = rotation.execution.started_at, rotation.ended_at
     return Notification(
         schema=SCHEMA,
         notification_id=rotation.execution.id,
         outcome=outcome,
         succeeded=outcome.succeeded,
-        headline=outcome.headline,
+        headline=(outcome.dry_headline if asked.dry_run else "") or outcome.headline,
         detail=rotation.detail,
         cluster=rotation.cluster,
         cluster_uuid=rotation.cluster_uuid,
         cluster_name=rotation.cluster_name,
-        trigger=request.trigger if request else Trigger.MANUAL,
-        reason=request.reason if request else "",
-        requested_by=request.requested_by if request else "",
-        dry_run=request.dry_run if request else False,
+        trigger=asked.trigger or Trigger.MANUAL,
+        reason=asked.reason,
+        requested_by=asked.requested_by,
+        dry_run=asked.dry_run,
         execution_arn=rotation.execution.id,
         started_at=started,
         ended_at=ended,

@@ -27,6 +27,7 @@ class _Outcome(NamedTuple):
     headline: str
     succeeded: bool = False  # nobody has to do anything; the execution succeeds or fails by it
     replaced: bool = False  # the key was replaced as asked; a fleet's summary lists it as rotated
+    dry_headline: str = ""  # of a dry run, where it is another one
     may_go_on: bool = False  # a rekey may still go through: the notification says with which input to start again
     look_at_cluster: bool = False  # a person has to look at the cluster itself; the alarm on unsettled rotations
     mailed: bool = True  # the e-mail subscription is sent it
@@ -38,6 +39,7 @@ class Outcome(StrEnum):
     headline: str
     succeeded: bool
     replaced: bool
+    dry_headline: str
     may_go_on: bool
     look_at_cluster: bool
     mailed: bool
@@ -51,7 +53,10 @@ class Outcome(StrEnum):
     NOT_DUE = _Outcome("NotDue", "nothing to do, the master key is recent enough", succeeded=True, mailed=False)
     COOLING_DOWN = _Outcome("CoolingDown", "not rotated again so soon", succeeded=True)
     PLANNED = _Outcome("Planned", "dry run, would rotate", succeeded=True)
-    FAILED = _Outcome("Failed", "rotation FAILED, this run changed nothing")
+    WOULD_BE_REFUSED = _Outcome("WouldBeRefused", "dry run, would be refused", succeeded=True)
+    FAILED = _Outcome(
+        "Failed", "rotation FAILED, this run changed nothing", dry_headline="dry run FAILED, nothing was changed"
+    )
     ROTATED_WITH_ERROR = _Outcome(
         "RotatedWithError", "master key replaced, but the job reported an ERROR", look_at_cluster=True
     )

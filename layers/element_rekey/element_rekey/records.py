@@ -43,6 +43,16 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
+class Asked:
+    """Who asked, why and for what: of a request, or as far as an input that is not a valid one could be read."""
+
+    trigger: Trigger | None = None  # None: not to be read
+    reason: str = ""
+    requested_by: str = ""
+    dry_run: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class FleetRequest:
     """The input of a fleet run; what a child rotation shares with it goes to each child (``request_for``)."""
 
@@ -136,6 +146,7 @@ class CloseRequest(Generic[R]):
     request: R | None  # None where the input is not a valid one
     failure: Failure | None  # None where no error was caught
     cluster: str = ""  # which one a rotation's input names, also where it is not a valid one
+    asked: Asked | None = None  # what else it says where it is not a valid one
 
 
 # --- what we keep of a cluster ---
@@ -229,6 +240,7 @@ class Record:
     execution: Execution
     _: KW_ONLY
     version: int = 0  # of this record; each write needs the one it read
+    asked: Asked | None = None  # where the input was not a valid request: what it says all the same
     failure: Failure | None = None
     ended_at: datetime | None = None  # closed: from here on nothing but the two below changes
     publishing_until: datetime | None = None  # somebody is publishing it
@@ -281,6 +293,19 @@ class FleetRun(Record):
     request: FleetRequest | None = None  # None: the input was not a valid one
     selected: tuple[Selected, ...] = ()
     not_selected: tuple[NotSelected, ...] = field(default=(), metadata=stored_as("refused"))
+
+    @property
+    def dry(self) -> bool:
+        """Whether only a plan was asked for."""
+        return asked_of(self).dry_run
+
+
+def asked_of(record: Rotation | FleetRun) -> Asked:
+    """Who asked for a rotation or a fleet run, why and for what."""
+    request = record.request
+    if request is None:
+        return record.asked or Asked()
+    return Asked(request.trigger, request.reason, request.requested_by, request.dry_run)
 
 
 @dataclass(frozen=True, slots=True)

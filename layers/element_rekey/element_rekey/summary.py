@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from .outcomes import Outcome, Trigger
+from .records import asked_of
 from .text import cut, flat
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ class Summary:
     attention: tuple[ClusterLine, ...]  # everything a person has to look at
     overdue_keys: tuple[KeyLine, ...]  # still older than allowed, the oldest first
     next_due: tuple[KeyLine, ...]  # the soonest first
+    would_be_refused: tuple[ClusterLine, ...] | None = None  # of a dry run
     oldest_key_age_days: float | None = None
     error: str | None = None
     cause: str | None = None
@@ -77,7 +79,7 @@ class Count:
 
 def build_summary(run: FleetRun, results: Sequence[ClusterResult]) -> Summary:
     """The summary of a closed fleet run."""
-    request, failure = run.request, run.failure
+    asked, failure = asked_of(run), run.failure
     started, ended = run.execution.started_at, run.ended_at
     rotated = [one.selected.cluster for one in results if one.replaced]
     keys = sorted(_key_lines(results, ended or started), key=lambda line: line.due_at)
@@ -86,10 +88,10 @@ def build_summary(run: FleetRun, results: Sequence[ClusterResult]) -> Summary:
         notification_id=run.execution.id,
         succeeded=failure is None,
         headline=_summary_headline(run, results, len(rotated)),
-        trigger=request.trigger if request else Trigger.MANUAL,
-        reason=request.reason if request else "",
-        requested_by=request.requested_by if request else "",
-        dry_run=request.dry_run if request else False,
+        trigger=asked.trigger or Trigger.MANUAL,
+        reason=asked.reason,
+        requested_by=asked.requested_by,
+        dry_run=asked.dry_run,
         execution_arn=run.execution.id,
         started_at=started,
         ended_at=ended,
@@ -100,6 +102,7 @@ def build_summary(run: FleetRun, results: Sequence[ClusterResult]) -> Summary:
         attention=tuple(_attention(run, results))[:_LISTED],
         overdue_keys=tuple(line for line in keys if line.due_at <= (ended or started))[:_LISTED],
         next_due=tuple(line for line in keys if line.due_at > (ended or started))[:_LISTED],
+        would_be_refused=tuple(_would_be_refused(run, results))[:_LISTED] if run.dry else None,
         oldest_key_age_days=oldest_key_age_days(results, ended or started),
         error=failure.error if failure else None,
         cause=failure.cause if failure else None,
@@ -124,23 +127,37 @@ def _key_lines(results: Iterable[ClusterResult], now: datetime) -> Iterable[KeyL
 
 
 def _attention(run: FleetRun, results: Iterable[ClusterResult]) -> Iterable[ClusterLine]:
-    for left_out in run.not_selected:
-        yield ClusterLine(left_out.cluster, "Refused", left_out.error, left_out.cause)
-    for one in results:
-        if not one.succeeded:
-            failure = one.rotation.failure if one.rotation else None
-            cause = cut(failure.cause, _CAUSE_LENGTH) if failure else ""
-            yield ClusterLine(one.selected.cluster, one.outcome, failure.error if failure else "", cause)
+    if not run.dry:
+        yield from _refused(run)
+    yield from (_line(one) for one in results if not one.succeeded)
+
+
+def _would_be_refused(run: FleetRun, results: Iterable[ClusterResult]) -> Iterable[ClusterLine]:
+    yield from _refused(run)
+    yield from (_line(one) for one in results if one.outcome == Outcome.WOULD_BE_REFUSED)
+
+
+def _refused(run: FleetRun) -> Iterable[ClusterLine]:
+    return (ClusterLine(one.cluster, "Refused", one.error, one.cause) for one in run.not_selected)
+
+
+def _line(one: ClusterResult) -> ClusterLine:
+    failure = one.rotation.failure if one.rotation else None
+    cause = cut(failure.cause, _CAUSE_LENGTH) if failure else ""
+    return ClusterLine(one.selected.cluster, one.outcome, failure.error if failure else "", cause)
 
 
 def _summary_headline(run: FleetRun, results: Sequence[ClusterResult], rotated: int) -> str:
-    bad = sum(not one.succeeded for one in results) + len(run.not_selected)
+    bad = len(tuple(_attention(run, results)))
     total = len(results) + len(run.not_selected)
     if run.failure and not bad:
-        return f"fleet run FAILED: {run.failure.error}"
-    dry = "dry run, " if run.request and run.request.dry_run else ""
+        return f"{'dry run' if run.dry else 'fleet run'} FAILED: {run.failure.error}"
     clusters = "1 cluster" if total == 1 else f"{total} clusters"
-    return f"{dry}{clusters}, {rotated} rotated, " + (f"{bad} need ATTENTION" if bad else "all well")
+    parts = [clusters, f"{rotated} rotated", f"{bad} need ATTENTION" if bad else "all well"]
+    if run.dry:
+        refused = len(tuple(_would_be_refused(run, results)))
+        parts = ["dry run", *parts[:-1], f"{refused} would be REFUSED" if refused and not bad else parts[-1]]
+    return ", ".join(parts)
 
 
 def summary_in_words(summary: Summary) -> str:
@@ -156,7 +173,7 @@ def _summary_lines(summary: Summary) -> Iterable[str]:
         yield f"What to do:    {summary.next_step}"
         yield ""
     yield ", ".join(f"{count.outcome} {count.clusters}" for count in summary.counts) or "No cluster was selected."
-    for line in summary.attention:
+    for line in (*summary.attention, *(summary.would_be_refused or ())):
         yield f"  ! {line.cluster}: {line.outcome} {line.error} {line.cause}".rstrip()
     for label, keys in (("Overdue keys:", summary.overdue_keys), ("Due next:", summary.next_due[:10])):
         if keys:

@@ -9,8 +9,9 @@ import pytest
 from element_rekey.errors import AwsCallFailed
 from element_rekey.fleet.select import select_clusters
 from element_rekey.fleet.summarize import FleetPublished, cluster_results, summarize_fleet
-from element_rekey.outcomes import Outcome
+from element_rekey.outcomes import Outcome, Trigger
 from element_rekey.records import (
+    Asked,
     CloseRequest,
     ClusterResult,
     Failure,
@@ -93,10 +94,12 @@ def test_a_cluster_that_was_refused_or_not_begun_makes_the_run_fail() -> None:
 def test_an_error_that_was_caught_is_what_is_reported() -> None:
     ports = fleet_ports()
     caught = Failure("RequestInvalid", "clusters: unknown", "Correct it.")
-    without_request: CloseRequest[FleetRequest] = CloseRequest(EXECUTION, None, caught)
+    asked = Asked(Trigger.SCHEDULE, "daily")
+    without_request: CloseRequest[FleetRequest] = CloseRequest(EXECUTION, None, caught, asked=asked)
     closed = summarize_fleet(ports, MACHINE, without_request)
     assert closed.run.failure == caught
     assert closed.run.request is None
+    assert closed.run.asked == asked
     assert closed.results == ()
 
 

@@ -4,8 +4,15 @@ from dataclasses import replace
 
 import pytest
 
+from element_rekey.errors import (
+    ClusterRefused,
+    ClusterUnavailable,
+    ElementRekeyError,
+    InvalidInput,
+    PreconditionFailed,
+)
 from element_rekey.outcomes import Outcome
-from element_rekey.records import ClusterResult, Failure, FleetRequest, Rotation
+from element_rekey.records import ClusterResult, Failure, FleetRequest, NotSelected, Request, Rotation
 from element_rekey.rules.closing import fleet_failure, outcome_of
 from element_rekey.rules.selection import select
 from tests.unit.fleet_samples import EXECUTION, FLEET, registered
@@ -92,6 +99,31 @@ def test_what_a_step_wrote_down_counts_more_than_what_whoever_closes_it_knows(br
     assert outcome_of(record, failure(broken) if broken else None) == (Outcome.OUTCOME_UNKNOWN, record.failure)
 
 
+REFUSALS = [
+    one
+    for kind in (InvalidInput, PreconditionFailed, ClusterRefused, ClusterUnavailable)
+    for one in (kind, *kind.__subclasses__())
+]
+DRY = rotation(request=Request("prod-a", dry_run=True))
+
+
+@pytest.mark.parametrize("error", REFUSALS, ids=lambda error: error.__name__)
+def test_a_dry_run_that_finds_what_a_rotation_would_be_refused_for_has_done_what_it_was_asked(
+    error: type[ElementRekeyError],
+) -> None:
+    found = failure(error.__name__)
+    assert outcome_of(DRY, found) == (Outcome.WOULD_BE_REFUSED, found)
+    assert Outcome.WOULD_BE_REFUSED.succeeded
+    assert outcome_of(rotation(), found) == (Outcome.FAILED, found)
+
+
+@pytest.mark.parametrize(
+    "error", ["ExecutionAborted", "ExecutionTimedOut", "ExecutionBroken", "AwsCallFailed", "Lambda.Unknown"]
+)
+def test_a_dry_run_that_did_not_come_to_an_answer_has_failed(error: str) -> None:
+    assert outcome_of(DRY, failure(error)) == (Outcome.FAILED, failure(error))
+
+
 def test_an_end_without_an_outcome_says_so() -> None:
     _, failure = outcome_of(rotation(), None)
     assert failure
@@ -106,3 +138,12 @@ def test_a_long_list_of_failures_is_cut_and_says_so() -> None:
     failure = fleet_failure(run, [ClusterResult(one, None) for one in run.selected])
     assert failure
     assert failure.cause.endswith("c08, c09 and 3 more.")
+
+
+def test_in_a_dry_run_a_cluster_that_cannot_be_selected_is_an_answer_and_no_failure() -> None:
+    request = FleetRequest(clusters=("a", "nowhere"), dry_run=True)
+    run = select(FLEET, EXECUTION, request, registered("a"))
+    planned = [ClusterResult(one, rotated(outcome=Outcome.PLANNED)) for one in run.selected]
+    assert run.not_selected == (NotSelected("nowhere", "ClusterNotRegistered", "There is no secret of this name."),)
+    assert fleet_failure(run, planned) is None
+    assert fleet_failure(run, [ClusterResult(one, None) for one in run.selected])

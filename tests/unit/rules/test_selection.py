@@ -329,6 +329,14 @@ def test_an_emergency_does_not_wait_for_one_cluster_after_the_other() -> None:
     assert map_input_of(asked, *registered("a"), settings=settings)["policy"]["maxConcurrency"] == 2
 
 
+def test_a_dry_run_looks_at_every_cluster_whatever_fails() -> None:
+    request = replace(SCHEDULED, dry_run=True, canary="b", tolerated_failures=0)
+    given = map_input_of(request, *registered("a", "b", "c"))
+    assert {item["request"]["cluster"] for item in given["items"]} == {"a", "b", "c"}
+    assert "canary" not in given
+    assert given["policy"]["toleratedFailures"] == ANY_NUMBER
+
+
 def test_the_canary_travels_apart() -> None:
     given = map_input_of(FleetRequest(canary="b"), *registered("a", "b", "c"))
     assert given["canary"]["request"]["cluster"] == "b"

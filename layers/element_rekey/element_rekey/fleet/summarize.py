@@ -33,7 +33,7 @@ def summarize_fleet(ports: Ports, rotate_master_key_arn: str, closing: CloseRequ
     Raises LedgerConflict and AwsCallFailed.
     """
     execution = closing.execution
-    known = ports.ledger.fleet_run(execution) or FleetRun(execution, closing.request)
+    known = ports.ledger.fleet_run(execution) or FleetRun(execution, closing.request, asked=closing.asked)
     results = cluster_results(ports, rotate_master_key_arn, known)
 
     def close(run: FleetRun) -> FleetRun:

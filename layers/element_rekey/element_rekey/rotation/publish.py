@@ -29,7 +29,9 @@ def publish_outcome(ports: Ports, closing: CloseRequest[Request]) -> Published:
     it; a second one waits until the first has published or must be dead. Raises LedgerConflict and AwsCallFailed.
     """
     execution = closing.execution
-    known = ports.ledger.rotation(execution) or Rotation(execution, closing.cluster, closing.request)
+    known = ports.ledger.rotation(execution) or Rotation(
+        execution, closing.cluster, closing.request, asked=closing.asked
+    )
 
     def close(rotation: Rotation) -> Rotation:
         outcome, failure = outcome_of(rotation, closing.failure)

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from element_rekey.errors import ExecutionBroken, FleetIncomplete, RekeyFailed, RotationOverdue
+from element_rekey.errors import (
+    ClusterRefused,
+    ClusterUnavailable,
+    ExecutionBroken,
+    FleetIncomplete,
+    InvalidInput,
+    PreconditionFailed,
+    RekeyFailed,
+    RotationOverdue,
+    errors_by_name,
+)
 from element_rekey.outcomes import Outcome
 from element_rekey.records import Failure
 
@@ -16,6 +26,8 @@ if TYPE_CHECKING:
     from element_rekey.settings import Settings
 
 _NAMED = 10  # clusters in one sentence
+_ANSWERS_OF_A_DRY_RUN = (InvalidInput, PreconditionFailed, ClusterRefused, ClusterUnavailable)
+"""What a rotation begun now would end with, before it changed anything. To find that out is what a dry run is for."""
 
 
 def outcome_of(rotation: Rotation, failure: Failure | None) -> tuple[Outcome, Failure | None]:
@@ -24,6 +36,9 @@ def outcome_of(rotation: Rotation, failure: Failure | None) -> tuple[Outcome, Fa
         return rotation.outcome, rotation.failure
     what = "The execution ended without an outcome."
     failure = rotation.failure or failure or Failure(ExecutionBroken.__name__, what, ExecutionBroken.next_step)
+    if rotation.request and rotation.request.dry_run:
+        found = issubclass(errors_by_name().get(failure.error, ExecutionBroken), _ANSWERS_OF_A_DRY_RUN)
+        return Outcome.WOULD_BE_REFUSED if found else Outcome.FAILED, failure
     if failure.error == RotationOverdue.__name__:
         return Outcome.OVERDUE, failure
     changed = rotation.change and rotation.change.ours  # before another rekey came after it
@@ -48,7 +63,9 @@ def locked_until(rotation: Rotation, settings: Settings) -> datetime | None:
 
 def fleet_failure(run: FleetRun, results: Iterable[ClusterResult]) -> Failure | None:
     """Why a run that came to its end did not succeed; None where it did."""
-    bad = [one.selected.cluster for one in results if not one.succeeded] + [one.cluster for one in run.not_selected]
+    bad = [one.selected.cluster for one in results if not one.succeeded]
+    if not run.dry:  # there it is an answer, as it is of each cluster
+        bad += [one.cluster for one in run.not_selected]
     if not bad:
         return None
     named = ", ".join(bad[:_NAMED]) + (f" and {len(bad) - _NAMED} more" if len(bad) > _NAMED else "")

@@ -117,11 +117,13 @@ def map_input(settings: FleetSettings, run: FleetRun, request: FleetRequest) -> 
     at_once = settings.urgent_max_concurrency if request.trigger.urgent else settings.max_concurrency
     tolerated = settings.tolerated_failures if request.trigger.stops_after_failures else ANY_NUMBER
     items = [_item(run.execution, one, created_after) for one in run.selected]
-    canary = {"canary": items.pop(0)} if request.canary else {}  # sorted to the front
+    tolerated = tolerated if request.tolerated_failures is None else request.tolerated_failures
+    # A dry run looks at every cluster, whatever fails: no canary goes ahead, and nothing keeps the others.
+    canary = {"canary": items.pop(0)} if request.canary and not request.dry_run else {}  # sorted to the front
     given = {
         "policy": {
             "maxConcurrency": request.max_concurrency or at_once,
-            "toleratedFailures": tolerated if request.tolerated_failures is None else request.tolerated_failures,
+            "toleratedFailures": ANY_NUMBER if request.dry_run else tolerated,
             "countExpiresAt": round((run.execution.started_at + KEEP_COUNT).timestamp()),
         },
         "shared": {name: value for name, value in encode(shared).items() if name != "cluster"},
