@@ -1,4 +1,4 @@
-"""The template as ``sam package`` would leave it: code in S3, everything else untouched.
+"""The template as ``sam package`` would leave it: code in S3, everything else untouched but one bound.
 
 Unlike ``sam build``, the layer holds this application's package only; its dependencies are installed in the interpreter
 that runs the functions here, so nothing is downloaded and nothing is compiled for another machine.
@@ -23,6 +23,8 @@ EARLIEST = (1980, 1, 1, 0, 0, 0)  # the same sources make the same bytes
 def package(template: Path, bucket: str, upload: Callable[[str, bytes], object]) -> str:
     """Upload what the template refers to by path; returns a copy of it, as JSON, that refers to S3."""
     document: dict[str, Any] = yaml_parse(template.read_text(encoding="utf-8"))
+    # Here waits are scaled down, and the settling time with them; its least value is for waits that take their time.
+    document.get("Parameters", {}).get("SettlingSeconds", {}).pop("MinValue", None)
     for name, resource in document["Resources"].items():
         properties = resource.get("Properties", {})
         match resource["Type"]:

@@ -134,11 +134,11 @@ def follow(deployment: Deployment, execution: str, history: ExecutionHistory, di
 
 
 def receive_notification(deployment: Deployment, execution: str) -> dict[str, Any]:
-    """The document published for this execution."""
+    """The outcome published for this execution; an urgent one is published as under way before."""
     deadline = time.monotonic() + NOTIFICATION_SECONDS
     while time.monotonic() < deadline:
         for document in deployment.receive():
-            if execution in document.values():
+            if execution in document.values() and "outcome" in document:
                 return document
     raise NothingPublished(f"The execution ended, but nothing was published within {NOTIFICATION_SECONDS} seconds.")
 

@@ -18,8 +18,7 @@ if TYPE_CHECKING:
 
     from local.simulator import ClusterSpec
 
-# The waits around it are shortened, so must the settling time be; and nobody wants to wait for a slot in half an hour.
-LOCAL_PARAMETERS = {"SettlingSeconds": "1", "SpreadMinutes": "0"}
+REAL_SETTLING_SECONDS = 120
 PATIENCE_SECONDS = 1.0
 
 
@@ -30,6 +29,12 @@ class Stack:
     simulator: Simulator
     engine: Engine
     deployment: Deployment
+
+
+def local_parameters(wait_scale: float) -> dict[str, str]:
+    """The parameters of the template that are other than on AWS: where waits are shortened, so is the settling time."""
+    settling = max(1, round(REAL_SETTLING_SECONDS * min(wait_scale, 1.0)))
+    return {"SettlingSeconds": str(settling), "SpreadMinutes": "0"}  # nobody waits half an hour for a slot
 
 
 @contextmanager
@@ -52,7 +57,7 @@ def running_stack(
         engine = running.enter_context(Engine(wait_scale))
         report("AWS engine", engine.endpoint_url)
         try:
-            deployment = deploy(connect(engine.endpoint_url), {**LOCAL_PARAMETERS, **(parameters or {})})
+            deployment = deploy(connect(engine.endpoint_url), {**local_parameters(wait_scale), **(parameters or {})})
             report("template deployed", f"stack {deployment.stack_name}, {deployment.resources} resources")
             for cluster in clusters if register else ():
                 deployment.register(cluster.name, cluster.registration())

@@ -27,6 +27,7 @@ from element_rekey.outcomes import Trigger
 from element_rekey.records import Asked, CloseRequest, Execution, Failure, FleetRequest, Request
 from element_rekey.rules.demand import demand_of
 from element_rekey.rules.selection import ANY_NUMBER
+from element_rekey.text import cut
 from tests.fakes import NOW
 from tests.unit.samples import ARN, execution
 
@@ -711,7 +712,10 @@ def test_what_whoever_stopped_an_execution_said_is_told(error: str | None, cause
         ({"trigger": "siem", "reason": 7, "requestedBy": None}, Asked()),
         ({"colour": "red", "dryRun": True}, Asked(Trigger.MANUAL, dry_run=True)),
         ({"colour": "red", "dryRun": "yes"}, Asked(Trigger.MANUAL)),
-        ({"reason": "x" * 600, "requestedBy": "y" * 600}, Asked(Trigger.MANUAL, "x" * 512, "y" * 512)),
+        (
+            {"reason": "x" * 600, "requestedBy": "y" * 600},
+            Asked(Trigger.MANUAL, cut("x" * 600, 512), cut("y" * 600, 512)),
+        ),
         (None, None),
         ("all", None),
     ],
