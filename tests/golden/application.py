@@ -7,6 +7,7 @@ from element_rekey.aws.registry import SecretsRegistry
 from element_rekey.aws.topic import SnsTopic
 from element_rekey.cluster import KeyManagementType
 from element_rekey.codec import encode, wire_name
+from element_rekey.errors import FleetIncomplete
 from element_rekey.notifications import Notification
 from element_rekey.outcomes import Outcome, Trigger
 from element_rekey.ports import Ports
@@ -17,6 +18,7 @@ from element_rekey.summary import Summary
 __all__ = [
     "ClusterMemory",
     "DynamoLedger",
+    "FleetIncomplete",
     "FleetRun",
     "KeyManagementType",
     "Lock",

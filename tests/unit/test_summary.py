@@ -10,6 +10,7 @@ import jsonschema
 import pytest
 
 from element_rekey.codec import encode, json_name
+from element_rekey.errors import ClusterNotRegistered
 from element_rekey.outcomes import Outcome, Trigger
 from element_rekey.records import (
     Asked,
@@ -136,7 +137,13 @@ def test_a_run_in_which_much_went_wrong() -> None:
     assert not summary.succeeded
     assert summary.headline == "6 clusters, 1 rotated, 5 need ATTENTION"
     assert summary.attention == (
-        ClusterLine("nowhere", "Refused", "ClusterNotRegistered", "There is no secret of this name."),
+        ClusterLine(
+            "nowhere",
+            "Refused",
+            "ClusterNotRegistered",
+            "There is no secret of this name.",
+            ClusterNotRegistered.next_step,
+        ),
         ClusterLine("b", "Failed", "RekeyFailed", "It ended badly on b."),
         ClusterLine("c", "Failed", "RekeyFailed", "It ended badly on c."),
         ClusterLine("d", "NotEnded"),
@@ -164,6 +171,20 @@ def test_who_asked_and_why_is_told_of_an_input_that_was_refused() -> None:
     assert (summary.trigger, summary.reason, summary.requested_by) == (Trigger.SCHEDULE, "maximum key age", "jane")
     assert summary.dry_run
     assert summary.headline == "dry run FAILED: RequestInvalid"
+
+
+def test_an_emergency_that_was_not_met_is_what_the_summary_says_first() -> None:
+    unknown = NotSelected("mistyped", "AlarmTargetUnknown", "No cluster is registered under this name.")
+    after = (result("a", Outcome.ROTATED, MINUTE, None),)
+    request = FleetRequest(clusters=("a", "mistyped"), trigger=Trigger.ALARM)
+    run = closed(*after, not_selected=(unknown,), request=request)
+    summary = summary_after(run, *after)
+    assert summary.headline == "UNKNOWN alarm target mistyped, 2 clusters, 1 rotated, 1 need ATTENTION"
+    assert (summary.succeeded, summary.error) == (False, "AlarmTargetUnknown")
+    assert summary.next_step
+    assert "replace its key now" in summary.next_step
+    stopped = replace(run, failure=Failure("ExecutionAborted", "Stopped.", "Start again."))
+    assert summary_after(stopped, *after).headline == summary.headline
 
 
 def test_a_run_that_was_stopped_after_all_were_done() -> None:
@@ -197,7 +218,13 @@ def test_a_dry_run_names_what_would_be_refused_and_needs_nobody() -> None:
     assert summary.headline == "dry run, 3 clusters, 0 rotated, 2 would be REFUSED"
     assert summary.attention == ()
     assert summary.would_be_refused == (
-        ClusterLine("nowhere", "Refused", "ClusterNotRegistered", "There is no secret of this name."),
+        ClusterLine(
+            "nowhere",
+            "Refused",
+            "ClusterNotRegistered",
+            "There is no secret of this name.",
+            ClusterNotRegistered.next_step,
+        ),
         ClusterLine("b", "WouldBeRefused", "CredentialsRefused", "x" * 300),
     )
     assert "\n  ! b: WouldBeRefused CredentialsRefused xxx" in summary_in_words(summary)
@@ -268,10 +295,12 @@ def test_the_words_of_a_run_that_needs_attention() -> None:
         "Fleet: 4 clusters, 1 rotated, 3 need ATTENTION.\n"
         "\n"
         "What happened: FleetIncomplete. Not as they should be: b, z, nowhere.\n"
-        "What to do:    Read the summary: each cluster named there has its own notification with its own next step.\n"
+        "What to do:    Read the summary: it says of each Refused cluster what to mend. What is NotBegun was not begun; "
+        "each other cluster named there has its own notification with its own next step.\n"
         "\n"
         "Rotated 1, Failed 1, Refused 1, NotBegun 1\n"
-        "  ! nowhere: Refused ClusterNotRegistered There is no secret of this name.\n"
+        "  ! nowhere: Refused ClusterNotRegistered There is no secret of this name. "
+        "Next: Create the cluster's secret (README, Register a cluster) or correct the name.\n"
         "  ! b: Failed RekeyFailed It ended badly on b.\n"
         "  ! z: NotBegun\n"
         "\n"

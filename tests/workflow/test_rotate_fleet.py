@@ -280,6 +280,18 @@ def test_a_compromise_goes_on_whatever_fails(fleet: FleetHarness) -> None:
     assert {request["keyCreatedAfter"] for request in fleet.requests.values()} == {"2026-11-23T02:59:40.989Z"}
 
 
+def test_an_alarm_with_a_mistyped_target_is_an_emergency_that_was_not_met(fleet: FleetHarness) -> None:
+    fleet.register("a")
+    event = json.loads((ROOT / "events" / "alarm-one-cluster.json").read_text())
+    event["detail"]["alarmName"] = "element-key-compromise-aa"
+    ended = fleet.run(event)
+    assert (ended["status"], ended["error"]) == ("FAILED", "AlarmTargetUnknown")
+    assert fleet.begun == []
+    assert fleet.only_summary()["headline"].startswith("UNKNOWN alarm target aa, ")
+    (missed,) = fleet.ledger.fleet_run(ended["executionArn"]).not_selected
+    assert (missed.cluster, missed.error) == ("aa", "AlarmTargetUnknown")
+
+
 def test_the_canary_goes_first_and_alone(fleet: FleetHarness) -> None:
     fleet.register("a", "b", "c")
     assert fleet.run({"canary": "c"})["status"] == "SUCCEEDED"

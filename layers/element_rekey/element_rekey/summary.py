@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
+from .errors import errors_by_name, unknown_targets
 from .outcomes import Outcome, Trigger
 from .records import asked_of
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 SUMMARY_SCHEMA = "element-rekey.fleet-summary.v1"
 
 _CAUSE_LENGTH = 300  # of each cluster's cause
+_IN_HEADLINE = 3  # clusters named in it
 _LISTED = 50  # clusters named in each list of a summary; the counts are always complete
 
 
@@ -28,6 +30,7 @@ class ClusterLine:
     outcome: str
     error: str = ""
     cause: str = ""
+    next_step: str | None = None  # of one that could not be selected: it has no notification of its own
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +140,10 @@ def _would_be_refused(run: FleetRun, results: Iterable[ClusterResult]) -> Iterab
 
 
 def _refused(run: FleetRun) -> Iterable[ClusterLine]:
-    return (ClusterLine(one.cluster, "Refused", one.error, one.cause) for one in run.not_selected)
+    steps = errors_by_name()
+    for one in run.not_selected:
+        next_step = steps[one.error].next_step if one.error in steps else None
+        yield ClusterLine(one.cluster, "Refused", one.error, one.cause, next_step)
 
 
 def _line(one: ClusterResult) -> ClusterLine:
@@ -149,6 +155,7 @@ def _line(one: ClusterResult) -> ClusterLine:
 def _summary_headline(run: FleetRun, results: Sequence[ClusterResult], rotated: int) -> str:
     bad = len(tuple(_attention(run, results)))
     total = len(results) + len(run.not_selected)
+    unknown = unknown_targets(run)
     if run.failure and not bad:
         return f"{'dry run' if run.dry else 'fleet run'} FAILED: {run.failure.error}"
     clusters = "1 cluster" if total == 1 else f"{total} clusters"
@@ -156,6 +163,8 @@ def _summary_headline(run: FleetRun, results: Sequence[ClusterResult], rotated: 
     if run.dry:
         refused = len(tuple(_would_be_refused(run, results)))
         parts = ["dry run", *parts[:-1], f"{refused} would be REFUSED" if refused and not bad else parts[-1]]
+    if unknown:  # an emergency that was not met goes before all else
+        parts = [f"UNKNOWN alarm target{'s' if len(unknown) > 1 else ''} {', '.join(unknown[:_IN_HEADLINE])}", *parts]
     return ", ".join(parts)
 
 
@@ -173,7 +182,8 @@ def _summary_lines(summary: Summary) -> Iterable[str]:
         yield ""
     yield ", ".join(f"{count.outcome} {count.clusters}" for count in summary.counts) or "No cluster was selected."
     for line in (*summary.attention, *(summary.would_be_refused or ())):
-        yield f"  ! {line.cluster}: {line.outcome} {line.error} {line.cause}".rstrip()
+        step = f" Next: {line.next_step}" if line.next_step else ""
+        yield f"  ! {line.cluster}: {line.outcome} {line.error} {line.cause}".rstrip() + step
     for label, keys in (("Overdue keys:", summary.overdue_keys), ("Due next:", summary.next_due[:10])):
         if keys:
             yield ""

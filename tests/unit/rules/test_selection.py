@@ -66,6 +66,13 @@ def test_a_name_without_a_registration_is_refused_by_name_and_does_not_stop_the_
     assert run.not_selected == (NotSelected("nowhere", "ClusterNotRegistered", "There is no secret of this name."),)
 
 
+def test_an_alarm_for_a_cluster_that_is_not_there_is_an_error_of_its_own_and_does_not_stop_the_others() -> None:
+    run = select(FLEET, EXECUTION, FleetRequest(clusters=("a", "mistyped"), trigger=Trigger.ALARM), registered("a"))
+    assert [one.cluster for one in run.selected] == ["a"]
+    cause = "No cluster is registered under this name: no key was replaced."
+    assert run.not_selected == (NotSelected("mistyped", "AlarmTargetUnknown", cause),)
+
+
 @pytest.mark.parametrize("name", ["a/b", "-a", "x" * 65, "mit leer", "ä", ""])
 def test_a_secret_whose_name_names_no_cluster_is_refused(name: str) -> None:
     run = select(FLEET, EXECUTION, FleetRequest(), registered("a", name))
