@@ -11,6 +11,7 @@ import pytest
 
 from element_rekey.codec import encode, json_name
 from element_rekey.errors import ClusterNotRegistered
+from element_rekey.inputs import parse_fleet_request
 from element_rekey.outcomes import Outcome, Trigger
 from element_rekey.records import (
     Asked,
@@ -90,11 +91,13 @@ def test_the_members_are_those_of_the_schema() -> None:
     assert list(known) == list(SCHEMA["properties"])
     for document, definition in ((KeyLine, "key"), (ClusterLine, "cluster")):
         assert [json_name(field.name) for field in fields(document)] == list(SCHEMA["$defs"][definition]["properties"])
+    asked_again = SCHEMA["properties"]["startAgainWith"]["properties"]
+    assert [json_name(field.name) for field in fields(FleetRequest)] == list(asked_again)
     assert [json_name(one.name) for one in fields(Count)] == list(SCHEMA["properties"]["counts"]["items"]["properties"])
     assert SCHEMA["properties"]["schema"]["const"] == SUMMARY_SCHEMA
     assert SCHEMA["properties"]["trigger"]["enum"] == list(Trigger)
     optional = set(known) - set(SCHEMA["required"])
-    assert optional == {"oldestKeyAgeDays", "error", "cause", "nextStep", "wouldBeRefused"}
+    assert optional == {"oldestKeyAgeDays", "error", "cause", "nextStep", "wouldBeRefused", "startAgainWith"}
 
 
 def test_the_schema_knows_every_way_a_cluster_can_be_counted() -> None:
@@ -239,6 +242,63 @@ def test_a_dry_run_that_failed_is_reported_as_one() -> None:
     assert summary_after(stopped).headline == "dry run FAILED: ExecutionAborted"
 
 
+STOPPED = Failure("ExecutionAborted", "Stopped.", "Start again.")
+START = {
+    "by hand": (FleetRequest(reason="CHG-1"), FleetRequest(reason="CHG-1", key_created_after=NOW)),
+    "by hand, with a moment": (
+        FleetRequest(key_created_after=NOW - DAY),
+        FleetRequest(key_created_after=NOW - DAY),
+    ),
+    "by the schedule": (SCHEDULED, SCHEDULED),
+    "by an alarm": (
+        FleetRequest(clusters=("a",), trigger=Trigger.ALARM, key_created_after=NOW - HOUR),
+        FleetRequest(clusters=("a",), trigger=Trigger.ALARM, key_created_after=NOW - HOUR),
+    ),
+}
+
+
+@pytest.mark.parametrize(("request_", "again"), START.values(), ids=START)
+def test_a_run_that_fell_short_says_how_to_start_again_so_that_what_is_done_is_found_done(
+    request_: FleetRequest, again: FleetRequest
+) -> None:
+    after = (result("a", Outcome.ROTATED, MINUTE), NOT_BEGUN)
+    summary = summary_after(closed(*after, request=request_), *after)
+    assert summary.start_again_with == again
+    given = json.loads(json.dumps(encode(summary.start_again_with)))
+    assert parse_fleet_request(given, "x") == again
+    assert "\nStart again:   {" in summary_in_words(summary)
+
+
+def test_a_run_that_was_stopped_before_it_selected_can_be_started_again() -> None:
+    run = FleetRun(EXECUTION, FleetRequest(reason="CHG-1"), failure=STOPPED, ended_at=ENDED)
+    assert summary_after(run).start_again_with == FleetRequest(reason="CHG-1", key_created_after=NOW)
+
+
+def test_a_run_that_succeeded_is_not_to_be_started_again() -> None:
+    after = (result("a", Outcome.ROTATED, MINUTE),)
+    assert summary_after(closed(*after, request=FleetRequest()), *after).start_again_with is None
+
+
+def test_what_was_wrongly_asked_is_not_to_be_asked_again() -> None:
+    unknown = NotSelected("mistyped", "AlarmTargetUnknown", "No cluster is registered under this name.")
+    request = FleetRequest(clusters=("mistyped",), trigger=Trigger.ALARM)
+    assert summary_after(closed(not_selected=(unknown,), request=request)).start_again_with is None
+    failure = Failure("ClusterNotRegistered", "No cluster is registered.", "Create it.")
+    run = FleetRun(EXECUTION, FleetRequest(), failure=failure, ended_at=ENDED)
+    assert summary_after(run).start_again_with is None
+
+
+def test_an_input_of_many_clusters_is_not_printed_into_an_email() -> None:
+    after = (NOT_BEGUN,)
+    request = FleetRequest(clusters=tuple(f"{number:05}{'x' * 59}" for number in range(1000)))
+    summary = summary_after(closed(*after, request=request), *after)
+    assert summary.start_again_with
+    words = summary_in_words(summary)
+    assert f'Start again:   with the input of this run and "keyCreatedAfter": "{encode(NOW)}"\n' in words
+    message = json.dumps({"default": json.dumps(encode(summary)), "email": words})
+    assert len(message) < 262_144, "what SNS takes"
+
+
 def test_a_run_that_is_not_closed_yet_lasted_no_time() -> None:
     summary = build_summary(FleetRun(EXECUTION, SCHEDULED), [result("a", Outcome.ROTATED, 30 * MINUTE)])
     assert summary.ended_at is None
@@ -295,8 +355,9 @@ def test_the_words_of_a_run_that_needs_attention() -> None:
         "Fleet: 4 clusters, 1 rotated, 3 need ATTENTION.\n"
         "\n"
         "What happened: FleetIncomplete. Not as they should be: b, z, nowhere.\n"
-        "What to do:    Read the summary: it says of each Refused cluster what to mend. What is NotBegun was not begun; "
-        "each other cluster named there has its own notification with its own next step.\n"
+        "What to do:    Read the summary: it says of each Refused cluster what to mend. What is NotBegun was not begun;"
+        " each other cluster named there has its own notification with its own next step.\n"
+        'Start again:   {"trigger": "schedule", "reason": "maximum key age", "requestedBy": "jane"}\n'
         "\n"
         "Rotated 1, Failed 1, Refused 1, NotBegun 1\n"
         "  ! nowhere: Refused ClusterNotRegistered There is no secret of this name. "

@@ -25,6 +25,7 @@ from botocore.exceptions import ClientError
 from moto.sns.models import sns_backends
 
 from element_rekey.cluster import KeyManagementType, MasterKey
+from element_rekey.codec import encode
 from element_rekey.errors import AwsCallFailed
 from element_rekey.inputs import parse_request
 from element_rekey.outcomes import Outcome
@@ -240,6 +241,16 @@ def test_every_registered_cluster_gets_its_rotation_and_the_run_its_summary(flee
     assert fleet.begun == ["a", "b", "c"]
     assert fleet.requests["a"]["reason"] == "change"
     assert fleet.counted() == {"Rotated": 3}
+
+
+def test_a_run_started_again_as_its_summary_says_asks_for_nothing_that_is_done(fleet: FleetHarness) -> None:
+    fleet.register("a", "b")
+    fleet.outcomes["b"] = Outcome.FAILED
+    fleet.run({"reason": "change"})
+    moments = {request["keyCreatedAfter"] for request in fleet.requests.values()}
+    fleet.clock.advance(3600)
+    fleet.run(fleet.summaries()[0]["startAgainWith"])
+    assert {request["keyCreatedAfter"] for request in fleet.requests.values()} == moments == {encode(BEGIN)}
 
 
 def test_a_failed_cluster_fails_the_run_after_the_others_had_their_chance(fleet: FleetHarness) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from .errors import errors_by_name, unknown_targets
+from .codec import encode
+from .errors import ElementRekeyError, InvalidInput, errors_by_name, unknown_targets
 from .outcomes import Outcome, Trigger
-from .records import asked_of
+from .records import FleetRequest, asked_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 SUMMARY_SCHEMA = "element-rekey.fleet-summary.v1"
 
 _CAUSE_LENGTH = 300  # of each cluster's cause
+_LONGEST_INPUT = 2000  # characters of an input that is printed
 _IN_HEADLINE = 3  # clusters named in it
 _LISTED = 50  # clusters named in each list of a summary; the counts are always complete
 
@@ -69,6 +72,7 @@ class Summary:
     error: str | None = None
     cause: str | None = None
     next_step: str | None = None
+    start_again_with: FleetRequest | None = None  # the input under which clusters that are done are found done
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +113,17 @@ def build_summary(run: FleetRun, results: Sequence[ClusterResult]) -> Summary:
         error=failure.error if failure else None,
         cause=failure.cause if failure else None,
         next_step=failure.next_step if failure else None,
+        start_again_with=_start_again(run),
     )
+
+
+def _start_again(run: FleetRun) -> FleetRequest | None:
+    """The same request, met by any key made since it was first asked; None where it was a wrong one, or all is well."""
+    if run.request is None or run.failure is None:
+        return None
+    wrong = not run.selected and issubclass(errors_by_name().get(run.failure.error, ElementRekeyError), InvalidInput)
+    made_after = run.request.made_after(run.execution.started_at)
+    return None if wrong else replace(run.request, key_created_after=made_after)
 
 
 def oldest_key_age_days(results: Iterable[ClusterResult], now: datetime) -> float | None:
@@ -179,6 +193,8 @@ def _summary_lines(summary: Summary) -> Iterable[str]:
     if summary.error:
         yield f"What happened: {summary.error}. {summary.cause}"
         yield f"What to do:    {summary.next_step}"
+        if summary.start_again_with:
+            yield f"Start again:   {_input_in_words(summary.start_again_with)}"
         yield ""
     yield ", ".join(f"{count.outcome} {count.clusters}" for count in summary.counts) or "No cluster was selected."
     for line in (*summary.attention, *(summary.would_be_refused or ())):
@@ -194,6 +210,17 @@ def _summary_lines(summary: Summary) -> Iterable[str]:
     yield f"Asked by:  {summary.trigger}{f' ({asked})' if asked else ''}"
     yield f"Began:     {summary.started_at:%Y-%m-%d %H:%M:%S} UTC, took {summary.duration_seconds} s"
     yield f"Execution: {summary.execution_arn}"
+
+
+def _input_in_words(request: FleetRequest) -> str:
+    """An input as a person pastes it: without the members that say nothing, and not one of many clusters."""
+    members = encode(request)
+    given = json.dumps({name: value for name, value in members.items() if value is not False and value not in ("", [])})
+    if len(given) <= _LONGEST_INPUT:
+        return given
+    moment = request.key_created_after
+    and_moment = f' and "keyCreatedAfter": "{encode(moment)}"' if moment else ""
+    return f"with the input of this run{and_moment}"
 
 
 def outcome_counts(run: FleetRun, results: Iterable[ClusterResult]) -> dict[str, int]:

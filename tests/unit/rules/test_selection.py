@@ -267,6 +267,16 @@ def test_an_alarm_demands_a_key_made_after_it_and_cools_down() -> None:
     assert made == Request("a", reason="alarm", trigger=Trigger.ALARM, key_created_after=since, cool_down_seconds=3600)
 
 
+def test_what_a_person_asks_of_many_clusters_is_asked_once_at_the_start_of_the_run() -> None:
+    """So whoever asks twice, or starts an interrupted run anew, has no cluster rotated twice."""
+    given = map_input_of(FleetRequest(canary="b"), *registered("a", "b"))
+    started = child(given, given["items"][0]), child(given, given["canary"])
+    assert {request.key_created_after for request in started} == {EXECUTION.started_at}
+    earlier = NOW - timedelta(hours=1)
+    given = map_input_of(FleetRequest(key_created_after=earlier), *registered("a"))
+    assert child(given, given["items"][0]).key_created_after == earlier
+
+
 def test_a_person_gets_what_was_asked() -> None:
     request = FleetRequest(
         clusters=("a",),
@@ -281,6 +291,7 @@ def test_a_person_gets_what_was_asked() -> None:
     given = map_input_of(request, *registered("a"))
     assert child(given, given["items"][0]) == Request(
         "a",
+        key_created_after=NOW,
         reason="change",
         requested_by="jane",
         key_management_type=KeyManagementType.EXTERNAL,

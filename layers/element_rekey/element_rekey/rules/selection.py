@@ -110,7 +110,7 @@ def map_input(settings: FleetSettings, run: FleetRun, request: FleetRequest) -> 
     Raises RequestInvalid when there are more clusters than a state can carry; a thousand always fit.
     https://docs.aws.amazon.com/step-functions/latest/dg/service-quotas.html
     """
-    created_after, cool_down = request.key_created_after, timedelta()
+    created_after, cool_down = request.made_after(run.execution.started_at), timedelta()
     if request.trigger.by_age:
         created_after = run.execution.started_at - settings.max_key_age
     if request.trigger.cools_down:
