@@ -29,6 +29,7 @@ from element_rekey.rules.selection import select
 from element_rekey.settings import FleetSettings
 from element_rekey.summary import (
     SUMMARY_SCHEMA,
+    CanaryLine,
     ClusterLine,
     Count,
     KeyLine,
@@ -89,7 +90,7 @@ NOT_BEGUN = ClusterResult(Selected("z", "z-1", NOW, 90 * 86_400), None)
 def test_the_members_are_those_of_the_schema() -> None:
     known = {json_name(field.name): field for field in fields(Summary)}
     assert list(known) == list(SCHEMA["properties"])
-    for document, definition in ((KeyLine, "key"), (ClusterLine, "cluster")):
+    for document, definition in ((KeyLine, "key"), (ClusterLine, "cluster"), (CanaryLine, "canary")):
         assert [json_name(field.name) for field in fields(document)] == list(SCHEMA["$defs"][definition]["properties"])
     asked_again = SCHEMA["properties"]["startAgainWith"]["properties"]
     assert [json_name(field.name) for field in fields(FleetRequest)] == list(asked_again)
@@ -97,7 +98,7 @@ def test_the_members_are_those_of_the_schema() -> None:
     assert SCHEMA["properties"]["schema"]["const"] == SUMMARY_SCHEMA
     assert SCHEMA["properties"]["trigger"]["enum"] == list(Trigger)
     optional = set(known) - set(SCHEMA["required"])
-    assert optional == {"oldestKeyAgeDays", "error", "cause", "nextStep", "wouldBeRefused", "startAgainWith"}
+    assert optional == {"oldestKeyAgeDays", "error", "cause", "nextStep", "wouldBeRefused", "startAgainWith", "canary"}
 
 
 def test_the_schema_knows_every_way_a_cluster_can_be_counted() -> None:
@@ -297,6 +298,23 @@ def test_an_input_of_many_clusters_is_not_printed_into_an_email() -> None:
     assert f'Start again:   with the input of this run and "keyCreatedAfter": "{encode(NOW)}"\n' in words
     message = json.dumps({"default": json.dumps(encode(summary)), "email": words})
     assert len(message) < 262_144, "what SNS takes"
+
+
+@pytest.mark.parametrize("outcome", list(Outcome))
+def test_a_canary_whose_key_was_not_replaced_proved_nothing_and_the_summary_says_so(outcome: Outcome) -> None:
+    after = (result("b", outcome, DAY), result("a", Outcome.ROTATED, MINUTE))
+    summary = summary_after(closed(*after, request=FleetRequest(canary="b")), *after)
+    assert summary.canary == CanaryLine("b", outcome, proved=outcome in {Outcome.ROTATED, Outcome.FOLLOWED})
+    told = f"\nCanary:    b was {outcome}: no key was replaced, so it proved nothing for the others.\n"
+    assert (told in summary_in_words(summary)) is not summary.canary.proved
+
+
+def test_without_a_canary_nothing_is_said_of_one_nor_in_a_dry_run_which_has_none() -> None:
+    after = (result("b", Outcome.PLANNED, DAY),)
+    for request in (FleetRequest(), FleetRequest(canary="b", dry_run=True)):
+        summary = summary_after(closed(*after, request=request), *after)
+        assert summary.canary is None
+        assert "Canary" not in summary_in_words(summary)
 
 
 def test_a_run_that_is_not_closed_yet_lasted_no_time() -> None:

@@ -46,6 +46,15 @@ class KeyLine:
 
 
 @dataclass(frozen=True, slots=True)
+class CanaryLine:
+    """The cluster that went ahead of all others; not ``proved``: its key was not replaced, which says nothing."""
+
+    cluster: str
+    outcome: str
+    proved: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Summary:
     """Version 1 of a fleet run's summary. New members may be added; none is renamed or removed."""
 
@@ -73,6 +82,7 @@ class Summary:
     cause: str | None = None
     next_step: str | None = None
     start_again_with: FleetRequest | None = None  # the input under which clusters that are done are found done
+    canary: CanaryLine | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +124,14 @@ def build_summary(run: FleetRun, results: Sequence[ClusterResult]) -> Summary:
         cause=failure.cause if failure else None,
         next_step=failure.next_step if failure else None,
         start_again_with=_start_again(run),
+        canary=_canary(run, results),
     )
+
+
+def _canary(run: FleetRun, results: Iterable[ClusterResult]) -> CanaryLine | None:
+    named = run.request.canary if run.request and not run.dry else ""
+    found = (one for one in results if one.selected.cluster == named)
+    return next((CanaryLine(named, one.outcome, proved=one.replaced) for one in found), None)
 
 
 def _start_again(run: FleetRun) -> FleetRequest | None:
@@ -200,6 +217,10 @@ def _summary_lines(summary: Summary) -> Iterable[str]:
     for line in (*summary.attention, *(summary.would_be_refused or ())):
         step = f" Next: {line.next_step}" if line.next_step else ""
         yield f"  ! {line.cluster}: {line.outcome} {line.error} {line.cause}".rstrip() + step
+    if summary.canary and not summary.canary.proved:
+        yield ""
+        cluster, outcome = summary.canary.cluster, summary.canary.outcome
+        yield f"Canary:    {cluster} was {outcome}: no key was replaced, so it proved nothing for the others."
     for label, keys in (("Overdue keys:", summary.overdue_keys), ("Due next:", summary.next_due[:10])):
         if keys:
             yield ""
