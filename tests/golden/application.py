@@ -7,6 +7,7 @@ from element_rekey.aws.registry import SecretsRegistry
 from element_rekey.aws.topic import SnsTopic
 from element_rekey.cluster import KeyManagementType
 from element_rekey.codec import decode, encode, wire_name
+from element_rekey.errors import FleetIncomplete
 from element_rekey.notifications import Notification, RotationNotice
 from element_rekey.outcomes import Outcome, Trigger
 from element_rekey.ports import Ports
@@ -18,6 +19,7 @@ __all__ = [
     "ClusterMemory",
     "DynamoLedger",
     "Execution",
+    "FleetIncomplete",
     "FleetRun",
     "KeyManagementType",
     "Lock",

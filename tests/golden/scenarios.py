@@ -368,6 +368,12 @@ def fleet_in_a_dry_run_that_would_be_refused(here: GoldenHarness) -> None:
 
 
 @scenario(A, B)
+def fleet_that_moves_keys_and_fails(here: GoldenHarness) -> None:
+    here.clusters["prod-a"].inject(Fault("phaseFailure", phase="CreateNewMasterKey"))
+    here.run_fleet({"clusters": ["prod-a", "prod-b"], "canary": "prod-a", "reason": "HSM", **EXTERNAL})
+
+
+@scenario(A, B)
 def fleet_stopped_by_hand(here: GoldenHarness) -> None:
     arn = here.start_fleet({"reason": "change CHG-1001"})
     here.clock.after(6.0, lambda: here.stop(arn))

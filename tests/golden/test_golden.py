@@ -16,6 +16,7 @@ from tests.golden.application import (
     ClusterMemory,
     DynamoLedger,
     Execution,
+    FleetIncomplete,
     FleetRun,
     KeyManagementType,
     Lock,
@@ -110,6 +111,19 @@ CHANGED = {
 """Scenarios that end otherwise than in an older release, and why: a defect was mended on purpose."""
 
 
+NEXT_STEP = "Read the summary: each cluster named there has its own notification with its own next step."
+REWORDED = {NEXT_STEP: FleetIncomplete.next_step}
+"""Advice that is given in other words now."""
+
+
+def reworded(recorded: dict[str, Any]) -> Any:  # noqa: ANN401 - JSON
+    """What a release stored, with the words of today."""
+    text = json.dumps(recorded)
+    for old, new in REWORDED.items():
+        text = text.replace(json.dumps(old)[1:-1], json.dumps(new)[1:-1])
+    return json.loads(text)
+
+
 @pytest.mark.parametrize(("release", "name"), [one for one in FILES if one[0] != current_release()])
 def test_what_an_older_release_stored_and_sent_is_still_in_what_is_stored_and_sent(release: str, name: str) -> None:
     """Each step goes on from what that release stored; members may have come, none is missing or another."""
@@ -118,7 +132,7 @@ def test_what_an_older_release_stored_and_sent_is_still_in_what_is_stored_and_se
     came = played(SCENARIOS[name], recorded)
 
     if name not in CHANGED:
-        assert not lost(essence(recorded), essence(came))
+        assert not lost(reworded(essence(recorded)), essence(came))
 
 
 def essence(recorded: dict[str, Any]) -> dict[str, Any]:

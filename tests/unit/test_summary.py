@@ -10,6 +10,8 @@ import jsonschema
 import pytest
 
 from element_rekey.codec import encode, json_name
+from element_rekey.errors import ClusterNotRegistered
+from element_rekey.inputs import parse_fleet_request
 from element_rekey.outcomes import Outcome, Trigger
 from element_rekey.records import (
     Asked,
@@ -27,6 +29,7 @@ from element_rekey.rules.selection import select
 from element_rekey.settings import FleetSettings
 from element_rekey.summary import (
     SUMMARY_SCHEMA,
+    CanaryLine,
     ClusterLine,
     Count,
     KeyLine,
@@ -88,12 +91,14 @@ NOT_BEGUN = ClusterResult(Selected("z", "z-1", NOW, 90 * 86_400), None)
 def test_the_members_are_those_of_the_schema() -> None:
     known = {json_name(field.name): field for field in fields(Summary)}
     assert list(known) == list(SCHEMA["properties"])
-    for document, definition in ((KeyLine, "key"), (ClusterLine, "cluster")):
+    for document, definition in ((KeyLine, "key"), (ClusterLine, "cluster"), (CanaryLine, "canary")):
         assert [json_name(field.name) for field in fields(document)] == list(SCHEMA["$defs"][definition]["properties"])
+    asked_again = SCHEMA["properties"]["startAgainWith"]["properties"]
+    assert [json_name(field.name) for field in fields(FleetRequest)] == list(asked_again)
     assert [json_name(one.name) for one in fields(Count)] == list(SCHEMA["properties"]["counts"]["items"]["properties"])
     assert SCHEMA["properties"]["schema"]["const"] == SUMMARY_SCHEMA
     optional = set(known) - set(SCHEMA["required"])
-    assert optional == {"oldestKeyAgeDays", "error", "cause", "nextStep", "wouldBeRefused"}
+    assert optional == {"oldestKeyAgeDays", "error", "cause", "nextStep", "wouldBeRefused", "startAgainWith", "canary"}
 
 
 def test_a_cluster_is_counted_in_the_ways_the_schema_knows() -> None:
@@ -135,7 +140,13 @@ def test_a_run_in_which_much_went_wrong() -> None:
     assert not summary.succeeded
     assert summary.headline == "6 clusters, 1 rotated, 5 need ATTENTION"
     assert summary.attention == (
-        ClusterLine("nowhere", "Refused", "ClusterNotRegistered", "There is no secret of this name."),
+        ClusterLine(
+            "nowhere",
+            "Refused",
+            "ClusterNotRegistered",
+            "There is no secret of this name.",
+            ClusterNotRegistered.next_step,
+        ),
         ClusterLine("b", "Failed", "RekeyFailed", "It ended badly on b."),
         ClusterLine("c", "Failed", "RekeyFailed", "It ended badly on c."),
         ClusterLine("d", "NotEnded"),
@@ -163,6 +174,20 @@ def test_who_asked_and_why_is_told_of_an_input_that_was_refused() -> None:
     assert (summary.trigger, summary.reason, summary.requested_by) == (Trigger.SCHEDULE, "maximum key age", "jane")
     assert summary.dry_run
     assert summary.headline == "dry run FAILED: RequestInvalid"
+
+
+def test_an_emergency_that_was_not_met_is_what_the_summary_says_first() -> None:
+    unknown = NotSelected("mistyped", "AlarmTargetUnknown", "No cluster is registered under this name.")
+    after = (result("a", Outcome.ROTATED, MINUTE, None),)
+    request = FleetRequest(clusters=("a", "mistyped"), trigger=Trigger.ALARM)
+    run = closed(*after, not_selected=(unknown,), request=request)
+    summary = summary_after(run, *after)
+    assert summary.headline == "UNKNOWN alarm target mistyped, 2 clusters, 1 rotated, 1 need ATTENTION"
+    assert (summary.succeeded, summary.error) == (False, "AlarmTargetUnknown")
+    assert summary.next_step
+    assert "replace its key now" in summary.next_step
+    stopped = replace(run, failure=Failure("ExecutionAborted", "Stopped.", "Start again."))
+    assert summary_after(stopped, *after).headline == summary.headline
 
 
 def test_a_run_that_was_stopped_after_all_were_done() -> None:
@@ -196,7 +221,13 @@ def test_a_dry_run_names_what_would_be_refused_and_needs_nobody() -> None:
     assert summary.headline == "dry run, 3 clusters, 0 rotated, 2 would be REFUSED"
     assert summary.attention == ()
     assert summary.would_be_refused == (
-        ClusterLine("nowhere", "Refused", "ClusterNotRegistered", "There is no secret of this name."),
+        ClusterLine(
+            "nowhere",
+            "Refused",
+            "ClusterNotRegistered",
+            "There is no secret of this name.",
+            ClusterNotRegistered.next_step,
+        ),
         ClusterLine("b", "WouldBeRefused", "CredentialsRefused", cut("x" * 400, 300)),
     )
     assert "\n  ! b: WouldBeRefused CredentialsRefused xxx" in summary_in_words(summary)
@@ -209,6 +240,80 @@ def test_a_dry_run_that_failed_is_reported_as_one() -> None:
     failure = Failure("ExecutionAborted", "Stopped.", "Start again.")
     stopped = FleetRun(EXECUTION, FleetRequest(dry_run=True), failure=failure, ended_at=ENDED)
     assert summary_after(stopped).headline == "dry run FAILED: ExecutionAborted"
+
+
+STOPPED = Failure("ExecutionAborted", "Stopped.", "Start again.")
+START = {
+    "by hand": (FleetRequest(reason="CHG-1"), FleetRequest(reason="CHG-1", key_created_after=NOW)),
+    "by hand, with a moment": (
+        FleetRequest(key_created_after=NOW - DAY),
+        FleetRequest(key_created_after=NOW - DAY),
+    ),
+    "by the schedule": (SCHEDULED, SCHEDULED),
+    "by an alarm": (
+        FleetRequest(clusters=("a",), trigger=Trigger.ALARM, key_created_after=NOW - HOUR),
+        FleetRequest(clusters=("a",), trigger=Trigger.ALARM, key_created_after=NOW - HOUR),
+    ),
+}
+
+
+@pytest.mark.parametrize(("request_", "again"), START.values(), ids=START)
+def test_a_run_that_fell_short_says_how_to_start_again_so_that_what_is_done_is_found_done(
+    request_: FleetRequest, again: FleetRequest
+) -> None:
+    after = (result("a", Outcome.ROTATED, MINUTE), NOT_BEGUN)
+    summary = summary_after(closed(*after, request=request_), *after)
+    assert summary.start_again_with == again
+    given = json.loads(json.dumps(encode(summary.start_again_with)))
+    assert parse_fleet_request(given, "x") == again
+    assert "\nStart again:   {" in summary_in_words(summary)
+
+
+def test_a_run_that_was_stopped_before_it_selected_can_be_started_again() -> None:
+    run = FleetRun(EXECUTION, FleetRequest(reason="CHG-1"), failure=STOPPED, ended_at=ENDED)
+    assert summary_after(run).start_again_with == FleetRequest(reason="CHG-1", key_created_after=NOW)
+
+
+def test_a_run_that_succeeded_is_not_to_be_started_again() -> None:
+    after = (result("a", Outcome.ROTATED, MINUTE),)
+    assert summary_after(closed(*after, request=FleetRequest()), *after).start_again_with is None
+
+
+def test_what_was_wrongly_asked_is_not_to_be_asked_again() -> None:
+    unknown = NotSelected("mistyped", "AlarmTargetUnknown", "No cluster is registered under this name.")
+    request = FleetRequest(clusters=("mistyped",), trigger=Trigger.ALARM)
+    assert summary_after(closed(not_selected=(unknown,), request=request)).start_again_with is None
+    failure = Failure("ClusterNotRegistered", "No cluster is registered.", "Create it.")
+    run = FleetRun(EXECUTION, FleetRequest(), failure=failure, ended_at=ENDED)
+    assert summary_after(run).start_again_with is None
+
+
+def test_an_input_of_many_clusters_is_not_printed_into_an_email() -> None:
+    after = (NOT_BEGUN,)
+    request = FleetRequest(clusters=tuple(f"{number:05}{'x' * 59}" for number in range(1000)))
+    summary = summary_after(closed(*after, request=request), *after)
+    assert summary.start_again_with
+    words = summary_in_words(summary)
+    assert f'Start again:   with the input of this run and "keyCreatedAfter": "{encode(NOW)}"\n' in words
+    message = json.dumps({"default": json.dumps(encode(summary)), "email": words})
+    assert len(message) < 262_144, "what SNS takes"
+
+
+@pytest.mark.parametrize("outcome", list(Outcome))
+def test_a_canary_whose_key_was_not_replaced_proved_nothing_and_the_summary_says_so(outcome: Outcome) -> None:
+    after = (result("b", outcome, DAY), result("a", Outcome.ROTATED, MINUTE))
+    summary = summary_after(closed(*after, request=FleetRequest(canary="b")), *after)
+    assert summary.canary == CanaryLine("b", outcome, proved=outcome in {Outcome.ROTATED, Outcome.FOLLOWED})
+    told = f"\nCanary:    b was {outcome}: no key was replaced, so it proved nothing for the others.\n"
+    assert (told in summary_in_words(summary)) is not summary.canary.proved
+
+
+def test_without_a_canary_nothing_is_said_of_one_nor_in_a_dry_run_which_has_none() -> None:
+    after = (result("b", Outcome.PLANNED, DAY),)
+    for request in (FleetRequest(), FleetRequest(canary="b", dry_run=True)):
+        summary = summary_after(closed(*after, request=request), *after)
+        assert summary.canary is None
+        assert "Canary" not in summary_in_words(summary)
 
 
 def test_a_run_that_is_not_closed_yet_lasted_no_time() -> None:
@@ -267,10 +372,13 @@ def test_the_words_of_a_run_that_needs_attention() -> None:
         "Fleet: 4 clusters, 1 rotated, 3 need ATTENTION.\n"
         "\n"
         "What happened: FleetIncomplete. Not as they should be: b, z, nowhere.\n"
-        "What to do:    Read the summary: each cluster named there has its own notification with its own next step.\n"
+        "What to do:    Read the summary: it says of each Refused cluster what to mend. What is NotBegun was not begun;"
+        " each other cluster named there has its own notification with its own next step.\n"
+        'Start again:   {"trigger": "schedule", "reason": "maximum key age", "requestedBy": "jane"}\n'
         "\n"
         "Rotated 1, Failed 1, Refused 1, NotBegun 1\n"
-        "  ! nowhere: Refused ClusterNotRegistered There is no secret of this name.\n"
+        "  ! nowhere: Refused ClusterNotRegistered There is no secret of this name. "
+        "Next: Create the cluster's secret (README, Register a cluster) or correct the name.\n"
         "  ! b: Failed RekeyFailed It ended badly on b.\n"
         "  ! z: NotBegun\n"
         "\n"

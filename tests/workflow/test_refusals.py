@@ -80,7 +80,7 @@ def test_a_refusal_names_the_member(harness: FullHarness) -> None:
         (
             USUAL,
             [Fault("keyTimeSkew", seconds=400 * 86400.0)],
-            {"keyCreatedAfter": "2026-01-01T00:00:00Z"},
+            {"keyCreatedAfter": "2026-01-01T00:00:00Z", "trigger": "schedule"},
             "KeyAgeUnknown",
         ),
         (USUAL, [Fault("passwordChanged")], {}, "CredentialsRefused"),

@@ -25,10 +25,11 @@ from botocore.exceptions import ClientError
 from moto.sns.models import sns_backends
 
 from element_rekey.cluster import KeyManagementType, MasterKey
+from element_rekey.codec import encode
 from element_rekey.errors import AwsCallFailed
 from element_rekey.inputs import parse_request
 from element_rekey.outcomes import Outcome
-from element_rekey.records import Execution, Failure, Intent, Rotation
+from element_rekey.records import Execution, Failure, FleetRun, Intent, Rotation
 from tests.template import ACCOUNT, REGION, ROOT, TEMPLATE, default, function_arn, properties
 from tests.workflow.clock import BEGIN, VirtualClock
 from tests.workflow.functions import ENVIRONMENT
@@ -151,6 +152,12 @@ class FleetHarness:
         (summary,) = self.summaries()
         return summary
 
+    def record_of(self, summary: dict[str, Any]) -> FleetRun:
+        """The record of the run that a summary is of."""
+        started = datetime.fromisoformat(summary["startedAt"])
+        found: FleetRun = self.ledger.fleet_run(Execution(summary["executionArn"], started))
+        return found
+
     def counted(self) -> dict[str, int]:
         return {one["outcome"]: one["clusters"] for one in self.only_summary()["counts"]}
 
@@ -242,6 +249,16 @@ def test_every_registered_cluster_gets_its_rotation_and_the_run_its_summary(flee
     assert fleet.counted() == {"Rotated": 3}
 
 
+def test_a_run_started_again_as_its_summary_says_asks_for_nothing_that_is_done(fleet: FleetHarness) -> None:
+    fleet.register("a", "b")
+    fleet.outcomes["b"] = Outcome.FAILED
+    fleet.run({"reason": "change"})
+    moments = {request["keyCreatedAfter"] for request in fleet.requests.values()}
+    fleet.clock.advance(3600)
+    fleet.run(fleet.summaries()[0]["startAgainWith"])
+    assert {request["keyCreatedAfter"] for request in fleet.requests.values()} == moments == {encode(BEGIN)}
+
+
 def test_a_failed_cluster_fails_the_run_after_the_others_had_their_chance(fleet: FleetHarness) -> None:
     fleet.register("a", "b", "c")
     fleet.outcomes["a"] = Outcome.FAILED
@@ -278,6 +295,18 @@ def test_a_compromise_goes_on_whatever_fails(fleet: FleetHarness) -> None:
     assert fleet.run(event)["status"] == "FAILED"
     assert fleet.begun == names
     assert {request["keyCreatedAfter"] for request in fleet.requests.values()} == {"2026-11-23T02:59:40.989Z"}
+
+
+def test_an_alarm_with_a_mistyped_target_is_an_emergency_that_was_not_met(fleet: FleetHarness) -> None:
+    fleet.register("a")
+    event = json.loads((ROOT / "events" / "alarm-one-cluster.json").read_text())
+    event["detail"]["alarmName"] = "element-key-compromise-aa"
+    ended = fleet.run(event)
+    assert (ended["status"], ended["error"]) == ("FAILED", "AlarmTargetUnknown")
+    assert fleet.begun == []
+    assert fleet.only_summary()["headline"].startswith("UNKNOWN alarm target aa, ")
+    (missed,) = fleet.record_of(fleet.only_summary()).not_selected
+    assert (missed.cluster, missed.error) == ("aa", "AlarmTargetUnknown")
 
 
 def test_the_canary_goes_first_and_alone(fleet: FleetHarness) -> None:
@@ -481,7 +510,7 @@ def test_a_schedule_gives_each_cluster_a_moment_within_the_spread(fleet: FleetHa
     fleet.register(*names)
     fleet.run({"trigger": "schedule"})
     summary = fleet.only_summary()
-    run = fleet.ledger.fleet_run(Execution(summary["executionArn"], datetime.fromisoformat(summary["startedAt"])))
+    run = fleet.record_of(summary)
     moments = [one.not_before for one in run.selected]
     assert moments == sorted(moments)
     spread = timedelta(minutes=default("SpreadMinutes"))

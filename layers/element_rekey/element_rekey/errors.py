@@ -6,7 +6,8 @@ The class name is the error name in the state machine, in the notification and i
     ├── InvalidInput                 refused before anything was changed
     │   ├── RequestInvalid             the input of an execution
     │   ├── RegistrationInvalid        the secret of a cluster, or its tags
-    │   └── ClusterNotRegistered       no such secret
+    │   ├── ClusterNotRegistered       no such secret
+    │   └── AlarmTargetUnknown         an alarm or a report names a cluster that is not registered
     ├── AwsCallFailed                DynamoDB, Secrets Manager or SNS did not do as asked (retried)
     ├── LedgerConflict               another invocation wrote the same rotation first (retried)
     ├── ClusterUnavailable           no usable answer, certainly nothing was changed (retried)
@@ -50,6 +51,8 @@ from .text import LONGEST_CAUSE, cut, one_line
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from .records import FleetRun
+
 
 class ElementRekeyError(Exception):
     """Root of the tree: what happened, to which cluster, and what a person should do next."""
@@ -91,6 +94,15 @@ class ClusterNotRegistered(InvalidInput):
     """There is no secret for a cluster of this name."""
 
     next_step = "Create the cluster's secret (README, Register a cluster) or correct the name."
+
+
+class AlarmTargetUnknown(InvalidInput):
+    """An alarm or a report names a cluster that is not registered: an emergency was not met."""
+
+    next_step = (
+        "Find out which cluster is meant and replace its key now (README, Rotate). Then correct the alarm's name or "
+        "tag, or the report, or register the cluster."
+    )
 
 
 class AwsCallFailed(ElementRekeyError):
@@ -265,7 +277,10 @@ class RotationOverdue(ElementRekeyError):
 class FleetIncomplete(ElementRekeyError):
     """A fleet run ended and not every selected cluster was rotated, or found to need nothing."""
 
-    next_step = "Read the summary: each cluster named there has its own notification with its own next step."
+    next_step = (
+        "Read the summary: it says of each Refused cluster what to mend. What is NotBegun was not begun; each other "
+        "cluster named there has its own notification with its own next step."
+    )
 
 
 class ExecutionInterrupted(ElementRekeyError):
@@ -292,6 +307,11 @@ class ExecutionBroken(ExecutionInterrupted):
 def failure_from(error: ElementRekeyError) -> Failure:
     """What records keep of an error."""
     return Failure(type(error).__name__, error.what, error.next_step)
+
+
+def unknown_targets(run: FleetRun) -> tuple[str, ...]:
+    """What an alarm or a report named and nobody knows."""
+    return tuple(one.cluster for one in run.not_selected if one.error == AlarmTargetUnknown.__name__)
 
 
 def errors_by_name() -> Mapping[str, type[ElementRekeyError]]:

@@ -70,6 +70,13 @@ class FleetRequest:
     force: bool = False
     ignore_faults: tuple[str, ...] = ()
 
+    def made_after(self, started_at: datetime) -> datetime | None:
+        """After which moment the keys have to be made; None: that is each cluster's, or each rotation's, own matter.
+
+        What a person asks of many clusters is asked once, at the start of the run: asked again, it is found done.
+        """
+        return self.key_created_after or (started_at if self.trigger is Trigger.MANUAL else None)
+
     def request_for(self, cluster: str) -> Request:
         """What this run asks of one cluster."""
         return Request(

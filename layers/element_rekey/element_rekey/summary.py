@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
+from .codec import encode
+from .errors import ElementRekeyError, InvalidInput, errors_by_name, unknown_targets
 from .outcomes import Outcome, Trigger
-from .records import asked_of
+from .records import FleetRequest, asked_of
 from .text import cut, flat
 
 if TYPE_CHECKING:
@@ -18,6 +21,8 @@ if TYPE_CHECKING:
 SUMMARY_SCHEMA = "element-rekey.fleet-summary.v1"
 
 _CAUSE_LENGTH = 300  # of each cluster's cause
+_LONGEST_INPUT = 2000  # characters of an input that is printed
+_IN_HEADLINE = 3  # clusters named in it
 _LISTED = 50  # clusters named in each list of a summary; the counts are always complete
 
 
@@ -29,6 +34,7 @@ class ClusterLine:
     outcome: str
     error: str = ""
     cause: str = ""
+    next_step: str | None = None  # of one that could not be selected: it has no notification of its own
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +44,15 @@ class KeyLine:
     cluster: str
     key_age_days: float
     due_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class CanaryLine:
+    """The cluster that went ahead of all others; not ``proved``: its key was not replaced, which says nothing."""
+
+    cluster: str
+    outcome: str
+    proved: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +82,8 @@ class Summary:
     error: str | None = None
     cause: str | None = None
     next_step: str | None = None
+    start_again_with: FleetRequest | None = None  # the input under which clusters that are done are found done
+    canary: CanaryLine | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +124,24 @@ def build_summary(run: FleetRun, results: Sequence[ClusterResult]) -> Summary:
         error=failure.error if failure else None,
         cause=failure.cause if failure else None,
         next_step=failure.next_step if failure else None,
+        start_again_with=_start_again(run),
+        canary=_canary(run, results),
     )
+
+
+def _canary(run: FleetRun, results: Iterable[ClusterResult]) -> CanaryLine | None:
+    named = run.request.canary if run.request and not run.dry else ""
+    found = (one for one in results if one.selected.cluster == named)
+    return next((CanaryLine(named, one.outcome, proved=one.replaced) for one in found), None)
+
+
+def _start_again(run: FleetRun) -> FleetRequest | None:
+    """The same request, met by any key made since it was first asked; None where it was a wrong one, or all is well."""
+    if run.request is None or run.failure is None:
+        return None
+    wrong = not run.selected and issubclass(errors_by_name().get(run.failure.error, ElementRekeyError), InvalidInput)
+    made_after = run.request.made_after(run.execution.started_at)
+    return None if wrong else replace(run.request, key_created_after=made_after)
 
 
 def oldest_key_age_days(results: Iterable[ClusterResult], now: datetime) -> float | None:
@@ -138,7 +172,10 @@ def _would_be_refused(run: FleetRun, results: Iterable[ClusterResult]) -> Iterab
 
 
 def _refused(run: FleetRun) -> Iterable[ClusterLine]:
-    return (ClusterLine(one.cluster, "Refused", one.error, one.cause) for one in run.not_selected)
+    steps = errors_by_name()
+    for one in run.not_selected:
+        next_step = steps[one.error].next_step if one.error in steps else None
+        yield ClusterLine(one.cluster, "Refused", one.error, one.cause, next_step)
 
 
 def _line(one: ClusterResult) -> ClusterLine:
@@ -150,6 +187,7 @@ def _line(one: ClusterResult) -> ClusterLine:
 def _summary_headline(run: FleetRun, results: Sequence[ClusterResult], rotated: int) -> str:
     bad = len(tuple(_attention(run, results)))
     total = len(results) + len(run.not_selected)
+    unknown = unknown_targets(run)
     if run.failure and not bad:
         return f"{'dry run' if run.dry else 'fleet run'} FAILED: {run.failure.error}"
     clusters = "1 cluster" if total == 1 else f"{total} clusters"
@@ -157,6 +195,8 @@ def _summary_headline(run: FleetRun, results: Sequence[ClusterResult], rotated: 
     if run.dry:
         refused = len(tuple(_would_be_refused(run, results)))
         parts = ["dry run", *parts[:-1], f"{refused} would be REFUSED" if refused and not bad else parts[-1]]
+    if unknown:  # an emergency that was not met goes before all else
+        parts = [f"UNKNOWN alarm target{'s' if len(unknown) > 1 else ''} {', '.join(unknown[:_IN_HEADLINE])}", *parts]
     return ", ".join(parts)
 
 
@@ -171,10 +211,17 @@ def _summary_lines(summary: Summary) -> Iterable[str]:
     if summary.error:
         yield f"What happened: {summary.error}. {summary.cause}"
         yield f"What to do:    {summary.next_step}"
+        if summary.start_again_with:
+            yield f"Start again:   {_input_in_words(summary.start_again_with)}"
         yield ""
     yield ", ".join(f"{count.outcome} {count.clusters}" for count in summary.counts) or "No cluster was selected."
     for line in (*summary.attention, *(summary.would_be_refused or ())):
-        yield f"  ! {line.cluster}: {line.outcome} {line.error} {line.cause}".rstrip()
+        step = f" Next: {line.next_step}" if line.next_step else ""
+        yield f"  ! {line.cluster}: {line.outcome} {line.error} {line.cause}".rstrip() + step
+    if summary.canary and not summary.canary.proved:
+        yield ""
+        cluster, outcome = summary.canary.cluster, summary.canary.outcome
+        yield f"Canary:    {cluster} was {outcome}: no key was replaced, so it proved nothing for the others."
     for label, keys in (("Overdue keys:", summary.overdue_keys), ("Due next:", summary.next_due[:10])):
         if keys:
             yield ""
@@ -185,6 +232,17 @@ def _summary_lines(summary: Summary) -> Iterable[str]:
     yield f"Asked by:  {summary.trigger}{f' ({asked})' if asked else ''}"
     yield f"Began:     {summary.started_at:%Y-%m-%d %H:%M:%S} UTC, took {summary.duration_seconds} s"
     yield f"Execution: {summary.execution_arn}"
+
+
+def _input_in_words(request: FleetRequest) -> str:
+    """An input as a person pastes it: without the members that say nothing, and not one of many clusters."""
+    members = encode(request)
+    given = json.dumps({name: value for name, value in members.items() if value is not False and value not in ("", [])})
+    if len(given) <= _LONGEST_INPUT:
+        return given
+    moment = request.key_created_after
+    and_moment = f' and "keyCreatedAfter": "{encode(moment)}"' if moment else ""
+    return f"with the input of this run{and_moment}"
 
 
 def outcome_counts(run: FleetRun, results: Iterable[ClusterResult]) -> dict[str, int]:

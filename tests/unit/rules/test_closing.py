@@ -11,7 +11,7 @@ from element_rekey.errors import (
     InvalidInput,
     PreconditionFailed,
 )
-from element_rekey.outcomes import Outcome
+from element_rekey.outcomes import Outcome, Trigger
 from element_rekey.records import ClusterResult, Failure, FleetRequest, NotSelected, Request, Rotation
 from element_rekey.rules.closing import fleet_failure, outcome_of
 from element_rekey.rules.selection import select
@@ -147,3 +147,19 @@ def test_in_a_dry_run_a_cluster_that_cannot_be_selected_is_an_answer_and_no_fail
     assert run.not_selected == (NotSelected("nowhere", "ClusterNotRegistered", "There is no secret of this name."),)
     assert fleet_failure(run, planned) is None
     assert fleet_failure(run, [ClusterResult(one, None) for one in run.selected])
+
+
+def test_an_alarm_whose_target_is_unknown_is_what_a_run_failed_for_whatever_else_did() -> None:
+    """An emergency was not met, and nobody else will say so."""
+    request = FleetRequest(clusters=("a", "b", "mistyped"), trigger=Trigger.ALARM)
+    run = select(FLEET, EXECUTION, request, registered("a", "b"))
+    well = [ClusterResult(one, rotated()) for one in run.selected]
+    failure = fleet_failure(run, well)
+    assert failure
+    assert failure.error == "AlarmTargetUnknown"
+    assert failure.cause == "No cluster is registered as mistyped: no key was replaced there."
+    failure = fleet_failure(run, [*well[1:], ClusterResult(run.selected[0], None)])
+    assert failure
+    assert failure.cause == (
+        "No cluster is registered as mistyped: no key was replaced there. Not as they should be: a, mistyped."
+    )

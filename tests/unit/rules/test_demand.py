@@ -21,6 +21,18 @@ def test_by_hand_the_key_has_to_be_made_after_the_execution_began() -> None:
     assert asked.cool_down == timedelta()
 
 
+def test_what_a_person_asks_for_is_not_refused_because_nobody_knows_how_old_the_key_is() -> None:
+    """Also where it is a part of a run, whose begin is the moment after which the key has to be made."""
+    asked = demand_of(Request("prod-a", key_created_after=NOW - HOUR), NOW)
+    assert asked.made_after == NOW - HOUR
+    assert not asked.needs_age
+
+
+@pytest.mark.parametrize("trigger", [Trigger.SCHEDULE, Trigger.ALARM])
+def test_nobody_but_a_person_has_a_key_of_unknown_age_replaced(trigger: Trigger) -> None:
+    assert demand_of(Request("prod-a", trigger=trigger, key_created_after=NOW - HOUR), NOW).needs_age
+
+
 def test_a_schedule_demands_a_key_of_an_age_and_so_needs_to_know_it() -> None:
     asked = demand_of(Request("prod-a", trigger=Trigger.SCHEDULE, key_created_after=NOW - 90 * DAY), NOW)
     assert asked.made_after == NOW - 90 * DAY

@@ -66,6 +66,13 @@ def test_a_name_without_a_registration_is_refused_by_name_and_does_not_stop_the_
     assert run.not_selected == (NotSelected("nowhere", "ClusterNotRegistered", "There is no secret of this name."),)
 
 
+def test_an_alarm_for_a_cluster_that_is_not_there_is_an_error_of_its_own_and_does_not_stop_the_others() -> None:
+    run = select(FLEET, EXECUTION, FleetRequest(clusters=("a", "mistyped"), trigger=Trigger.ALARM), registered("a"))
+    assert [one.cluster for one in run.selected] == ["a"]
+    cause = "No cluster is registered under this name: no key was replaced."
+    assert run.not_selected == (NotSelected("mistyped", "AlarmTargetUnknown", cause),)
+
+
 @pytest.mark.parametrize("name", ["a/b", "-a", "x" * 65, "mit leer", "ä", ""])
 def test_a_secret_whose_name_names_no_cluster_is_refused(name: str) -> None:
     run = select(FLEET, EXECUTION, FleetRequest(), registered("a", name))
@@ -260,6 +267,16 @@ def test_an_alarm_demands_a_key_made_after_it_and_cools_down() -> None:
     assert made == Request("a", reason="alarm", trigger=Trigger.ALARM, key_created_after=since, cool_down_seconds=3600)
 
 
+def test_what_a_person_asks_of_many_clusters_is_asked_once_at_the_start_of_the_run() -> None:
+    """So whoever asks twice, or starts an interrupted run anew, has no cluster rotated twice."""
+    given = map_input_of(FleetRequest(canary="b"), *registered("a", "b"))
+    started = child(given, given["items"][0]), child(given, given["canary"])
+    assert {request.key_created_after for request in started} == {EXECUTION.started_at}
+    earlier = NOW - timedelta(hours=1)
+    given = map_input_of(FleetRequest(key_created_after=earlier), *registered("a"))
+    assert child(given, given["items"][0]).key_created_after == earlier
+
+
 def test_a_person_gets_what_was_asked() -> None:
     request = FleetRequest(
         clusters=("a",),
@@ -274,6 +291,7 @@ def test_a_person_gets_what_was_asked() -> None:
     given = map_input_of(request, *registered("a"))
     assert child(given, given["items"][0]) == Request(
         "a",
+        key_created_after=NOW,
         reason="change",
         requested_by="jane",
         key_management_type=KeyManagementType.EXTERNAL,

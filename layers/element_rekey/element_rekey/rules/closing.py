@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from element_rekey.errors import (
+    AlarmTargetUnknown,
     ClusterRefused,
     ClusterUnavailable,
     ExecutionBroken,
@@ -14,12 +15,13 @@ from element_rekey.errors import (
     RekeyFailed,
     RotationOverdue,
     errors_by_name,
+    unknown_targets,
 )
 from element_rekey.outcomes import Outcome
 from element_rekey.records import Failure
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from datetime import datetime
 
     from element_rekey.records import ClusterResult, FleetRun, Rotation
@@ -68,5 +70,15 @@ def fleet_failure(run: FleetRun, results: Iterable[ClusterResult]) -> Failure | 
         bad += [one.cluster for one in run.not_selected]
     if not bad:
         return None
-    named = ", ".join(bad[:_NAMED]) + (f" and {len(bad) - _NAMED} more" if len(bad) > _NAMED else "")
-    return Failure(FleetIncomplete.__name__, f"Not as they should be: {named}.", FleetIncomplete.next_step)
+    incomplete = f"Not as they should be: {_named(bad)}."
+    unknown = unknown_targets(run)
+    if unknown and not run.dry:
+        what = f"No cluster is registered as {_named(unknown)}: no key was replaced there."
+        what += f" {incomplete}" if len(bad) > len(unknown) else ""
+        return Failure(AlarmTargetUnknown.__name__, what, AlarmTargetUnknown.next_step)
+    return Failure(FleetIncomplete.__name__, incomplete, FleetIncomplete.next_step)
+
+
+def _named(clusters: Sequence[str]) -> str:
+    more = f" and {len(clusters) - _NAMED} more" if len(clusters) > _NAMED else ""
+    return ", ".join(clusters[:_NAMED]) + more

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from element_rekey.errors import RequestInvalid
+from element_rekey.outcomes import Trigger
 
 if TYPE_CHECKING:
     from element_rekey.cluster import KeyManagementType, MasterKey
@@ -45,7 +46,7 @@ def demand_of(request: Request, started_at: datetime) -> Demand:
     """The demand a request states, for an execution that began at ``started_at``.
 
     A moment a little ahead of our clock is one of another clock, and is waited for (``waiting.until_moment``). Raises
-    RequestInvalid for one further in the future.
+    RequestInvalid for one further in the future. A person knows what a rotation is for: an unknown age is too old then.
     """
     if request.key_created_after and request.key_created_after > started_at + CLOCK_TOLERANCE:
         raise RequestInvalid("keyCreatedAfter: expected a time that is not in the future.", cluster=request.cluster)
@@ -54,7 +55,7 @@ def demand_of(request: Request, started_at: datetime) -> Demand:
         made_after=request.key_created_after or started_at,
         key_management_type=request.key_management_type,
         key_provider_id=request.key_provider_id,
-        needs_age=request.key_created_after is not None and not request.force,
+        needs_age=request.trigger is not Trigger.MANUAL and request.key_created_after is not None and not request.force,
         cool_down=timedelta() if request.force else timedelta(seconds=request.cool_down_seconds),
         urgent=request.trigger.urgent,
         ignore_faults=frozenset(request.ignore_faults),

@@ -9,13 +9,14 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from element_rekey.codec import encode
-from element_rekey.errors import ClusterNotRegistered, RegistrationInvalid, RequestInvalid
+from element_rekey.errors import AlarmTargetUnknown, ClusterNotRegistered, RegistrationInvalid, RequestInvalid
 from element_rekey.records import CLUSTER_NAME, FleetRun, NotSelected, Registered, Selected
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import datetime
 
+    from element_rekey.errors import InvalidInput
     from element_rekey.records import Execution, FleetRequest
     from element_rekey.settings import FleetSettings
 
@@ -43,7 +44,7 @@ def select(
     not_selected: list[NotSelected] = []
     for cluster in wanted:
         if cluster not in known:
-            not_selected.append(_not_selected(cluster, ClusterNotRegistered("There is no secret of this name.")))
+            not_selected.append(_not_selected(cluster, _unknown(request)))
             continue
         try:
             selected.append(_select_one(settings, execution, request, known[cluster]))
@@ -91,7 +92,13 @@ def _max_key_age(settings: FleetSettings, registered: Registered) -> timedelta:
     return max_key_age
 
 
-def _not_selected(cluster: str, error: ClusterNotRegistered | RegistrationInvalid) -> NotSelected:
+def _unknown(request: FleetRequest) -> InvalidInput:
+    if request.trigger.urgent:
+        return AlarmTargetUnknown("No cluster is registered under this name: no key was replaced.")
+    return ClusterNotRegistered("There is no secret of this name.")
+
+
+def _not_selected(cluster: str, error: InvalidInput) -> NotSelected:
     return NotSelected(cluster, type(error).__name__, error.what)
 
 
@@ -104,7 +111,7 @@ def map_input(settings: FleetSettings, run: FleetRun, request: FleetRequest) -> 
     Raises RequestInvalid when there are more clusters than a state can carry; a thousand always fit.
     https://docs.aws.amazon.com/step-functions/latest/dg/service-quotas.html
     """
-    created_after, cool_down = request.key_created_after, timedelta()
+    created_after, cool_down = request.made_after(run.execution.started_at), timedelta()
     if request.trigger.by_age:
         created_after = run.execution.started_at - settings.max_key_age
     if request.trigger.cools_down:
