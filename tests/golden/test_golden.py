@@ -99,6 +99,8 @@ def test_each_step_goes_on_from_what_was_stored_and_stores_answers_and_sends_the
 
 
 CHANGED = {
+    "failed-before-the-change-of-keys": "a rekey that was sent may have left something, so nothing changed is not said",
+    "fleet-whose-canary-fails": "likewise, of the canary",
     "cooling-down-unless-forced": "an alarm within the cool-down waits for its end, so that its demand is met",
     "timed-out-and-told-without-its-input": "the detail says that nobody knows what became of the rekey",
     "undone-by-somebody-else": "a look that ends with an error is remembered, too",

@@ -84,7 +84,8 @@ def words(record: Rotation) -> str:
 def test_a_dry_run_that_failed_is_not_told_as_a_rotation_that_failed() -> None:
     record = replace(failed("ExecutionAborted"), request=Request("prod-a", dry_run=True))
     assert build_notification(record).headline == "dry run FAILED, nothing was changed"
-    assert build_notification(failed()).headline == "rotation FAILED, this run changed nothing"
+    assert build_notification(failed(intent=None)).headline == "rotation FAILED, this run changed nothing"
+    assert build_notification(failed()).headline == "rotation FAILED, the old key is still current"
 
 
 def test_who_asked_and_why_is_told_of_an_input_that_was_refused() -> None:
@@ -388,7 +389,7 @@ def test_the_mail_of_a_rotation() -> None:
 
 def test_the_mail_of_a_failure() -> None:
     assert words(replace(failed(), detail="RewrapDataEncryptionKeys")) == (
-        "Cluster prod-a: rotation FAILED, this run changed nothing.\n"
+        "Cluster prod-a: rotation FAILED, the old key is still current.\n"
         "\n"
         "What happened: RekeyFailed. The rekey ended with xAssumed: out of entropy\n"
         "What to do:    Mend it, then start again.\n"

@@ -227,7 +227,8 @@ class RekeyOutcomeUnknown(ElementRekeyError):
 
     next_step = (
         "Do not send a rekey by hand. Start again with the input given in the notification (startAgainWith): the next "
-        "run looks at the cluster first, and a rekey that went through after all counts."
+        "run looks at the cluster first, and a rekey that went through after all counts. Unknown twice in a row: "
+        "collect what docs/runbook.md lists for this error, and ask NetApp support."
     )
 
 

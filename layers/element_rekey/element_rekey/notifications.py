@@ -135,7 +135,7 @@ def build_notification(rotation: Rotation) -> Notification:
         notification_id=rotation.execution.id,
         outcome=outcome,
         succeeded=outcome.succeeded,
-        headline=(outcome.dry_headline if asked.dry_run else "") or outcome.headline,
+        headline=_headline(rotation, outcome),
         detail=rotation.detail,
         cluster=rotation.cluster,
         cluster_uuid=rotation.cluster_uuid,
@@ -161,6 +161,11 @@ def build_notification(rotation: Rotation) -> Notification:
         next_step=failure.next_step if failure else None,
         start_again_with=_start_again(rotation, outcome),
     )
+
+
+def _headline(rotation: Rotation, outcome: Outcome) -> str:
+    other = outcome.dry_headline if asked_of(rotation).dry_run else outcome.sent_headline if rotation.intent else ""
+    return other or outcome.headline
 
 
 def _start_again(rotation: Rotation, outcome: Outcome) -> Request | None:

@@ -28,6 +28,7 @@ class _Outcome(NamedTuple):
     succeeded: bool = False  # nobody has to do anything; the execution succeeds or fails by it
     replaced: bool = False  # the key was replaced as asked; a fleet's summary lists it as rotated
     dry_headline: str = ""  # of a dry run, where it is another one
+    sent_headline: str = ""  # where a rekey was sent, if it is another one then
     may_go_on: bool = False  # a rekey may still go through: the notification says with which input to start again
     look_at_cluster: bool = False  # a person has to look at the cluster itself; the alarm on unsettled rotations
     mailed: bool = True  # the e-mail subscription is sent it
@@ -40,6 +41,7 @@ class Outcome(StrEnum):
     succeeded: bool
     replaced: bool
     dry_headline: str
+    sent_headline: str
     may_go_on: bool
     look_at_cluster: bool
     mailed: bool
@@ -55,7 +57,10 @@ class Outcome(StrEnum):
     PLANNED = _Outcome("Planned", "dry run, would rotate", succeeded=True)
     WOULD_BE_REFUSED = _Outcome("WouldBeRefused", "dry run, would be refused", succeeded=True)
     FAILED = _Outcome(
-        "Failed", "rotation FAILED, this run changed nothing", dry_headline="dry run FAILED, nothing was changed"
+        "Failed",
+        "rotation FAILED, this run changed nothing",
+        dry_headline="dry run FAILED, nothing was changed",
+        sent_headline="rotation FAILED, the old key is still current",
     )
     ROTATED_WITH_ERROR = _Outcome(
         "RotatedWithError", "master key replaced, but the job reported an ERROR", look_at_cluster=True

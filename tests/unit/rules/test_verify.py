@@ -32,6 +32,7 @@ from tests.unit.samples import (
     demand,
     done,
     error_of,
+    external,
     following,
     intent,
     key,
@@ -229,6 +230,21 @@ def test_a_key_older_than_the_rekey_that_failed_is_not_its_work(*, seconds: int,
     for untimed in (replace(job, create_time=None), job):
         assert isinstance(verified(untimed, key("key-1", None)), KeyChanged)
     assert isinstance(verified(job, key("key-1", job.create_time - seconds * SECOND), ours=False), KeyChanged)
+
+
+@pytest.mark.parametrize(
+    ("current", "asked", "left"),
+    [
+        (OLD, demand(), ""),
+        (OLD, demand(key_management_type=KeyManagementType.EXTERNAL, key_provider_id=15), "provider 15"),
+        (external("key-0", 16), demand(), "provider 16"),
+        (external("key-0", 16), demand(key_management_type=KeyManagementType.INTERNAL), ""),
+    ],
+)
+def test_what_a_failed_rekey_may_leave_on_a_key_server_is_said(current: MasterKey, asked: Demand, left: str) -> None:
+    what = error_of(verified(done(None, None, error=BROKEN), current, asked=asked)).what
+    assert what.startswith("The rekey ended with xAssumed: Out of entropy.")
+    assert ("may hold a key that was made for this and is not in use" in what, left in what) == (bool(left), True)
 
 
 def test_a_failed_rekey_that_is_taken_for_ours_is_called_so() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, assert_never
 
+from element_rekey.cluster import KeyManagementType
 from element_rekey.errors import (
     ClusterIdentityChanged,
     RekeyEndedWithError,
@@ -183,11 +184,22 @@ def _verify_failed(  # noqa: PLR0913 - what is seen, and what it is compared wit
         unknown = RekeyOutcomeUnknown(f"{why}, and another rekey came after it.", cluster=cluster)
         return Fail(unknown) if following.ours else Superseded(why)
     if key.key_id == following.baseline_key.key_id:
-        return Fail(RekeyFailed(why, cluster=cluster)) if following.ours else Superseded(why)
+        failed = RekeyFailed(f"{why}{_left_over(demand, key)}", cluster=cluster)
+        return Fail(failed) if following.ours else Superseded(why)
     if following.ours and made_by(job, key) is False:
         what = f"{why}, and the current key {key.key_id} was made before it."
         return Fail(RekeyOutcomeUnknown(what, cluster=cluster))
     return KeyChanged(_change(following, key, seen.at, job))
+
+
+def _left_over(demand: Demand, key: MasterKey) -> str:
+    """What a rekey that failed may leave behind: the second phase of an external one has made a key on the server."""
+    kind, provider = demand.key_management_type, demand.key_provider_id
+    if kind is None:
+        kind, provider = key.key_management_type, key.key_provider_id
+    if kind is not KeyManagementType.EXTERNAL:
+        return ""
+    return f" The key server of provider {provider} may hold a key that was made for this and is not in use."
 
 
 def _contradictions(following: Following, job: RekeyJob, key: MasterKey, demand: Demand) -> Iterable[str]:
