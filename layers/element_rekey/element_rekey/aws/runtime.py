@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from element_rekey.records import Failure, Rotation
     from element_rekey.rotation.steps import Step
 
-LEASE = timedelta(minutes=15)  # a function lives 90 s and is retried for some five minutes
+LEASE = timedelta(minutes=15)  # a function lives 90 s, and one that has to wake up is waited for ten minutes and more
 
 _AWS = Config(connect_timeout=3, read_timeout=5, retries={"mode": "standard", "total_max_attempts": 3})
 """So that a network path that is missing shows as an error, and not as a function that timed out."""
