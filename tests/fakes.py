@@ -35,7 +35,7 @@ from element_rekey.records import ClusterMemory, Execution, FleetRun, Lock, Regi
 from element_rekey.settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from element_rekey.outcomes import NoticeKind
     from element_rekey.records import ClusterResult
@@ -256,14 +256,17 @@ class FakeClusters:
     """``ports.Clusters`` in a dictionary."""
 
     by_name: dict[str, FakeCluster]
+    unlisted: set[str] = field(default_factory=set)
+    """Registered so recently that the list of all does not show them yet."""
 
     def connect(self, cluster: str, *, afresh: bool = False) -> FakeCluster:  # noqa: ARG002 - there is but one
         if cluster not in self.by_name:
             raise ClusterNotRegistered(f"There is no secret element-rekey/{cluster}.", cluster=cluster)
         return self.by_name[cluster]
 
-    def registered(self) -> tuple[Registered, ...]:
-        return tuple(Registered(cluster) for cluster in self.by_name)
+    def registered(self, names: Collection[str] | None = None) -> tuple[Registered, ...]:
+        shown = self.by_name.keys() - self.unlisted if names is None else self.by_name.keys() & set(names)
+        return tuple(Registered(cluster) for cluster in self.by_name if cluster in shown)
 
 
 @dataclass

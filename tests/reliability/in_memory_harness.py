@@ -23,7 +23,7 @@ from tests.workflow.clock import BEGIN, VirtualClock
 from tests.workflow.harness import SETTINGS, WorkflowHarness, harness_on_moto
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterator
 
     from element_rekey.outcomes import NoticeKind
     from element_rekey.ports import ElementCluster
@@ -59,8 +59,8 @@ class SimulatedClusters:
         known = self.registrations
         return ElementApi(cluster, known[cluster], refresh=lambda: known[cluster], clock=self.clock)
 
-    def registered(self) -> tuple[Registered, ...]:
-        return tuple(Registered(name) for name in self.registrations)
+    def registered(self, names: Collection[str] | None = None) -> tuple[Registered, ...]:
+        return tuple(Registered(name) for name in self.registrations if names is None or name in names)
 
 
 @dataclass

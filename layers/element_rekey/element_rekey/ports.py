@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from datetime import datetime
 
     from .cluster import (
@@ -81,8 +81,11 @@ class Clusters(Protocol):
         """
         ...
 
-    def registered(self) -> tuple[Registered, ...]:
-        """Every registered cluster, without a look into its secret. Raises AwsCallFailed."""
+    def registered(self, names: Collection[str] | None = None) -> tuple[Registered, ...]:
+        """Every registered cluster, or those of these names, without a look into a secret. Raises AwsCallFailed.
+
+        The list of all may be some minutes behind; what is asked for by its name is as it is now.
+        """
         ...
 
 
