@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -295,6 +296,28 @@ class FakeTopic:
         if self.failures:
             self.failures -= 1
             raise AwsCallFailed(what, cluster=cluster)
+
+
+@dataclass
+class FakeExecutions:
+    """``ports.Executions`` of what a test let end."""
+
+    ended: list[tuple[str, Execution, str, Any]] = field(default_factory=list)
+    """State machine, execution, status and input of each."""
+    since: list[datetime] = field(default_factory=list)
+    """From when on it was asked for each time."""
+    described: list[str] = field(default_factory=list)
+
+    def ended_badly(self, state_machine_arn: str, since: datetime) -> tuple[Execution, ...]:
+        self.since.append(since)
+        return tuple(execution for machine, execution, _, _ in self.ended if machine == state_machine_arn)
+
+    def status_event(self, execution: Execution) -> Mapping[str, Any]:
+        self.described.append(execution.id)
+        ((status, given),) = [(status, given) for _, one, status, given in self.ended if one == execution]
+        started = round(execution.started_at.timestamp() * 1000)
+        detail = {"executionArn": execution.id, "status": status, "startDate": started, "input": json.dumps(given)}
+        return {"source": "aws.states", "detail": detail}
 
 
 def fake_ports(

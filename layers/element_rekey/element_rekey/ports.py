@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -146,6 +146,18 @@ class Topic(Protocol):
 
     def publish_summary(self, run: FleetRun, results: Sequence[ClusterResult]) -> None:
         """Publish a closed fleet run. Raises AwsCallFailed."""
+        ...
+
+
+class Executions(Protocol):
+    """What Step Functions itself says of executions."""
+
+    def ended_badly(self, state_machine_arn: str, since: datetime) -> tuple[Execution, ...]:
+        """Those of a state machine that failed, timed out or were stopped after ``since``. Raises AwsCallFailed."""
+        ...
+
+    def status_event(self, execution: Execution) -> Mapping[str, Any]:
+        """What the event on its change of status says, or would have said. Raises AwsCallFailed."""
         ...
 
 
