@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -35,7 +36,7 @@ from element_rekey.records import ClusterMemory, Execution, FleetRun, Lock, Regi
 from element_rekey.settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from element_rekey.outcomes import NoticeKind
     from element_rekey.records import ClusterResult
@@ -256,14 +257,17 @@ class FakeClusters:
     """``ports.Clusters`` in a dictionary."""
 
     by_name: dict[str, FakeCluster]
+    unlisted: set[str] = field(default_factory=set)
+    """Registered so recently that the list of all does not show them yet."""
 
     def connect(self, cluster: str, *, afresh: bool = False) -> FakeCluster:  # noqa: ARG002 - there is but one
         if cluster not in self.by_name:
             raise ClusterNotRegistered(f"There is no secret element-rekey/{cluster}.", cluster=cluster)
         return self.by_name[cluster]
 
-    def registered(self) -> tuple[Registered, ...]:
-        return tuple(Registered(cluster) for cluster in self.by_name)
+    def registered(self, names: Collection[str] | None = None) -> tuple[Registered, ...]:
+        shown = self.by_name.keys() - self.unlisted if names is None else self.by_name.keys() & set(names)
+        return tuple(Registered(cluster) for cluster in self.by_name if cluster in shown)
 
 
 @dataclass
@@ -292,6 +296,28 @@ class FakeTopic:
         if self.failures:
             self.failures -= 1
             raise AwsCallFailed(what, cluster=cluster)
+
+
+@dataclass
+class FakeExecutions:
+    """``ports.Executions`` of what a test let end."""
+
+    ended: list[tuple[str, Execution, str, Any]] = field(default_factory=list)
+    """State machine, execution, status and input of each."""
+    since: list[datetime] = field(default_factory=list)
+    """From when on it was asked for each time."""
+    described: list[str] = field(default_factory=list)
+
+    def ended_badly(self, state_machine_arn: str, since: datetime) -> tuple[Execution, ...]:
+        self.since.append(since)
+        return tuple(execution for machine, execution, _, _ in self.ended if machine == state_machine_arn)
+
+    def status_event(self, execution: Execution) -> Mapping[str, Any]:
+        self.described.append(execution.id)
+        ((status, given),) = [(status, given) for _, one, status, given in self.ended if one == execution]
+        started = round(execution.started_at.timestamp() * 1000)
+        detail = {"executionArn": execution.id, "status": status, "startDate": started, "input": json.dumps(given)}
+        return {"source": "aws.states", "detail": detail}
 
 
 def fake_ports(

@@ -18,12 +18,18 @@ class Retrier:
     """One entry of a state's ``Retry``, with the defaults of the Amazon States Language."""
 
     errors: tuple[str, ...]
-    waits: tuple[float, ...]  # seconds before each retry
+    waits: tuple[float, ...]  # seconds before each retry; with jitter the most there can be
+    jitter: bool = False
 
     @property
     def seconds(self) -> float:
-        """How long it goes on, not counting the attempts themselves."""
+        """How long it goes on at most, not counting the attempts themselves."""
         return sum(self.waits)
+
+    @property
+    def at_least(self) -> float:
+        """How long it goes on for sure: full jitter may come to nothing."""
+        return 0.0 if self.jitter else self.seconds
 
 
 def retrier_of(entry: Mapping[str, Any]) -> Retrier:
@@ -32,12 +38,21 @@ def retrier_of(entry: Mapping[str, Any]) -> Retrier:
     for _ in range(entry.get("MaxAttempts", 3)):
         waits.append(min(wait, entry.get("MaxDelaySeconds", wait)))
         wait *= entry.get("BackoffRate", 2.0)
-    return Retrier(tuple(entry["ErrorEquals"]), tuple(waits))
+    return Retrier(tuple(entry["ErrorEquals"]), tuple(waits), jitter=entry.get("JitterStrategy") == "FULL")
 
 
 def retriers_of(state: Mapping[str, Any]) -> tuple[Retrier, ...]:
     """The retriers of a state, in the order in which Step Functions looks at them."""
     return tuple(retrier_of(entry) for entry in state.get("Retry", ()))
+
+
+def tasks_of(definition: object) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every Task of a definition by its name, those of nested states included."""
+    if isinstance(definition, dict):
+        for name, member in definition.items():
+            if isinstance(member, dict) and member.get("Type") == "Task":
+                yield name, member
+            yield from tasks_of(member)
 
 
 def retried_errors(definition: object) -> Iterator[str]:

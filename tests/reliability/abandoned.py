@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 LIVES_ON_SECONDS = 45.0
 AT_ONCE, RESOLVED, SURELY_PUBLISHED = LOOKS = (1.5, SETTINGS.settling.total_seconds() + 5, 190.0)
+HOUR_SECONDS = 3600.0
 NEXT_SECONDS = 20.0
 """The next execution comes while a function of the first may still be alive."""
 EVENTS = {"stopped": (), "timed out": (1.0, 70.0), "zombie": (1.0, 44.0, 46.0), "broken": (1.0, 500.0)}
@@ -110,6 +111,57 @@ def abandoned(name: str, point: InjectionPoint, interruption: str) -> Abandoned:
             second_notifications=len(second),
             held_at=tuple(abandonment.held_at),
         )
+
+
+@dataclass(frozen=True)
+class Unheard:
+    """What came of an execution whose end no event told, of the one after it, and of the reconciliation."""
+
+    where: str
+    told_before: int
+    reconciled: int
+    again: int
+    notifications: tuple[int, int]
+    rekeys: int
+    lock_seconds: float
+
+
+def unheard(name: str, point: InjectionPoint, interruption: str) -> Unheard:
+    """One run as ``abandoned``, in which every event is lost; an hour later the reconciliation looks, and once more."""
+    scenario = SCENARIOS[name]
+    with in_memory_harness(USUAL) as harness:
+        harness.events_are_lost = True
+        scenario.prepare(harness)
+        harness.injector = injector = FaultInjector(harness.clock, point)
+        injector.action = abandonment = Abandonment(harness, injector, interruption)
+        arns = [harness.start(scenario.given)]
+        abandonment.arn = arns[0]
+        harness.clock.after(NEXT_SECONDS, lambda: arns.append(harness.start(scenario.given)))
+        harness.clock.run()
+        told_before = len(harness.topic.notifications_of(arns[0]))
+        harness.clock.advance(HOUR_SECONDS)
+        reconciled, again = harness.reconcile(), harness.reconcile()
+        first, second = (len(harness.topic.notifications_of(arn)) for arn in arns)
+        return Unheard(
+            where=f"{name}, {injector.effects[point.number - 1]}, {point}, {interruption}",
+            told_before=told_before,
+            reconciled=len(reconciled),
+            again=len(again),
+            notifications=(first, second),
+            rekeys=len(harness.cluster.rekeys),
+            lock_seconds=harness.lock_seconds(),
+        )
+
+
+def unheard_violations(run: Unheard) -> list[str]:
+    """Everything about a run without events that breaks the promise."""
+    expectations = {
+        f"{run.notifications} notifications": run.notifications == (1, 1),
+        f"{run.rekeys} rekeys": run.rekeys == 1,
+        f"{run.again} published at the second look": run.again == 0,
+        f"the lock is held for {run.lock_seconds} s": run.lock_seconds == 0,
+    }
+    return [f"{run.where}: {what}" for what, kept in expectations.items() if not kept]
 
 
 def gaps_of(name: str) -> Iterator[InjectionPoint]:

@@ -9,11 +9,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, cast
 
+from element_rekey.aws.executions import StepFunctionsExecutions
 from element_rekey.codec import encode
 from element_rekey.element.client import ElementApi
 from element_rekey.errors import ClusterNotRegistered
 from element_rekey.notifications import build_notice, build_notification
 from element_rekey.ports import Ports
+from element_rekey.reconcile import Machines, reconcile_rotations
 from element_rekey.records import Lock, Registered, Registration
 from local.simulator import ClusterSpec, SimulatedCluster
 from tests.fakes import FakeLedger
@@ -23,7 +25,7 @@ from tests.workflow.clock import BEGIN, VirtualClock
 from tests.workflow.harness import SETTINGS, WorkflowHarness, harness_on_moto
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterator
 
     from element_rekey.outcomes import NoticeKind
     from element_rekey.ports import ElementCluster
@@ -59,8 +61,8 @@ class SimulatedClusters:
         known = self.registrations
         return ElementApi(cluster, known[cluster], refresh=lambda: known[cluster], clock=self.clock)
 
-    def registered(self) -> tuple[Registered, ...]:
-        return tuple(Registered(name) for name in self.registrations)
+    def registered(self, names: Collection[str] | None = None) -> tuple[Registered, ...]:
+        return tuple(Registered(name) for name in self.registrations if names is None or name in names)
 
 
 @dataclass
@@ -100,10 +102,22 @@ class InMemoryHarness(WorkflowHarness):
         self.clusters = SimulatedClusters({NAME: cluster}, clock)
         self.ports = Ports(self.clusters, self.ledger, self.topic, clock, SETTINGS)
         self.injector = FaultInjector(clock)
+        self.events_are_lost = False
+        """Whether Step Functions' events on a change of status, which are best effort, come to nobody."""
 
     def run_function(self, function: str, event: Any) -> Any:  # noqa: ANN401 - JSON
         """Call a function through the fault injector."""
         return self.injector.run_function(function, event, self.ports)
+
+    def deliver(self, event: dict[str, Any], attempt: int = 0) -> None:
+        """As usual, unless the event is lost."""
+        if not self.events_are_lost:
+            super().deliver(event, attempt)
+
+    def reconcile(self) -> list[str]:
+        """What the hourly reconciliation publishes: the executions."""
+        machines = Machines(StepFunctionsExecutions(self.states), self.machine_arn, self.machine_arn, "unused")
+        return [one.rotation.execution.id for one in reconcile_rotations(self.ports, machines).published]
 
     def lock(self) -> Lock | None:
         """The lock, if somebody holds it now."""

@@ -144,7 +144,8 @@ class Adapter:
 
     def actions(self, called: set[str]) -> set[str]:
         """The AWS actions its methods can come to."""
-        known = boto3.client(self.service, region_name=REGION).meta.method_to_api_mapping
+        client = boto3.client(self.service, region_name=REGION).meta
+        known, prefix = client.method_to_api_mapping, client.service_model.signing_name  # which IAM calls it by
         reached, todo, operations, parts = set[str](), set(called), set[str](), set[str]()
         assert todo <= set(self.methods), f"{self.definition.name} has no {todo - set(self.methods)}"
         while todo:
@@ -160,7 +161,7 @@ class Adapter:
                 if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "self":
                     todo |= {node.attr} & set(self.methods) - reached
             self._client_stays(self.methods[name])
-        found = {f"{self.service}:{known[operation]}" for operation in operations - NO_OPERATION}
+        found = {f"{prefix}:{known[operation]}" for operation in operations - NO_OPERATION}
         if "dynamodb:TransactWriteItems" in found:
             found = found - {"dynamodb:TransactWriteItems"} | {f"dynamodb:{action}" for action in parts}
         return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from element_rekey.outcomes import Outcome, Trigger
 from element_rekey.ports import Ports
@@ -13,6 +13,9 @@ from element_rekey.rules.selection import TAG_MAX_KEY_AGE
 from element_rekey.settings import FleetSettings
 from tests.fakes import NOW, SETTINGS, FakeClock, FakeCluster, FakeClusters, FakeLedger, FakeTopic
 from tests.unit.samples import DAY, HOUR, rotated
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 MACHINE = "arn:aws:states:eu-central-1:123456789012:stateMachine:RotateMasterKey"
 FLEET_ARN = "arn:aws:states:eu-central-1:123456789012:execution:element-rekey-rotate-fleet:one"
@@ -43,8 +46,10 @@ class Registrations(FakeClusters):
         super().__init__({one.cluster: FakeCluster(FakeClock()) for one in known})
         self.known = list(known)
 
-    def registered(self) -> tuple[Registered, ...]:
-        return tuple(self.known)
+    def registered(self, names: Collection[str] | None = None) -> tuple[Registered, ...]:
+        if names is None:
+            return tuple(one for one in self.known if one.cluster not in self.unlisted)
+        return tuple(one for one in self.known if one.cluster in names)
 
 
 def fleet_ports(*known: Registered) -> Ports:

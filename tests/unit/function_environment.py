@@ -17,6 +17,7 @@ ENVIRONMENT = {
     "URGENT_MAX_CONCURRENCY": "50",
     "TOLERATED_FAILURES": "3",
     "ROTATE_MASTER_KEY_ARN": "arn:aws:states:eu-central-1:123456789012:stateMachine:RotateMasterKey",
+    "ROTATE_FLEET_ARN": "arn:aws:states:eu-central-1:123456789012:stateMachine:element-rekey-rotate-fleet",
     "COMPROMISE_ALARM_PREFIX": "element-key-compromise-",
     "POWERTOOLS_SERVICE_NAME": "element-rekey",
 }

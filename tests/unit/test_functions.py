@@ -15,16 +15,20 @@ import boto3
 import pytest
 from moto import mock_aws
 
+from element_rekey.aws.executions import StepFunctionsExecutions
 from element_rekey.aws.ledger import DynamoLedger
 from element_rekey.aws.registry import SecretsRegistry
 from element_rekey.aws.topic import SnsTopic
 from element_rekey.errors import (
+    AwsCallFailed,
     ClusterUnavailable,
     LedgerConflict,
     RegistrationInvalid,
     RequestInvalid,
 )
-from tests.fakes import NOW
+from element_rekey.records import Execution
+from tests.fakes import NOW, FakeExecutions
+from tests.unit.fleet_samples import FLEET_ARN
 from tests.unit.function_environment import ENVIRONMENT
 from tests.unit.harness import RotationHarness
 from tests.unit.samples import ARN
@@ -212,3 +216,43 @@ def test_a_fleet_run_goes_through_its_two_functions(
     assert len(harness.topic.summaries) == 1
     monkeypatch.setattr(harness.ports.clusters, "by_name", {})
     assert invoke("select_clusters", state) == map_input, "what was selected stays selected"
+
+
+def test_what_nobody_was_told_of_is_published_by_the_reconciliation_and_counted_once(
+    apps: dict[str, ModuleType],
+    harness: RotationHarness,
+    invoke: Callable[[str, Any], Any],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    machines = apps["reconcile"].MACHINES
+    assert isinstance(machines.executions, StepFunctionsExecutions)
+    fleet = Execution(FLEET_ARN, NOW)
+    ended = [
+        (ENVIRONMENT["ROTATE_MASTER_KEY_ARN"], harness.execution, "ABORTED", {"cluster": "prod-a"}),
+        (ENVIRONMENT["ROTATE_FLEET_ARN"], fleet, "TIMED_OUT", {}),
+    ]
+    monkeypatch.setattr(apps["reconcile"], "MACHINES", replace(machines, executions=FakeExecutions(ended)))
+
+    assert invoke("reconcile", {}) == {"rotations": 1, "fleetRuns": 1}
+    assert invoke("reconcile", {}) == {"rotations": 0, "fleetRuns": 0}
+
+    assert [one.execution for one in harness.topic.published] == [harness.execution]
+    assert [run.execution for run, _ in harness.topic.summaries] == [fleet]
+    measured = [json.loads(line) for line in capsys.readouterr().out.splitlines() if '"_aws"' in line]
+    assert [("Rotations" in line, "FleetRunsFailed" in line) for line in measured] == [(True, False), (False, True)]
+
+
+def test_what_cannot_be_published_fails_the_reconciliation_so_that_it_is_tried_again(
+    apps: dict[str, ModuleType],
+    harness: RotationHarness,
+    invoke: Callable[[str, Any], Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ended = [(ENVIRONMENT["ROTATE_MASTER_KEY_ARN"], harness.execution, "ABORTED", {"cluster": "prod-a"})]
+    machines = replace(apps["reconcile"].MACHINES, executions=FakeExecutions(ended))
+    monkeypatch.setattr(apps["reconcile"], "MACHINES", machines)
+    harness.topic.failures = 1
+    with pytest.raises(AwsCallFailed, match="SNS did not publish"):
+        invoke("reconcile", {})
+    assert invoke("reconcile", {}) == {"rotations": 1, "fleetRuns": 0}

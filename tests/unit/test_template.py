@@ -6,15 +6,18 @@ import ast
 import json
 import re
 from dataclasses import replace
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import boto3
 import pytest
 
 from element_rekey import errors
+from element_rekey.aws.executions import LONGEST
 from element_rekey.aws.telemetry import NAMESPACE, measure_fleet, measure_outcome, metrics
 from element_rekey.inputs import parse_fleet_request
 from element_rekey.outcomes import Outcome, Trigger
+from element_rekey.reconcile import LOOK_BACK
 from element_rekey.records import ClusterResult, Execution, FleetRequest, FleetRun, Selected
 from element_rekey.rules.selection import ANY_NUMBER
 from tests.fakes import NOW
@@ -245,6 +248,7 @@ KINDS_OF_ITEMS = {
     "PublishOutcomeFunction": {"LOCK", "ROTATION"},
     "SelectClustersFunction": {"FLEET"},
     "SummarizeFleetFunction": {"FLEET"},
+    "ReconcileFunction": {"LOCK", "ROTATION", "FLEET"},
     "RotateFleet": {"COUNT"},
 }
 """Who may write what: whoever selects clusters, or counts, has no business with locks and history."""
@@ -272,7 +276,8 @@ def test_each_may_write_its_own_kinds_of_items_and_no_other(name: str) -> None:
 
 
 def test_what_is_only_read_are_the_records_of_the_rotations() -> None:
-    assert kinds_of_items("SummarizeFleetFunction")["BatchGetItem"] == {"ROTATION"}
+    for name in ("SummarizeFleetFunction", "ReconcileFunction"):
+        assert kinds_of_items(name)["BatchGetItem"] == {"ROTATION"}
     assert kinds_of_items("RotateFleet")["GetItem"] == {"ROTATION"}
 
 
@@ -370,6 +375,33 @@ def test_the_schedule_is_retried_and_then_kept_and_asks_what_the_code_understand
     given = json.loads(target["Input"])
     assert given == json.loads((ROOT / "events" / "fleet-schedule.json").read_text())
     assert parse_fleet_request(given, "x").trigger is Trigger.SCHEDULE
+
+
+def test_the_reconciliation_runs_every_hour_whatever_is_switched_off_and_is_retried_and_then_kept() -> None:
+    schedule = properties("ReconcileSchedule")
+    assert (schedule["State"], schedule["ScheduleExpression"]) == ("ENABLED", "rate(1 hour)")
+    target = schedule["Target"]
+    assert target["Arn"] == {"!GetAtt": "ReconcileFunction.Arn"}
+    assert target["RoleArn"] == {"!GetAtt": "ReconcileRole.Arn"}
+    assert target["DeadLetterConfig"] == {"Arn": {"!GetAtt": "DeadLetters.Arn"}}
+    assert target["RetryPolicy"]["MaximumRetryAttempts"] > 0
+    (policy,) = properties("ReconcileRole")["Policies"]
+    allowed = {one["Action"]: references(one["Resource"]) for one in policy["PolicyDocument"]["Statement"]}
+    assert allowed == {"lambda:InvokeFunction": {"ReconcileFunction"}, "sqs:SendMessage": {"DeadLetters"}}
+    assert properties("ReconcileFunction")["EventInvokeConfig"]["DestinationConfig"]["OnFailure"]["Type"] == "SQS"
+
+
+def test_the_reconciliation_asks_of_the_executions_of_both_machines_and_no_others() -> None:
+    asked = {action: one["Resource"] for one in statements("ReconcileFunction") for action in listed(one["Action"])}
+    assert references(asked["states:ListExecutions"]) == set(MACHINES)
+    made = [one["!Sub"].rpartition(":execution:")[2] for one in asked["states:DescribeExecution"]]
+    assert made == ["${RotateMasterKey.Name}:*", "${RotateFleet.Name}:*"]
+
+
+def test_the_reconciliation_looks_back_as_far_as_an_execution_can_have_begun() -> None:
+    longest = max(state_machine(machine)["TimeoutSeconds"] for machine in MACHINES)
+    assert timedelta(seconds=longest) < LONGEST
+    assert timedelta(days=2) < LOOK_BACK
 
 
 def test_a_record_is_kept_for_ever_or_longer_than_the_name_of_its_execution_could_be_used_again() -> None:

@@ -20,7 +20,7 @@ from jsonpath_ng.ext.parser import parse
 from moto import mock_aws
 from moto.core import models as core_models
 from moto.stepfunctions.parser import models
-from moto.stepfunctions.parser.asl.component.common.retry import retrier_decl
+from moto.stepfunctions.parser.asl.component.common.retry import jitter_strategy_decl, retrier_decl
 from moto.stepfunctions.parser.asl.component.common.timeouts.timeout import EvalTimeoutError
 from moto.stepfunctions.parser.asl.component.state.exec.state_task import lambda_eval_utils
 from moto.stepfunctions.parser.asl.component.state.exec.state_task.service import state_task_service_aws_sdk
@@ -129,6 +129,7 @@ def virtual_interpreter(clock: VirtualClock, functions: Functions) -> Iterator[N
             (timestamp, "datetime", SimpleNamespace(datetime=naive_datetime)),  # of a Wait until a moment
             (WaitFunction, "_wait_interval", lambda _function, **wait: clock.sleep(wait["wait_seconds"])),
             (retrier_decl, "time", SimpleNamespace(sleep=clock.sleep)),
+            (jitter_strategy_decl, "random", SimpleNamespace(uniform=lambda _least, most: most)),  # the same every time
             (models, "datetime", datetime_module),
             (EventManager, "_get_current_timestamp", staticmethod(clock)),
             (Execution, "get_start_execution_details", details),

@@ -11,6 +11,7 @@ import pytest
 from element_rekey.errors import AwsCallFailed
 from element_rekey.records import Lock
 from local.simulator import ClusterSpec, Fault
+from tests.aws_errors import WAKING, names
 from tests.fakes import FakeTopic
 from tests.retries import attempts, waits_after
 from tests.template import CHECK, PUBLISH, START
@@ -76,6 +77,43 @@ def test_a_function_that_needs_106_seconds_to_wake_up_is_waited_for(
 
     assert ended.output["outcome"] == "Rotated"
     assert len(harness.cluster.cluster.rekeys) == len(harness.notifications()) == 1
+
+
+@pytest.mark.parametrize("function", [START, CHECK, PUBLISH])
+@pytest.mark.parametrize("name", sorted(names("lambda:invoke", WAKING)))
+def test_a_function_that_was_idle_for_weeks_and_refuses_twenty_calls_still_rotates_once(
+    harness: FullHarness, function: str, name: str
+) -> None:
+    """Its network interfaces are made anew: 409 while it is Pending, and whatever EC2 has against it."""
+
+    def refuse(called: str, number: int) -> None:
+        if called == function and number <= 20:
+            raise lambda_error(name.removeprefix("Lambda."))
+
+    harness.before_invocation = refuse
+
+    ended = harness.rotate()
+
+    assert ended.output["outcome"] == "Rotated"
+    assert len(harness.cluster.cluster.rekeys) == len(harness.notifications()) == 1
+
+
+def test_an_account_without_capacity_for_an_hour_leaves_the_outcome_of_a_rekey_known(harness: FullHarness) -> None:
+    """The lock runs out meanwhile; whoever takes it finds what the first one began."""
+    harness.before_invocation = FailingUntil(CHECK, timedelta(minutes=50), service("TooManyRequestsException"), harness)
+    first = harness.start({"cluster": "prod-a"})
+
+    def state_the_demand_again() -> None:
+        harness.start({"cluster": "prod-a", "keyCreatedAfter": BEGIN.isoformat()})
+
+    harness.clock.after(1800, state_the_demand_again)
+
+    harness.clock.run()
+
+    assert [one["outcome"] for one in harness.notifications()] == ["NotDue", "Rotated"]
+    assert harness.execution(first).output["outcome"] == "Rotated"
+    assert len(harness.cluster.cluster.rekeys) == 1
+    assert harness.lock() is None
 
 
 @pytest.mark.parametrize("function", [START, CHECK, PUBLISH])

@@ -31,11 +31,6 @@ UPDATES = {name: state for name, state in TASKS.items() if state["Resource"].end
 READS = {name: state for name, state in TASKS.items() if state["Resource"].endswith(":dynamodb:getItem")}
 LOOKS = {name: state for name, state in TASKS.items() if state["Resource"].endswith(":aws-sdk:sfn:describeExecution")}
 
-WAKING_UP = {
-    "Lambda.ResourceNotReadyException",
-    "Lambda.ENINotReadyException",
-    "Lambda.CodeArtifactUserPendingException",
-}
 SERVICES = {"Lambda", "Runtime", "Sandbox", "StepFunctions", "Sfn", "DynamoDB", "DynamoDb"}  # prefixes of AWS's errors
 STATES_ERRORS = {"States.ALL", "States.Timeout"}
 
@@ -140,12 +135,7 @@ def test_no_error_is_named_in_two_retries_of_a_task(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", LAMBDAS)
-def test_a_function_is_given_the_time_to_wake_up_and_gives_up_before_its_task(name: str) -> None:
-    (waking,) = [one for one in LAMBDAS[name]["Retry"] if set(one["ErrorEquals"]) & WAKING_UP]
-    assert set(waking["ErrorEquals"]) == WAKING_UP
-    assert retrier_of(waking).seconds >= 180
-    (passing,) = [one for one in LAMBDAS[name]["Retry"] if "Lambda.Unknown" in one["ErrorEquals"]]
-    assert retrier_of(passing).seconds >= 106
+def test_a_function_gives_up_before_its_task(name: str) -> None:
     function = LAMBDAS[name]["Parameters"]["FunctionName"].strip("${}")
     assert function_timeout(function) < LAMBDAS[name]["TimeoutSeconds"]
 

@@ -9,6 +9,7 @@ import pytest
 
 from element_rekey import errors
 from element_rekey.aws.runtime import LEASE
+from tests.aws_errors import retried
 from tests.retries import retried_errors, retrier_of
 from tests.template import TEMPLATE, default, function_timeout, properties, state_machine
 
@@ -22,23 +23,7 @@ CHOICES = {name: state for name, state in STATES.items() if state["Type"] == "Ch
 ENDS = {name for name, state in STATES.items() if state["Type"] in {"Succeed", "Fail"}}
 FUNCTIONS = {name: state["Parameters"]["FunctionName"].strip("${}") for name, state in TASKS.items()}
 
-WAKING_UP = {
-    "Lambda.ResourceNotReadyException",
-    "Lambda.ENINotReadyException",
-    "Lambda.CodeArtifactUserPendingException",
-}
-OTHER_AWS_ERRORS = {
-    "Lambda.ServiceException",
-    "Lambda.AWSLambdaException",
-    "Lambda.SdkClientException",
-    "Lambda.ClientExecutionTimeoutException",
-    "Lambda.TooManyRequestsException",
-    "Lambda.Unknown",
-    "Runtime.ExitError",
-    "Sandbox.Timedout",
-    "States.Timeout",
-    "States.ALL",
-}
+OF_AWS = retried("lambda:invoke")
 PLAIN_PATH = re.compile(r"\$\$?(\.[A-Za-z][A-Za-z0-9]*)*")
 COMMON_FIELDS = {
     "Task": {"Resource", "Parameters", "OutputPath", "TimeoutSeconds", "Retry", "Catch", "Next"},
@@ -130,27 +115,11 @@ def test_only_a_failure_to_publish_ends_without_an_outcome() -> None:
     ]
 
 
-@pytest.mark.parametrize("name", TASKS)
-def test_every_task_outlasts_a_function_that_has_to_wake_up(name: str) -> None:
-    (waking,) = [one for one in TASKS[name]["Retry"] if set(one["ErrorEquals"]) & WAKING_UP]
-
-    assert set(waking["ErrorEquals"]) == WAKING_UP
-    assert retrier_of(waking).seconds >= 180
-
-
-@pytest.mark.parametrize("name", TASKS)
-def test_every_task_outlasts_passing_troubles_of_lambda(name: str) -> None:
-    (passing,) = [one for one in TASKS[name]["Retry"] if "Lambda.Unknown" in one["ErrorEquals"]]
-
-    assert set(passing["ErrorEquals"]) == OTHER_AWS_ERRORS - {"States.ALL"}
-    assert retrier_of(passing).seconds >= 106
-
-
 @pytest.mark.parametrize(("name", "retrier"), retriers())
 def test_every_error_named_in_a_retry_is_one_of_ours_or_of_aws(name: str, retrier: dict[str, Any]) -> None:
     assert name
     for error in retrier["ErrorEquals"]:
-        assert error in WAKING_UP | OTHER_AWS_ERRORS or issubclass(getattr(errors, error), errors.ElementRekeyError)
+        assert error in OF_AWS or issubclass(getattr(errors, error), errors.ElementRekeyError)
 
 
 @pytest.mark.parametrize("name", TASKS)
@@ -162,9 +131,9 @@ def test_no_error_is_named_in_two_retries_of_a_task(name: str) -> None:
 
 def test_what_the_tree_of_errors_calls_retried_is_what_is_retried() -> None:
     documented = set(re.findall(r"── (\w+)[^\n]*\(retried", errors.__doc__ or ""))
-    retried = set(retried_errors(MACHINE))
+    named = set(retried_errors(MACHINE))
 
-    assert documented == retried - WAKING_UP - OTHER_AWS_ERRORS
+    assert documented == named - OF_AWS
 
 
 @pytest.mark.parametrize(("name", "retrier"), retriers())
@@ -192,11 +161,15 @@ def test_no_settling_time_is_allowed_for_which_the_proof_does_not_hold() -> None
 
 @pytest.mark.parametrize(("name", "retrier"), retriers())
 def test_a_lock_outlasts_every_time_in_which_it_is_not_renewed(name: str, retrier: dict[str, Any]) -> None:
-    """A function that runs far enough to raise one of our errors renews the lock first; one that does not, does not."""
+    """A function that runs far enough to raise one of our errors renews the lock first; one that does not, does not.
+
+    CheckStatus alone may lose its lock to Lambda's troubles: whoever takes it looks at the cluster first, and follows.
+    """
     runs = all(hasattr(errors, error) for error in retrier["ErrorEquals"])
     pause = max(retrier_of(retrier).waits) if runs else retrier_of(retrier).seconds
 
-    assert pause + function_timeout(FUNCTIONS[name]) < LEASE.total_seconds()
+    may_lose_it = name == "CheckStatus" and "Lambda.TooManyRequestsException" in retrier["ErrorEquals"]
+    assert may_lose_it or pause + function_timeout(FUNCTIONS[name]) < LEASE.total_seconds()
 
 
 def test_the_whole_execution_may_take_longer_than_the_longest_deadline() -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from datetime import datetime
 
     from .cluster import (
@@ -81,8 +81,11 @@ class Clusters(Protocol):
         """
         ...
 
-    def registered(self) -> tuple[Registered, ...]:
-        """Every registered cluster, without a look into its secret. Raises AwsCallFailed."""
+    def registered(self, names: Collection[str] | None = None) -> tuple[Registered, ...]:
+        """Every registered cluster, or those of these names, without a look into a secret. Raises AwsCallFailed.
+
+        The list of all may be some minutes behind; what is asked for by its name is as it is now.
+        """
         ...
 
 
@@ -143,6 +146,18 @@ class Topic(Protocol):
 
     def publish_summary(self, run: FleetRun, results: Sequence[ClusterResult]) -> None:
         """Publish a closed fleet run. Raises AwsCallFailed."""
+        ...
+
+
+class Executions(Protocol):
+    """What Step Functions itself says of executions."""
+
+    def ended_badly(self, state_machine_arn: str, since: datetime) -> tuple[Execution, ...]:
+        """Those of a state machine that failed, timed out or were stopped after ``since``. Raises AwsCallFailed."""
+        ...
+
+    def status_event(self, execution: Execution) -> Mapping[str, Any]:
+        """What the event on its change of status says, or would have said. Raises AwsCallFailed."""
         ...
 
 

@@ -377,3 +377,57 @@ def test_a_listing_that_is_denied_is_a_call_that_failed(client: SecretsManagerCl
     client.meta.events.register("before-send.secrets-manager.ListSecrets", denied)
     with pytest.raises(AwsCallFailed, match="AccessDeniedException"):
         registry_over(client).registered()
+
+
+# --- clusters by their names ---
+
+
+def test_a_cluster_asked_for_by_its_name_is_found_although_the_list_does_not_show_it_yet(
+    client: SecretsManagerClient,
+) -> None:
+    register(client, "element-rekey/prod-a", element_rekey__max_key_age_days="30")
+    register(client, "element-rekey/prod-b")
+    nothing: dict[str, Any] = {"SecretList": []}
+    client.meta.events.register("before-call.secrets-manager.ListSecrets", lambda **_: (OK, nothing))  # type: ignore[arg-type]
+    registry_ = registry_over(client)
+    assert registry_.registered() == ()
+    assert registry_.registered(("prod-b", "nowhere", "prod-a", "prod-b")) == (
+        Registered("prod-a", (("element-rekey:max-key-age-days", "30"),)),
+        Registered("prod-b"),
+    )
+    assert registry_.registered(()) == ()
+
+
+def test_a_cluster_asked_for_by_its_name_is_looked_up_once_and_its_secret_not_opened(
+    client: SecretsManagerClient,
+) -> None:
+    register(client, "element-rekey/prod-a")
+    called: list[str] = []
+    client.meta.events.register("before-call.secrets-manager", lambda model, **_: called.append(model.name))
+    registry_over(client).registered(["prod-a", "prod-a"])
+    assert called == ["DescribeSecret"]
+
+
+def test_a_cluster_asked_for_by_its_name_whose_secret_is_marked_for_deletion_is_not_registered(
+    client: SecretsManagerClient,
+) -> None:
+    register(client, "element-rekey/prod-a")
+    client.delete_secret(SecretId="element-rekey/prod-a", RecoveryWindowInDays=7)
+    assert registry_over(client).registered(["prod-a"]) == ()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ClientError({"Error": {"Code": "AccessDeniedException", "Message": "Not you."}}, "DescribeSecret"),
+        EndpointConnectionError(endpoint_url="https://secretsmanager"),
+    ],
+)
+def test_a_look_up_that_fails_is_a_failed_call_and_not_an_absent_cluster(error: Exception) -> None:
+    def refused(**_: object) -> None:
+        raise error
+
+    client = cast("SecretsManagerClient", SimpleNamespace(describe_secret=refused))
+    with pytest.raises(AwsCallFailed, match="did not describe element-rekey/prod-a") as caught:
+        registry_over(client).registered(["prod-a"])
+    assert caught.value.cluster == "prod-a"

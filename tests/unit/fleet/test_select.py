@@ -68,6 +68,18 @@ def dynamo_size(value: Any) -> int:  # noqa: ANN401 - JSON
             return 21
 
 
+def test_a_cluster_registered_a_moment_ago_is_found_where_an_alarm_names_it() -> None:
+    """The list of all lags by up to five minutes; "not registered" would leave the key of an alarm as it is."""
+    ports = fleet_ports(*registered("a", "b"))
+    assert isinstance(ports.clusters, Registrations)
+    ports.clusters.unlisted = {"b"}
+    named = select_clusters(ports, FLEET, EXECUTION, FleetRequest(clusters=("b", "nowhere")))
+    assert [one.cluster for one in named.selected] == ["b"]
+    assert [one.cluster for one in named.not_selected] == ["nowhere"]
+    everything = select_clusters(ports, FLEET, replace(EXECUTION, id="another"), FleetRequest())
+    assert [one.cluster for one in everything.selected] == ["a"], "the next run finds it"
+
+
 def test_more_than_a_state_carries_is_refused_by_name_before_anything_is_written() -> None:
     ports = fleet_ports(*longest(1100))
     with pytest.raises(RequestInvalid, match=r"clusters: 1100 make a state of \d+ bytes"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -15,7 +15,7 @@ from element_rekey.errors import AwsCallFailed, ClusterNotRegistered, Registrati
 from element_rekey.records import Registered, Registration
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection, Mapping
 
     from mypy_boto3_secretsmanager import SecretsManagerClient
 
@@ -68,20 +68,39 @@ class SecretsRegistry:
         for known in self._connected.values():
             known.api.close()
 
-    def registered(self) -> tuple[Registered, ...]:
-        """Every registered cluster, by name and tags (``ListSecrets``). Raises AwsCallFailed."""
+    def registered(self, names: Collection[str] | None = None) -> tuple[Registered, ...]:
+        """Every registered cluster, or those of these names, by name and tags. Raises AwsCallFailed.
+
+        ``ListSecrets`` may be five minutes behind, so a cluster that was named is looked up (``DescribeSecret``): after
+        an alarm nobody may be told that a cluster registered a minute ago is not there.
+        """
+        if names is None:
+            return self._listed()
+        looked_up = (self._looked_up(name) for name in sorted(set(names)))
+        return tuple(one for one in looked_up if one)
+
+    def _listed(self) -> tuple[Registered, ...]:
         prefix = f"{self._prefix}/"
         pages = self._client.get_paginator("list_secrets").paginate(Filters=[{"Key": "name", "Values": [prefix]}])
-        found: list[Registered] = []
         try:
-            for page in pages:
-                for secret in page["SecretList"]:
-                    if secret["Name"].startswith(prefix):
-                        tags = tuple((tag["Key"], tag["Value"]) for tag in secret.get("Tags", ()))
-                        found.append(Registered(secret["Name"].removeprefix(prefix), tags))
+            return tuple(
+                Registered(secret["Name"].removeprefix(prefix), _tags(secret))
+                for page in pages
+                for secret in page["SecretList"]
+                if secret["Name"].startswith(prefix)
+            )
         except (ClientError, BotoCoreError) as error:
             raise AwsCallFailed(f"Secrets Manager did not list {prefix}*: {error}") from error
-        return tuple(found)
+
+    def _looked_up(self, cluster: str) -> Registered | None:
+        name = f"{self._prefix}/{cluster}"
+        try:
+            secret = self._client.describe_secret(SecretId=name)
+        except (ClientError, BotoCoreError) as error:
+            if isinstance(error, ClientError) and error.response["Error"]["Code"] in _ABSENT:
+                return None
+            raise AwsCallFailed(f"Secrets Manager did not describe {name}: {error}", cluster=cluster) from error
+        return None if "DeletedDate" in secret else Registered(cluster, _tags(secret))
 
     def registration(self, cluster: str) -> Registration:
         """Read a cluster's secret (``GetSecretValue``). Raises as ``connect`` does."""
@@ -102,3 +121,7 @@ class SecretsRegistry:
             return decode(Registration, value)
         except CodecError as error:
             raise RegistrationInvalid(f"Secret {name}: {error}.", cluster=cluster) from None
+
+
+def _tags(secret: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    return tuple((tag["Key"], tag["Value"]) for tag in secret.get("Tags", ()))

@@ -17,11 +17,13 @@ from botocore.config import Config
 from element_rekey.codec import encode, shortened
 from element_rekey.notifications import Notification, build_notification
 from element_rekey.ports import Ports
+from element_rekey.reconcile import Machines
 from element_rekey.rotation.steps import Status
 from element_rekey.settings import FleetSettings, Settings
 from element_rekey.summary import Summary, build_summary
 from element_rekey.text import LONGEST_CAUSE, cut
 
+from .executions import StepFunctionsExecutions
 from .ledger import DynamoLedger
 from .registry import SecretsRegistry
 from .topic import SnsTopic
@@ -30,10 +32,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from element_rekey.fleet.summarize import FleetPublished
+    from element_rekey.reconcile import Reconciled
     from element_rekey.records import Failure, Rotation
+    from element_rekey.rotation.publish import Published
     from element_rekey.rotation.steps import Step
 
-LEASE = timedelta(minutes=15)  # a function lives 90 s and is retried for some five minutes
+LEASE = timedelta(minutes=15)  # a function lives 90 s, and one that has to wake up is waited for ten minutes and more
 
 _AWS = Config(connect_timeout=3, read_timeout=5, retries={"mode": "standard", "total_max_attempts": 3})
 """So that a network path that is missing shows as an error, and not as a function that timed out."""
@@ -87,6 +91,16 @@ def fleet_settings_from_environment() -> FleetSettings:
     )
 
 
+def machines_from_environment() -> Machines:
+    """The state machines whose executions are reconciled."""
+    return Machines(
+        executions=StepFunctionsExecutions(boto3.client("stepfunctions", config=_AWS)),
+        rotate_master_key_arn=os.environ["ROTATE_MASTER_KEY_ARN"],
+        rotate_fleet_arn=os.environ["ROTATE_FLEET_ARN"],
+        alarm_prefix=os.environ["COMPROMISE_ALARM_PREFIX"],
+    )
+
+
 def answer_step(state: Mapping[str, Any], step: Step) -> dict[str, Any]:
     """The state machine's next state after a step: what it decides by, and what a person sees in the console.
 
@@ -122,6 +136,13 @@ def answer_fleet(state: Mapping[str, Any], published: FleetPublished) -> dict[st
     """
     kept = {"input": state.get("input"), "execution": state.get("execution")}
     return _last_state(kept, build_summary(published.run, published.results), published.run.failure)
+
+
+def answer_reconciled(rotations: Reconciled[Published], fleet_runs: Reconciled[FleetPublished]) -> dict[str, int]:
+    """How much nobody had told of. Raises what kept something from being published, so that it is tried again."""
+    for failure in (*rotations.failures, *fleet_runs.failures):
+        raise failure
+    return {"rotations": len(rotations.published), "fleetRuns": len(fleet_runs.published)}
 
 
 def _last_state(state: Mapping[str, Any], published: Notification | Summary, failure: Failure | None) -> dict[str, Any]:

@@ -15,7 +15,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
+    from element_rekey.fleet.summarize import FleetPublished
+    from element_rekey.reconcile import Reconciled
     from element_rekey.records import ClusterResult, FleetRun, Rotation
+    from element_rekey.rotation.publish import Published
     from element_rekey.rotation.steps import Step
 
 NAMESPACE = "ElementRekey"
@@ -94,3 +97,14 @@ def measure_fleet(run: FleetRun, results: Sequence[ClusterResult], now: datetime
     if oldest is not None and run.request and run.request.clusters is None:
         metrics.add_metric("OldestKeyAgeDays", MetricUnit.NoUnit, oldest)
     metrics.flush_metrics()
+
+
+def measure_reconciled(rotations: Reconciled[Published], fleet_runs: Reconciled[FleetPublished], now: datetime) -> None:
+    """What was published late counts as what was published in time."""
+    for one in rotations.published:
+        log_outcome(one.rotation)
+        measure_outcome(one.rotation, now)
+    for run in fleet_runs.published:
+        measure_fleet(run.run, run.results, now)
+    for failure in (*rotations.failures, *fleet_runs.failures):
+        logger.error("not published", cause=failure.what)

@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 def select_clusters(ports: Ports, settings: FleetSettings, execution: Execution, request: FleetRequest) -> FleetRun:
     """The record of a run. A repeated step finds what it wrote, whatever was registered since.
 
-    Rests on ``secretsmanager:ListSecrets``
+    Rests on ``secretsmanager:ListSecrets``, and for clusters that were named on ``DescribeSecret``
     (https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_ListSecrets.html). Raises what ``select`` and
     ``map_input`` do, AwsCallFailed, LedgerConflict.
     """
     known = ports.ledger.fleet_run(execution)
     if known:
         return known
-    run = select(settings, execution, request, ports.clusters.registered())
+    run = select(settings, execution, request, ports.clusters.registered(request.clusters))
     map_input(settings, run, request)  # more than a state can carry is refused before anything is written down
     size = size_in_bytes(encode(run))
     if size > LARGEST_RECORD:

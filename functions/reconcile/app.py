@@ -1,0 +1,24 @@
+"""Lambda: close and publish, every hour, the executions that ended without anybody telling of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from element_rekey.aws.runtime import answer_reconciled, machines_from_environment, ports_from_environment
+from element_rekey.aws.telemetry import logger, measure_reconciled
+from element_rekey.reconcile import reconcile_fleet_runs, reconcile_rotations
+
+if TYPE_CHECKING:
+    from aws_lambda_powertools.utilities.typing import LambdaContext
+
+PORTS = ports_from_environment()
+MACHINES = machines_from_environment()
+
+
+@logger.inject_lambda_context
+def handler(_event: dict[str, Any], _context: LambdaContext) -> dict[str, int]:
+    """Run ``reconcile``: rotations first, so that the summary of a fleet run finds what became of each."""
+    rotations = reconcile_rotations(PORTS, MACHINES)
+    fleet_runs = reconcile_fleet_runs(PORTS, MACHINES)
+    measure_reconciled(rotations, fleet_runs, PORTS.clock())
+    return answer_reconciled(rotations, fleet_runs)
