@@ -46,7 +46,9 @@ FLEETS = st.builds(
     tolerated_failures=st.integers(0, 2),
 )
 CHOSEN = st.none() | st.lists(st.sampled_from(NAMES), min_size=1, max_size=3, unique=True)
-MOST_RUNS, MOST_STEPS = 4, 4000
+MOMENTS = st.sampled_from([None, None, 0.0, 0.0, 100.0, -600.0])
+"""Of an alarm or a report, in seconds from now; None: that of the last one, again."""
+MOST_RUNS = 4
 
 
 class FleetTorture(Misfortunes):
@@ -84,22 +86,22 @@ class FleetTorture(Misfortunes):
     def start_by_schedule(self) -> None:
         self._start({"trigger": "schedule"})
 
-    @rule(cluster=st.sampled_from([*NAMES, "all"]))
-    def start_by_the_last_alarm(self, cluster: str) -> None:
-        """The alarm is new, or delivered once more, or one of another cluster at the same moment."""
-        state = {"value": "ALARM", "timestamp": encode(self.alarm_at)}
+    @rule(cluster=st.sampled_from([*NAMES, "all"]), moment=MOMENTS)
+    def start_by_alarm(self, cluster: str, moment: float | None) -> None:
+        state = {"value": "ALARM", "timestamp": self._moment(moment)}
         detail = {"alarmName": f"{ALARMS}{cluster}", "state": state, "previousState": {"value": "OK"}}
         self._start({"source": "aws.cloudwatch", "detail": detail})
 
-    @rule(ahead=st.sampled_from([0, 0, 100]))
-    def raise_a_new_alarm(self, ahead: int) -> None:
-        """Seconds that the clock of whoever raises it is ahead of ours."""
-        self.alarm_at = self.clock() + timedelta(seconds=ahead)
-
-    @rule(chosen=CHOSEN)
-    def start_by_report(self, chosen: list[str] | None) -> None:
-        detail = {"reason": "lost", "reportedAt": encode(self.alarm_at), **({"clusters": chosen} if chosen else {})}
+    @rule(chosen=CHOSEN, moment=MOMENTS)
+    def start_by_report(self, chosen: list[str] | None, moment: float | None) -> None:
+        detail = {"reason": "lost", "reportedAt": self._moment(moment), **({"clusters": chosen} if chosen else {})}
         self._start({"source": "element-rekey", "detail": detail})
+
+    def _moment(self, moment: float | None) -> str:
+        """A new moment of a demand, so far from now; or once more the last one, from whomever it comes."""
+        if moment is not None:
+            self.alarm_at = self.clock() + timedelta(seconds=moment)
+        return str(encode(self.alarm_at))
 
     @rule(
         chosen=CHOSEN,
@@ -186,24 +188,13 @@ class FleetTorture(Misfortunes):
     def _starts(self) -> list[tuple[SteppedRun, Branch]]:
         return [one for one in self._tasks_of_aws() if one[1].definition["Resource"] == START_EXECUTION]
 
-    @rule(troubles=st.lists(TROUBLES, min_size=3, max_size=20))
-    def go_on(self, troubles: list[Trouble]) -> None:
-        """Whatever is due next, for a while."""
-        for trouble in troubles:
-            self._go_on(trouble)
-
-    def _go_on(self, trouble: Trouble = NONE) -> bool:
-        """Step what is due first; whether there was anything."""
+    def steps_due(self) -> list[tuple[datetime, Callable[[Trouble], None]]]:
         now = self.clock()
-        steps: list[tuple[datetime, Callable[[Trouble], None]]] = [
-            *((one.due or now, partial(self._step_rotation, one)) for one in self.runner.live()),
-            *((branch.due or now, partial(self._step_a_run, (run, branch))) for run, branch in self.fleets.branches()),
+        branches = self.fleets.branches()
+        return [
+            *super().steps_due(),
+            *((branch.due or now, partial(self._step_a_run, (run, branch))) for run, branch in branches),
         ]
-        if not steps:
-            return False
-        min(steps, key=lambda step: step[0])[1](trouble)
-        self.whose_rekey_it_is_is_known()
-        return True
 
     def _step_a_run(self, which: tuple[SteppedRun, Branch], trouble: Trouble = NONE) -> None:
         self.fleets.step(*which, trouble)
@@ -236,14 +227,14 @@ class FleetTorture(Misfortunes):
     def may_be_touched(self, one: SteppedExecution) -> bool:
         return one not in self.retired
 
-    @rule(data=st.data())
-    def register_or_forget_a_cluster(self, data: st.DataObject) -> None:
-        name = data.draw(st.sampled_from(sorted(self.harness.clusters)))
+    @rule(name=st.sampled_from(NAMES), forget=st.sampled_from([True, False, False]))
+    def change_registrations(self, name: str, *, forget: bool) -> None:
+        """Take one out, or put all in again."""
         registered = self.harness.registry.registrations
-        if name in registered:
-            del registered[name]
+        if forget:
+            registered.pop(name, None)
         else:
-            registered[name] = self.registrations[name]
+            registered.update(self.registrations)
         FIGURES["registrations changed"] += 1
 
     # -- what must hold -------------------------------------------------------------------------------------------
@@ -294,12 +285,6 @@ class FleetTorture(Misfortunes):
                 self.fleets.close(one)
             else:
                 self.runner.close(one)
-
-    def run_to_the_end(self) -> None:
-        steps = 0
-        while self._go_on():
-            steps += 1
-            assert steps < MOST_STEPS, f"{self.fleets.live()} and {self.runner.live()} do not end"
 
     def look_at_the_whole(self) -> None:
         self._tell_of([run for run in self.fleets.runs if run not in self.retired])

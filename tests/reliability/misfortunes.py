@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from contextlib import ExitStack, suppress
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from hypothesis import HealthCheck, Phase, settings
@@ -23,12 +24,19 @@ from tests.reliability.step_harness import NONE, Invocation, StepHarness, Steppe
 from tests.template import START
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
     from tests.reliability.kept_stamps import ClusterThatKeepsStamps
 
 FIGURES: Counter[str] = Counter()
 """What happened, over all scenarios of this process."""
+FIGURES_AT_BEGIN: Counter[str] = Counter()
+"""The same before the latest scenario."""
 
 MINUTE, HOUR = 60, 3600
+MOST_STEPS = 4000
+"""Of a scenario's executions, all together, until the last has ended."""
 POINTS = st.builds(InjectionPoint, st.integers(1, 14), st.sampled_from(Side))
 CRASHES = st.builds(Trouble, POINTS)
 HANGS = st.builds(Trouble, POINTS, st.just(value=True))
@@ -62,6 +70,8 @@ class Misfortunes(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
+        FIGURES_AT_BEGIN.clear()
+        FIGURES_AT_BEGIN.update(FIGURES)
         self.held = ExitStack()
         self.at_rest = False
         self.learnt: set[tuple[SteppedExecution, int | None]] = set()
@@ -101,6 +111,25 @@ class Misfortunes(RuleBasedStateMachine):
         one = data.draw(st.sampled_from(self.runner.live()))
         self.harness.clusters[one.cluster].inject(fault)
         self._step_rotation(one)
+
+    @rule(troubles=st.lists(TROUBLES, min_size=3, max_size=20))
+    def go_on(self, troubles: list[Trouble]) -> None:
+        """Whatever is due next, for a while."""
+        for trouble in troubles:
+            self._go_on(trouble)
+
+    def _go_on(self, trouble: Trouble = NONE) -> bool:
+        """Step what is due first; whether there was anything."""
+        steps = self.steps_due()
+        if steps:
+            min(steps, key=lambda step: step[0])[1](trouble)
+            self.whose_rekey_it_is_is_known()
+        return bool(steps)
+
+    def steps_due(self) -> list[tuple[datetime, Callable[[Trouble], None]]]:
+        """Every step that can be made, and when it is time for it."""
+        now = self.clock()
+        return [(one.due or now, partial(self._step_rotation, one)) for one in self.runner.live()]
 
     def _step(self, data: st.DataObject, trouble: Trouble) -> None:
         self._step_rotation(data.draw(st.sampled_from(self.runner.live())), trouble)
@@ -142,7 +171,12 @@ class Misfortunes(RuleBasedStateMachine):
 
     # -- clusters, the topic, time --------------------------------------------------------------------------------
 
-    @rule(data=st.data(), what=st.sampled_from(["rekey", "read", "fail", "away", "clock", "clock", "topic"]))
+    @rule(data=st.data(), skew=SKEWS)
+    def set_the_clock_of_a_cluster(self, data: st.DataObject, skew: timedelta) -> None:
+        data.draw(st.sampled_from(list(self.harness.clusters.values()))).set_clock(skew)
+        FIGURES["clocks set"] += 1
+
+    @rule(data=st.data(), what=st.sampled_from(["rekey", "rekey", "read", "read", "fail", "away", "topic"]))
     def befall(self, data: st.DataObject, what: str) -> None:
         """What somebody else does to a cluster, or to the topic."""
         cluster = data.draw(st.sampled_from(list(self.harness.clusters.values())))
@@ -157,9 +191,6 @@ class Misfortunes(RuleBasedStateMachine):
             case "away":
                 seconds = data.draw(st.sampled_from([10.0, 400.0]))
                 cluster.inject(Fault("refuseConnections", connections=0, seconds=seconds))
-            case "clock":
-                cluster.set_clock(data.draw(SKEWS))
-                FIGURES["clocks set"] += 1
             case "topic":
                 self.topic.answers = data.draw(st.lists(st.booleans(), min_size=1, max_size=2))
 
@@ -255,12 +286,10 @@ class Misfortunes(RuleBasedStateMachine):
 
     def run_to_the_end(self) -> None:
         """Step whatever has not ended."""
-        for one in self.runner.live():
-            for _ in range(400):
-                if not one.ended:
-                    self._step_rotation(one)
-                    self.whose_rekey_it_is_is_known()
-            assert one.ended, f"{one} does not end"
+        steps = 0
+        while self._go_on():
+            steps += 1
+            assert steps < MOST_STEPS, f"{self.runner.live()} do not end"
 
     def look_at_the_whole(self) -> None:
         """Everything was told about, and nothing lost."""
@@ -293,15 +322,17 @@ def _read_the_result_away(cluster: ClusterThatKeepsStamps) -> None:
             FIGURES["results read away"] += 1
 
 
-def run_scenarios(scenario: type[Misfortunes], examples: int, steps: int, *, derandomize: bool = True) -> None:
-    """Run so many random scenarios."""
+def run_scenarios(
+    scenario: type[Misfortunes], examples: int, steps: int, *, derandomize: bool = True, shrink: bool = True
+) -> None:
+    """Run so many random scenarios; one that fails is made as short as possible, if ``shrink``."""
     chosen = settings(
         max_examples=examples,
         stateful_step_count=steps,
         derandomize=derandomize,
         deadline=None,
         database=None,
-        phases=[Phase.generate, Phase.shrink],
+        phases=[Phase.generate, Phase.shrink] if shrink else [Phase.generate],
         suppress_health_check=list(HealthCheck),
     )
     run_state_machine_as_test(scenario, settings=chosen)

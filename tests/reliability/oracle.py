@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from element_rekey.rules.memory import STAMP_TOLERANCE
+from element_rekey.rules.memory import REMEMBERED_KEYS, STAMP_TOLERANCE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from element_rekey.cluster import MasterKey
-    from element_rekey.records import Rotation
+    from element_rekey.records import ClusterMemory, Rotation
     from local.simulator import Rekey
     from tests.fakes import FakeLedger
     from tests.reliability.kept_stamps import ClusterThatKeepsStamps
@@ -53,6 +53,7 @@ class Oracle:
         """Whose rekeys were sent to each cluster, in order, whatever became of them."""
         self.begun: list[tuple[SteppedExecution, Rekey]] = []
         """The rekeys of ours, each with the execution that sent it."""
+        self._memories: dict[str, ClusterMemory] = {}
         self._judged: set[tuple[str, datetime]] = set()
         self.figures: Counter[str] = Counter()
 
@@ -77,6 +78,14 @@ class Oracle:
         """A function wrote its last look down in the memory of the cluster."""
         if look and look.key:
             self.first_sights.setdefault((one.cluster, look.key.key_id), look.at or self._clock())
+        memory = self._ledger.memory(one.cluster)
+        assert memory
+        earlier, self._memories[one.cluster] = self._memories.get(one.cluster, memory), memory
+        known = {memory.key_id, *(key.key_id for key in memory.earlier_keys)}
+        assert earlier.key_id in known or len(known) > REMEMBERED_KEYS, "a key that was seen is forgotten"
+        if earlier.key_id == memory.key_id and earlier.key_seen_at:
+            assert memory.key_seen_at
+            assert memory.key_seen_at >= earlier.key_seen_at, "an older look takes the place of a newer one"
 
     def saved(self, one: SteppedExecution) -> None:
         """A function wrote its record down: if that has an outcome now, is it the truth?"""

@@ -42,13 +42,11 @@ class RotationTorture(Misfortunes):
         after = self.clock() - timedelta(days=days)
         self._start(Request(NAME, trigger=Trigger.SCHEDULE, key_created_after=after))
 
-    @rule(cool_down=st.sampled_from([0, HOUR, 2 * HOUR]))
-    def repeat_the_alarm(self, cool_down: int) -> None:
+    @rule(cool_down=st.sampled_from([0, HOUR, 2 * HOUR]), new=st.booleans())
+    def raise_an_alarm(self, cool_down: int, *, new: bool) -> None:
+        """A new one, or the last one again."""
+        self.alarm_at = self.clock() if new else self.alarm_at
         self._start(Request(NAME, trigger=Trigger.ALARM, key_created_after=self.alarm_at, cool_down_seconds=cool_down))
-
-    @rule()
-    def raise_a_new_alarm(self) -> None:
-        self.alarm_at = self.clock()
 
     @precondition(lambda self: self.runner.executions)
     @rule(data=st.data())
