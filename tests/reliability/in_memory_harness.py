@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any, cast
 from element_rekey.aws.executions import StepFunctionsExecutions
 from element_rekey.codec import encode
 from element_rekey.element.client import ElementApi
-from element_rekey.errors import ClusterNotRegistered
+from element_rekey.errors import AwsCallFailed, ClusterNotRegistered
 from element_rekey.notifications import build_notice, build_notification
 from element_rekey.ports import Ports
 from element_rekey.reconcile import Machines, reconcile_rotations
 from element_rekey.records import Lock, Registered, Registration
+from element_rekey.summary import build_summary
 from local.simulator import ClusterSpec, SimulatedCluster
 from tests.fakes import FakeLedger
 from tests.reliability.fault_injection import FaultInjector
@@ -25,11 +26,11 @@ from tests.workflow.clock import BEGIN, VirtualClock
 from tests.workflow.harness import SETTINGS, WorkflowHarness, harness_on_moto
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator
+    from collections.abc import Callable, Collection, Iterator, Sequence
 
     from element_rekey.outcomes import NoticeKind
     from element_rekey.ports import ElementCluster
-    from element_rekey.records import Rotation
+    from element_rekey.records import ClusterResult, FleetRun, Rotation
 
 NAME = "prod-a"
 DEMAND = {"cluster": NAME, "keyCreatedAfter": BEGIN.isoformat()}
@@ -71,15 +72,27 @@ class RecordingTopic:
 
     deliveries: list[dict[str, Any]] = field(default_factory=list)
     notices: list[dict[str, Any]] = field(default_factory=list)
+    summaries: list[dict[str, Any]] = field(default_factory=list)
+    on_summary: Callable[[FleetRun, Sequence[ClusterResult]], None] = lambda _run, _results: None
+    answers: list[bool] = field(default_factory=list)
+    """How the next publications fail: whether the topic has taken what it says it has not."""
 
     def publish(self, rotation: Rotation) -> None:
-        self.deliveries.append(encode(build_notification(rotation)))
+        self._take(self.deliveries, encode(build_notification(rotation)))
 
     def publish_notice(self, rotation: Rotation, kind: NoticeKind, detail: str) -> None:
         self.notices.append(encode(build_notice(rotation, kind, detail)))
 
-    def publish_summary(self, *_: object) -> None:
-        """Nothing: no fleets here."""
+    def publish_summary(self, run: FleetRun, results: Sequence[ClusterResult]) -> None:
+        self.on_summary(run, results)
+        self._take(self.summaries, encode(build_summary(run, results)))
+
+    def _take(self, into: list[dict[str, Any]], published: dict[str, Any]) -> None:
+        fails = bool(self.answers)
+        if not fails or self.answers.pop(0):
+            into.append(published)
+        if fails:
+            raise AwsCallFailed("SNS did not answer.")
 
     def notifications_of(self, arn: str) -> list[dict[str, Any]]:
         """The notifications of one execution; a repeated delivery counts once."""

@@ -12,7 +12,7 @@ from element_rekey.records import Request
 from local.simulator import Fault
 from tests.reliability.fault_injection import InjectionPoint, Side
 from tests.reliability.in_memory_harness import NAME, REKEY
-from tests.reliability.step_harness import StepHarness, SteppedExecution
+from tests.reliability.step_harness import StepHarness, SteppedExecution, Trouble
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -60,7 +60,7 @@ def held_back_and_read_away(harness: LostAnswerHarness) -> None:
 def sent_by_a_function_that_hung(harness: LostAnswerHarness) -> None:
     """The function hangs before it sends; its retry takes somebody else's for ours; then it wakes up and sends."""
     about_to_send = next(number for number in itertools.count(1) if intends_after(number))
-    harness.runner.step(harness.one, InjectionPoint(about_to_send, Side.AFTER), hang=True)
+    harness.runner.step(harness.one, Trouble(InjectionPoint(about_to_send, Side.AFTER), hang=True))
     harness.clock.advance(1)
     harness.cluster.inject(THEIRS)
     harness.clock.advance(29)  # theirs is over when the retry comes
@@ -73,7 +73,7 @@ def intends_after(number: int) -> bool:
     """Whether a StartRekey that crashes after so many side effects has written its intent down."""
     with ExitStack() as held:
         harness = LostAnswerHarness(held)
-        harness.runner.step(harness.one, InjectionPoint(number, Side.AFTER))
+        harness.runner.step(harness.one, Trouble(InjectionPoint(number, Side.AFTER)))
         record = harness.ledger.rotation(harness.one.execution)
         return record is not None and record.intent is not None
 
