@@ -96,6 +96,14 @@ def fields(caplog: pytest.LogCaptureFixture) -> dict[str, Any]:
     return vars(record) | {"message": record.getMessage()}
 
 
+def test_the_hours_of_a_schedule_are_counted_while_it_is_on(capsys: pytest.CaptureFixture[str]) -> None:
+    telemetry.measure_schedule(enabled=False)
+    assert metrics(capsys) == {}
+    telemetry.measure_schedule(enabled=True)
+    dimensions, values = metrics(capsys)["HoursScheduled"]
+    assert (dimensions, values["value"]) == ({"service"}, 1)
+
+
 def test_a_step_is_one_line_on_where_the_rotation_stands(log: io.StringIO) -> None:
     telemetry.log_step(Step(Status.CHECK_AGAIN, rotation(following=following(), polls=2, detail="Rewrap"), 15))
     line = logged(log)

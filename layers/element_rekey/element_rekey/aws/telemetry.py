@@ -99,6 +99,13 @@ def measure_fleet(run: FleetRun, results: Sequence[ClusterResult], now: datetime
     metrics.flush_metrics()
 
 
+def measure_schedule(*, enabled: bool) -> None:
+    """One for each hour in which the schedule is on: from a day with enough of them on, silence of the fleet counts."""
+    if enabled:
+        metrics.add_metric("HoursScheduled", MetricUnit.Count, 1)
+        metrics.flush_metrics()
+
+
 def measure_reconciled(rotations: Reconciled[Published], fleet_runs: Reconciled[FleetPublished], now: datetime) -> None:
     """What was published late counts as what was published in time."""
     for one in rotations.published:
