@@ -275,9 +275,9 @@ def test_each_may_write_its_own_kinds_of_items_and_no_other(name: str) -> None:
     assert set[str]().union(*(kinds for action, kinds in allowed.items() if action in WRITES)) == KINDS_OF_ITEMS[name]
 
 
-def test_what_is_only_read_are_the_records_of_the_rotations() -> None:
+def test_what_is_only_read_are_the_records_of_the_rotations_and_what_is_remembered() -> None:
     for name in ("SummarizeFleetFunction", "ReconcileFunction"):
-        assert kinds_of_items(name)["BatchGetItem"] == {"ROTATION"}
+        assert kinds_of_items(name)["BatchGetItem"] == {"ROTATION", "CLUSTER"}
     assert kinds_of_items("RotateFleet")["GetItem"] == {"ROTATION"}
 
 
