@@ -85,6 +85,10 @@ class FakeLedger:
         item = self.items.get(f"CLUSTER#{cluster}")
         return None if item is None else decode(ClusterMemory, item)
 
+    def memories(self, clusters: Sequence[str]) -> Mapping[str, ClusterMemory]:
+        found = {cluster: self.memory(cluster) for cluster in clusters}
+        return {cluster: memory for cluster, memory in found.items() if memory}
+
     def remember(self, cluster: str, memory: ClusterMemory) -> ClusterMemory:
         written = replace(memory, version=memory.version + 1)
         self._write(f"CLUSTER#{cluster}", memory.version, encode(written))

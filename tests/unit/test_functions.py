@@ -240,7 +240,13 @@ def test_what_nobody_was_told_of_is_published_by_the_reconciliation_and_counted_
     assert [one.execution for one in harness.topic.published] == [harness.execution]
     assert [run.execution for run, _ in harness.topic.summaries] == [fleet]
     measured = [json.loads(line) for line in capsys.readouterr().out.splitlines() if '"_aws"' in line]
-    assert [("Rotations" in line, "FleetRunsFailed" in line) for line in measured] == [(True, False), (False, True)]
+    assert [("Rotations" in line, "FleetRunsFailed" in line) for line in measured] == [
+        (False, False),
+        (True, False),
+        (False, True),
+        (False, False),
+    ]
+    assert [line.get("HoursScheduled") for line in measured] == [[1.0], None, None, [1.0]], "one for each hour"
 
 
 def test_what_cannot_be_published_fails_the_reconciliation_so_that_it_is_tried_again(

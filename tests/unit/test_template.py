@@ -14,7 +14,7 @@ import pytest
 
 from element_rekey import errors
 from element_rekey.aws.executions import LONGEST
-from element_rekey.aws.telemetry import NAMESPACE, measure_fleet, measure_outcome, metrics
+from element_rekey.aws.telemetry import NAMESPACE, measure_fleet, measure_outcome, measure_schedule, metrics
 from element_rekey.inputs import parse_fleet_request
 from element_rekey.outcomes import Outcome, Trigger
 from element_rekey.reconcile import LOOK_BACK
@@ -275,9 +275,9 @@ def test_each_may_write_its_own_kinds_of_items_and_no_other(name: str) -> None:
     assert set[str]().union(*(kinds for action, kinds in allowed.items() if action in WRITES)) == KINDS_OF_ITEMS[name]
 
 
-def test_what_is_only_read_are_the_records_of_the_rotations() -> None:
+def test_what_is_only_read_are_the_records_of_the_rotations_and_what_is_remembered() -> None:
     for name in ("SummarizeFleetFunction", "ReconcileFunction"):
-        assert kinds_of_items(name)["BatchGetItem"] == {"ROTATION"}
+        assert kinds_of_items(name)["BatchGetItem"] == {"ROTATION", "CLUSTER"}
     assert kinds_of_items("RotateFleet")["GetItem"] == {"ROTATION"}
 
 
@@ -467,7 +467,6 @@ def test_every_alarm_is_reported_when_it_begins_and_when_it_ends(name: str) -> N
     alarm = properties(name)
     assert alarm["AlarmActions"] == alarm["OKActions"] == [{"!Ref": "Topic"}]
     assert alarm["AlarmDescription"].endswith(".")
-    assert alarm["TreatMissingData"] == ("breaching" if name == "OldestKeyAlarm" else "notBreaching")
 
 
 @pytest.mark.parametrize("name", ALARMS)
@@ -498,6 +497,7 @@ def emitted(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(metrics.provider, "service", "element-rekey")
     run = FleetRun(Execution("fleet", NOW), FleetRequest(), selected=(FIRST_CLUSTER,), ended_at=NOW)
     measure_fleet(run, [ClusterResult(FIRST_CLUSTER, rotated())], NOW)
+    measure_schedule(enabled=True)
     for outcome in Outcome:
         measure_outcome(replace(rotated(), outcome=outcome), NOW)
     found: dict[str, set[str]] = {}
@@ -543,13 +543,115 @@ def test_every_machine_and_function_is_watched() -> None:
         assert {("Errors", function), ("Throttles", function)} <= watched
 
 
-@pytest.mark.parametrize("name", [name for name in ALARMS if "Metrics" in properties(name)])
-def test_an_alarm_over_several_metrics_adds_them_up(name: str) -> None:
+def expression(name: str) -> str:
     first, *rest = properties(name)["Metrics"]
-    assert first["Expression"] == "SUM(METRICS())"
     assert len({one["Id"] for one in rest}) == len(rest)
     assert {one["ReturnData"] for one in rest} == {False}
     assert len({one["MetricStat"]["Period"] for one in rest}) == 1
+    return str(first["Expression"])
+
+
+BY_THEIR_ABSENCE = {"OldestKeyAlarm", "ReconciliationAlarm"}
+"""Alarms on something that does not come any more."""
+
+
+@pytest.mark.parametrize("name", sorted(set(ALARMS) - BY_THEIR_ABSENCE))
+def test_an_alarm_adds_up_its_metrics_and_takes_one_that_is_missing_for_nothing(name: str) -> None:
+    assert expression(name) == "SUM(FILL(METRICS(), 0))"
+
+
+@pytest.mark.parametrize("name", ALARMS)
+def test_no_alarm_leaves_it_to_cloudwatch_what_a_missing_point_means(name: str) -> None:
+    """It looks further back than the periods, and while there are real points it does not count the missing ones."""
+    assert properties(name)["TreatMissingData"] == "notBreaching"
+    unfilled = re.sub(r"FILL\((\w+|METRICS\(\)), -?\d+\)", "", expression(name))
+    ids = {one["Id"] for one in properties(name)["Metrics"]}
+    assert not ids & set(re.findall(r"\w+", unfilled))
+    assert "METRICS" not in unfilled
+
+
+def state_after(name: str, days: dict[str, list[float | None]]) -> str:
+    """The state of an alarm after these days, the last one at the end, as CloudWatch is documented to find it.
+
+    It looks at more days than it needs, and fills the missing ones as told only where too few of them have a point.
+    """
+    alarm = properties(name)
+    needed = alarm["EvaluationPeriods"]
+    count = len(next(iter(days.values())))
+    points = [_value_of(expression(name), {one: series[day] for one, series in days.items()}) for day in range(count)]
+    real = [point for point in points if point is not None]
+    if len(real) < needed:
+        return "OK"  # notBreaching
+    limit = alarm["Threshold"] if isinstance(alarm["Threshold"], int) else default(alarm["Threshold"]["!Ref"])
+    above = alarm["ComparisonOperator"] == "GreaterThanThreshold"
+    bad = sum((point > limit) if above else (point < limit) for point in real[-needed:])
+    return "ALARM" if bad >= alarm.get("DatapointsToAlarm", needed) else "OK"
+
+
+def _value_of(expression: str, values: dict[str, float | None]) -> float | None:
+    """The metric math our alarms use, on the points of one period."""
+
+    def value(node: ast.expr) -> float | None:
+        match node:
+            case ast.Constant(value=int(number)):
+                return number
+            case ast.UnaryOp(operand=operand):
+                return -(value(operand) or 0)
+            case ast.Name(id=name):
+                return values[name]
+            case ast.Call(func=ast.Name(id="FILL"), args=[series, filler]):
+                point = value(series)
+                return value(filler) if point is None else point
+            case ast.Call(func=ast.Name(id="IF"), args=[condition, yes, no]):
+                return value(yes) if value(condition) else value(no)
+            case ast.Compare(left=left, ops=[operator], comparators=[right]):
+                one, other = value(left), value(right)
+                assert one is not None
+                assert other is not None
+                return float(one >= other if isinstance(operator, ast.GtE) else one < other)
+        raise AssertionError(ast.unparse(node))
+
+    return value(ast.parse(expression, mode="eval").body)
+
+
+NONE: float | None = None
+
+
+@pytest.mark.parametrize(
+    ("oldest", "scheduled", "state"),
+    [
+        pytest.param([5, 6, 7, 8], [24, 24, 24, 24], "OK", id="a run a day"),
+        pytest.param([5, 6, 7, NONE], [24, 24, 24, 24], "OK", id="today's run is late"),
+        pytest.param([5, 6, NONE, NONE], [24, 24, 24, 24], "ALARM", id="the schedule stopped two days ago"),
+        pytest.param([NONE, NONE, NONE, NONE], [24, 24, 24, 24], "ALARM", id="the schedule never ran"),
+        pytest.param([NONE, NONE, NONE, NONE], [NONE, NONE, NONE, NONE], "OK", id="just made"),
+        pytest.param([NONE, NONE, NONE, NONE], [NONE, NONE, NONE, 9], "OK", id="turned on this morning"),
+        pytest.param([NONE, NONE, NONE, 5], [NONE, NONE, NONE, 24], "OK", id="turned on yesterday"),
+        pytest.param([NONE, NONE, 90, 91], [NONE, NONE, NONE, NONE], "OK", id="old, and not too old"),
+        pytest.param([5, 6, 98, 99], [24, 24, 24, 24], "ALARM", id="too old for two days"),
+        pytest.param([5, 6, 98, 99], [NONE, NONE, NONE, NONE], "ALARM", id="too old, and nobody counts the hours"),
+        pytest.param([5, 6, 7, 98], [24, 24, 24, 24], "OK", id="too old since today"),
+    ],
+)
+def test_a_schedule_that_stopped_is_an_alarm_in_two_days_and_one_just_turned_on_is_none(
+    oldest: list[float | None], scheduled: list[float | None], state: str
+) -> None:
+    assert state_after("OldestKeyAlarm", {"oldest": oldest, "scheduled": scheduled}) == state
+
+
+@pytest.mark.parametrize(
+    ("oldest", "scheduled", "state"),
+    [
+        pytest.param([5, 6], [24, 24], "OK", id="it runs"),
+        pytest.param([5, 6], [24, NONE], "ALARM", id="it stopped a day ago"),
+        pytest.param([NONE, NONE], [NONE, NONE], "OK", id="just made"),
+        pytest.param([NONE, NONE], [24, 24], "OK", id="it is the fleet's schedule that stopped"),
+    ],
+)
+def test_a_reconciliation_that_stopped_is_an_alarm_in_a_day_and_one_just_made_is_none(
+    oldest: list[float | None], scheduled: list[float | None], state: str
+) -> None:
+    assert state_after("ReconciliationAlarm", {"oldest": oldest, "scheduled": scheduled}) == state
 
 
 def dashboard() -> list[dict[str, Any]]:

@@ -104,6 +104,10 @@ class Ledger(Protocol):
         """What is remembered of a cluster; None before it was first seen."""
         ...
 
+    def memories(self, clusters: Sequence[str]) -> Mapping[str, ClusterMemory]:
+        """What is remembered of many clusters, by their names; those never seen are left out."""
+        ...
+
     def remember(self, cluster: str, memory: ClusterMemory) -> ClusterMemory:
         """Write a memory over the version it was read at; returns it with its new version. Raises LedgerConflict."""
         ...

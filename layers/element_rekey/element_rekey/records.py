@@ -321,6 +321,8 @@ class ClusterResult:
 
     selected: Selected
     rotation: Rotation | None
+    remembered_key_made: datetime | None = None
+    """When the last key that anybody saw on it was made; only where this run did not see one of a known age."""
 
     @property
     def succeeded(self) -> bool:
@@ -340,7 +342,12 @@ class ClusterResult:
         return self.rotation.outcome.value if self.rotation.outcome else "NotEnded"
 
     @property
-    def key_made(self) -> datetime | None:
+    def key_seen(self) -> bool:
+        """Whether this run saw its key."""
+        return bool(self.rotation and self.rotation.current_key)
+
+    @property
+    def key_made_as_seen(self) -> datetime | None:
         """When the current key was made, as the cluster says; None where nobody can mean that time.
 
         Today none such is written down. Records of earlier releases hold some, and no calendar goes beyond year 9999.
@@ -348,3 +355,8 @@ class ClusterResult:
         key = self.rotation.current_key if self.rotation else None
         made = key.key_created_time if key else None
         return made if made and is_plausible(made) else None
+
+    @property
+    def key_made(self) -> datetime | None:
+        """When its key was made, as the cluster says; else the one it was last seen with."""
+        return self.key_made_as_seen or self.remembered_key_made

@@ -145,7 +145,7 @@ def _start_again(run: FleetRun) -> FleetRequest | None:
 
 
 def oldest_key_age_days(results: Iterable[ClusterResult], now: datetime) -> float | None:
-    """The age of the oldest current key among the clusters that answered."""
+    """The age of the oldest key, by the last look at each cluster; None where nobody ever saw one."""
     return max((_days(now - one.key_made) for one in results if one.key_made), default=None)
 
 

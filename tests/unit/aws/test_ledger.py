@@ -234,6 +234,16 @@ def test_a_memory_is_written_over_the_version_it_was_read_at(ledger: Ledger) -> 
     assert ledger.memory("a") == second
 
 
+def test_many_memories_are_read_at_once(ledger: Ledger) -> None:
+    names = [f"cluster-{number}" for number in range(103)]
+    for name in names[1:]:
+        ledger.remember(name, replace(FULL_MEMORY, key_id=name))
+    found = ledger.memories(names)
+    assert sorted(found) == sorted(names[1:])
+    assert all(found[name] == replace(FULL_MEMORY, key_id=name, version=1) for name in found)
+    assert ledger.memories([]) == {}
+
+
 # --- a name that is used again ---
 
 

@@ -96,6 +96,14 @@ def fields(caplog: pytest.LogCaptureFixture) -> dict[str, Any]:
     return vars(record) | {"message": record.getMessage()}
 
 
+def test_the_hours_of_a_schedule_are_counted_while_it_is_on(capsys: pytest.CaptureFixture[str]) -> None:
+    telemetry.measure_schedule(enabled=False)
+    assert metrics(capsys) == {}
+    telemetry.measure_schedule(enabled=True)
+    dimensions, values = metrics(capsys)["HoursScheduled"]
+    assert (dimensions, values["value"]) == ({"service"}, 1)
+
+
 def test_a_step_is_one_line_on_where_the_rotation_stands(log: io.StringIO) -> None:
     telemetry.log_step(Step(Status.CHECK_AGAIN, rotation(following=following(), polls=2, detail="Rewrap"), 15))
     line = logged(log)
@@ -197,7 +205,7 @@ def test_a_fleet_run_that_saw_the_whole_fleet_measures_its_oldest_key(
     telemetry.measure_fleet(RUN, AFTER, NOW)
     line = logged(log)
     assert (line["message"], line["succeeded"], line["counts"]) == ("fleet ended", True, {"Rotated": 1})
-    assert values(only(capsys)) == {"FleetRunsFailed": 0.0, "OldestKeyAgeDays": 10.0}
+    assert values(only(capsys)) == {"FleetRunsFailed": 0.0, "OldestKeyAgeDays": 10.0, "ClustersUnseen": 0.0}
 
 
 @pytest.mark.parametrize(
@@ -205,15 +213,33 @@ def test_a_fleet_run_that_saw_the_whole_fleet_measures_its_oldest_key(
     [
         (replace(RUN, request=FleetRequest(clusters=("prod-a",))), AFTER),
         (replace(RUN, request=None), AFTER),
-        (RUN, ()),
     ],
-    ids=["some clusters", "no valid request", "no cluster answered"],
+    ids=["some clusters", "no valid request"],
 )
 def test_a_fleet_run_that_saw_less_does_not_claim_to_know_the_oldest_key(
     run: FleetRun, after: tuple[ClusterResult, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
     telemetry.measure_fleet(run, after, NOW)
     assert values(only(capsys)) == {"FleetRunsFailed": 0.0}
+
+
+def test_a_fleet_run_counts_the_clusters_whose_key_it_did_not_see(capsys: pytest.CaptureFixture[str]) -> None:
+    chosen = [Selected(name, f"{name}-1", NOW) for name in ("seen", "away", "not-begun", "forgotten")]
+    after = (
+        ClusterResult(chosen[0], rotated(current_key=key(made=NOW - DAY))),
+        ClusterResult(chosen[1], failed("ClusterUnavailable", cluster="away"), NOW - 400 * DAY),
+        ClusterResult(chosen[2], None, NOW - 95 * DAY),
+        ClusterResult(chosen[3], None),
+    )
+    after = (after[0], replace(after[1], rotation=replace(failed(), current_key=None)), *after[2:])
+    run = replace(RUN, selected=tuple(chosen), not_selected=(NotSelected("wrong-tag", "RegistrationInvalid", "No."),))
+    telemetry.measure_fleet(run, after, NOW)
+    assert values(only(capsys)) == {"FleetRunsFailed": 0.0, "OldestKeyAgeDays": 400.0, "ClustersUnseen": 4.0}
+
+
+def test_a_fleet_run_of_which_no_key_was_ever_seen_has_no_oldest_one(capsys: pytest.CaptureFixture[str]) -> None:
+    telemetry.measure_fleet(RUN, (ClusterResult(RUN.selected[0], None),), NOW)
+    assert values(only(capsys)) == {"FleetRunsFailed": 0.0, "ClustersUnseen": 1.0}
 
 
 def test_a_failed_fleet_run_is_counted_as_one(log: io.StringIO, capsys: pytest.CaptureFixture[str]) -> None:
@@ -274,6 +300,7 @@ def test_one_measurement_leaves_nothing_behind_for_the_next(capsys: pytest.Captu
     measure_fleet(FLEET_RUN, FLEET_RESULTS, NOW)
     assert {name: dimensions for name, (dimensions, _) in metrics(capsys).items()} == {
         "FleetRunsFailed": {"service"},
+        "ClustersUnseen": {"service"},
         "OldestKeyAgeDays": {"service"},
     }
 
@@ -281,7 +308,7 @@ def test_one_measurement_leaves_nothing_behind_for_the_next(capsys: pytest.Captu
 def test_a_run_over_the_whole_fleet_measures_the_oldest_key(capsys: pytest.CaptureFixture[str]) -> None:
     measure_fleet(FLEET_RUN, FLEET_RESULTS, NOW)
     values = {name: value["value"] for name, (_, value) in metrics(capsys).items()}
-    assert values == {"FleetRunsFailed": 0, "OldestKeyAgeDays": 10.0}
+    assert values == {"FleetRunsFailed": 0, "ClustersUnseen": 0, "OldestKeyAgeDays": 10.0}
 
 
 @pytest.mark.parametrize(
@@ -289,9 +316,9 @@ def test_a_run_over_the_whole_fleet_measures_the_oldest_key(capsys: pytest.Captu
     [
         (replace(FLEET_RUN, request=FleetRequest(clusters=("a",))), FLEET_RESULTS),
         (replace(FLEET_RUN, request=None), FLEET_RESULTS),
-        (FLEET_RUN, [ClusterResult(FLEET_RUN.selected[0], None)]),
+        (replace(FLEET_RUN, selected=()), []),
     ],
-    ids=["a part of the fleet", "no valid request", "no cluster answered"],
+    ids=["a part of the fleet", "no valid request", "broken before anything was selected"],
 )
 def test_anything_less_says_nothing_of_the_oldest_key(
     run: FleetRun, after: list[ClusterResult], capsys: pytest.CaptureFixture[str]

@@ -13,15 +13,16 @@ from element_rekey.outcomes import Outcome, Trigger
 from element_rekey.records import (
     Asked,
     CloseRequest,
+    ClusterMemory,
     ClusterResult,
     Failure,
     FleetRequest,
 )
 from element_rekey.rules.selection import select
-from element_rekey.summary import outcome_counts
+from element_rekey.summary import build_summary, outcome_counts
 from tests.fakes import NOW, FakeClock, FakeTopic
-from tests.unit.fleet_samples import EXECUTION, FLEET, MACHINE, finish, fleet_ports, registered
-from tests.unit.samples import key, rotated
+from tests.unit.fleet_samples import EXECUTION, FLEET, MACHINE, SCHEDULED, finish, fleet_ports, registered
+from tests.unit.samples import DAY, key, rotated
 
 if TYPE_CHECKING:
     from element_rekey.ports import Ports
@@ -47,6 +48,23 @@ def test_cluster_results_are_read_from_the_ledger() -> None:
     assert [one.outcome for one in after] == ["Rotated", "NotEnded", "NotBegun"]
     assert [one.succeeded for one in after] == [True, False, False]
     assert [one.key_made for one in after] == [NOW + timedelta(minutes=1), None, None]
+
+
+def test_a_broken_cluster_early_in_a_wave_hides_no_overdue_key_behind_it() -> None:
+    """Nothing more is begun after it; what is remembered of the others still says how old their keys are."""
+    ports = fleet_ports(*registered("broken", "late", "seen", "unknown"))
+    run = select_clusters(ports, FLEET, EXECUTION, SCHEDULED)
+    for name, days in (("broken", 100), ("late", 400), ("seen", 500)):
+        memory = ClusterMemory("uuid", f"key-of-{name}", key_known_since=NOW, key_created_time=NOW - days * DAY)
+        ports.ledger.remember(name, memory)
+    by_name = {one.cluster: one for one in run.selected}
+    finish(ports, by_name["broken"], Outcome.FAILED, current_key=None)
+    finish(ports, by_name["seen"], Outcome.ROTATED, current_key=key("new", NOW - DAY))
+    published = summarize_fleet(ports, MACHINE, closing(request=SCHEDULED))
+    summary = build_summary(published.run, published.results)
+    assert summary.oldest_key_age_days == 400.0
+    assert [(line.cluster, line.key_age_days) for line in summary.overdue_keys] == [("late", 400.0), ("broken", 100.0)]
+    assert [line.cluster for line in summary.next_due] == ["seen"], "what was seen counts, not what was remembered"
 
 
 def closing(failure: Failure | None = None, request: FleetRequest | None = None) -> CloseRequest[FleetRequest]:

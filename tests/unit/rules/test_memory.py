@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,7 +10,14 @@ from hypothesis import strategies as st
 
 from element_rekey.records import ClusterMemory, EarlierKey, Request
 from element_rekey.rules.demand import demand_of
-from element_rekey.rules.memory import REMEMBERED_KEYS, STAMP_TOLERANCE, KeyAge, age_of, updated_memory
+from element_rekey.rules.memory import (
+    REMEMBERED_KEYS,
+    STAMP_TOLERANCE,
+    KeyAge,
+    age_of,
+    remembered_key_made,
+    updated_memory,
+)
 from element_rekey.rules.plan import plan
 from tests.fakes import NOW
 from tests.unit.samples import DAY, HOUR, MINUTE, OLD, SECOND, UUID, demand, done, key, seen
@@ -233,3 +240,33 @@ def test_a_demand_of_a_person_is_met_by_no_key_seen_before() -> None:
     memory = updated_memory(seen(), key(), rekey_runs=False)
     asked = demand_of(Request("prod-a"), NOW + HOUR)
     assert type(plan(asked, seen(key(made=NOW + 2 * HOUR), at=NOW + HOUR, memory=memory))).__name__ == "Start"
+
+
+# --- without a look at the cluster ---
+
+
+@pytest.mark.parametrize(
+    ("memory", "made"),
+    [
+        (ClusterMemory(UUID, "a", key_created_time=NOW - 5 * DAY, key_known_since=NOW), NOW - 5 * DAY),
+        (ClusterMemory(UUID, "a", NOW - 3 * DAY, key_created_time=NOW - 5 * DAY, key_known_since=NOW), NOW - 3 * DAY),
+        (ClusterMemory(UUID, "a", key_created_time=NOW + DAY, key_known_since=NOW), NOW),
+        (ClusterMemory(UUID, "a", NOW - DAY, key_created_time=NOW + DAY, key_known_since=NOW), NOW - DAY),
+        (ClusterMemory(UUID, "a", key_known_since=NOW), NOW),
+        (ClusterMemory(UUID, "a", key_created_time=datetime(1, 1, 1, tzinfo=UTC), key_known_since=NOW), NOW),
+        (ClusterMemory(UUID, "a", NOW - DAY), NOW - DAY),
+        (ClusterMemory(UUID), None),
+    ],
+    ids=[
+        "as stamped",
+        "not before its predecessor was seen",
+        "the cluster's clock was ahead",
+        "ahead, and its predecessor was seen",
+        "no stamp",
+        "a time nobody means",
+        "of 0.1.0",
+        "never seen",
+    ],
+)
+def test_a_key_nobody_can_look_at_was_made_when_its_memory_says(memory: ClusterMemory, made: datetime | None) -> None:
+    assert remembered_key_made(memory) == made

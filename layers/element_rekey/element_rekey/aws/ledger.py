@@ -19,7 +19,7 @@ from element_rekey.errors import AwsCallFailed, LedgerConflict
 from element_rekey.records import ClusterMemory, FleetRun, Lock, Record, Rotation
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from datetime import datetime, timedelta
 
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -79,6 +79,11 @@ class DynamoLedger:
         item = self._get(f"CLUSTER#{cluster}")
         return None if item is None else decode(ClusterMemory, item, strict=False)
 
+    def memories(self, clusters: Sequence[str]) -> Mapping[str, ClusterMemory]:
+        """What is remembered of many clusters, by their names (``BatchGetItem``)."""
+        items = self._batch(f"CLUSTER#{cluster}" for cluster in clusters)
+        return {item["pk"].removeprefix("CLUSTER#"): decode(ClusterMemory, item, strict=False) for item in items}
+
     def remember(self, cluster: str, memory: ClusterMemory) -> ClusterMemory:
         """Write a memory over the version it was read at (``PutItem``). Raises LedgerConflict."""
         written = replace(memory, version=memory.version + 1)
@@ -96,21 +101,9 @@ class DynamoLedger:
 
     def rotations(self, execution_ids: Sequence[str]) -> Mapping[str, Rotation]:
         """The records of many executions, by their ids (``BatchGetItem``)."""
-        found: dict[str, Rotation] = {}
-        todo = [_plain({"pk": f"ROTATION#{execution_id}"}) for execution_id in execution_ids]
-        while todo:
-            request: Any = {self._table: {"Keys": todo[:_BATCH], "ConsistentRead": True}}
-            try:
-                answer = self._client.batch_get_item(RequestItems=request)
-            except (ClientError, BotoCoreError) as error:
-                raise _failed("read", error) from error
-            for item in answer["Responses"].get(self._table, []):
-                rotation = decode(Rotation, _parsed(item), strict=False)
-                found[rotation.execution.id] = rotation
-            unprocessed: Any = answer.get("UnprocessedKeys", {})
-            left = unprocessed.get(self._table, {}).get("Keys", [])
-            todo = [*left, *todo[_BATCH:]]
-        return found
+        items = self._batch(f"ROTATION#{execution_id}" for execution_id in execution_ids)
+        found = (decode(Rotation, item, strict=False) for item in items)
+        return {rotation.execution.id: rotation for rotation in found}
 
     def save(self, rotation: Rotation) -> Rotation:
         """Write a record over the version it was read at (``PutItem``). Raises LedgerConflict."""
@@ -173,6 +166,19 @@ class DynamoLedger:
             raise _failed("read", error) from error
         item = answer.get("Item")
         return None if item is None else _parsed(item)
+
+    def _batch(self, pks: Iterable[str]) -> Iterator[Mapping[str, Any]]:
+        """Many items, those there are, in any order."""
+        todo = [_plain({"pk": pk}) for pk in pks]
+        while todo:
+            request: Any = {self._table: {"Keys": todo[:_BATCH], "ConsistentRead": True}}
+            try:
+                answer = self._client.batch_get_item(RequestItems=request)
+            except (ClientError, BotoCoreError) as error:
+                raise _failed("read", error) from error
+            yield from map(_parsed, answer["Responses"].get(self._table, []))
+            unprocessed: Any = answer.get("UnprocessedKeys", {})
+            todo = [*unprocessed.get(self._table, {}).get("Keys", []), *todo[_BATCH:]]
 
     def _write_record(self, record: Record, item: Mapping[str, Any], *checks: Any) -> None:  # noqa: ANN401 - of boto3
         """Write a record over the version it was read at, if the checks hold, too. Raises LedgerConflict.

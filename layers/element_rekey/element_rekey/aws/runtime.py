@@ -101,6 +101,11 @@ def machines_from_environment() -> Machines:
     )
 
 
+def schedule_is_enabled() -> bool:
+    """Whether the operator has turned the fleet's schedule on."""
+    return os.environ["SCHEDULE_STATE"] == "ENABLED"
+
+
 def answer_step(state: Mapping[str, Any], step: Step) -> dict[str, Any]:
     """The state machine's next state after a step: what it decides by, and what a person sees in the console.
 

@@ -89,14 +89,25 @@ def log_selection(run: FleetRun) -> None:
 
 
 def measure_fleet(run: FleetRun, results: Sequence[ClusterResult], now: datetime) -> None:
-    """One line on how a fleet run ended; the oldest key where the run saw the whole fleet."""
+    """One line on how a fleet run ended; of one over the whole fleet the oldest key, and whose key it did not see."""
     succeeded = run.failure is None
     logger.info("fleet ended", execution=run.execution.id, counts=outcome_counts(run, results), succeeded=succeeded)
     metrics.add_metric("FleetRunsFailed", MetricUnit.Count, 0 if succeeded else 1)
     oldest = oldest_key_age_days(results, now)
-    if oldest is not None and run.request and run.request.clusters is None:
-        metrics.add_metric("OldestKeyAgeDays", MetricUnit.NoUnit, oldest)
+    chosen = run.selected or run.not_selected  # else the run broke before it knew of any cluster
+    if chosen and run.request and run.request.clusters is None:
+        unseen = len(run.not_selected) + sum(not one.key_seen for one in results)
+        metrics.add_metric("ClustersUnseen", MetricUnit.Count, unseen)
+        if oldest is not None:
+            metrics.add_metric("OldestKeyAgeDays", MetricUnit.NoUnit, oldest)
     metrics.flush_metrics()
+
+
+def measure_schedule(*, enabled: bool) -> None:
+    """One for each hour in which the schedule is on: from a day with enough of them on, silence of the fleet counts."""
+    if enabled:
+        metrics.add_metric("HoursScheduled", MetricUnit.Count, 1)
+        metrics.flush_metrics()
 
 
 def measure_reconciled(rotations: Reconciled[Published], fleet_runs: Reconciled[FleetPublished], now: datetime) -> None:

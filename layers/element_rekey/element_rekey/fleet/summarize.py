@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 from element_rekey.publishing import claim, publish_claimed
 from element_rekey.records import ClusterResult, FleetRun
 from element_rekey.rules.closing import fleet_failure
+from element_rekey.rules.memory import remembered_key_made
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from element_rekey.ports import Ports
-    from element_rekey.records import CloseRequest, FleetRequest, Rotation
+    from element_rekey.records import CloseRequest, ClusterMemory, FleetRequest, Rotation
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +50,17 @@ def summarize_fleet(ports: Ports, rotate_master_key_arn: str, closing: CloseRequ
 
 
 def cluster_results(ports: Ports, rotate_master_key_arn: str, run: FleetRun) -> tuple[ClusterResult, ...]:
-    """What became of each selected cluster, by the ledger."""
+    """What became of each selected cluster, by the ledger; where no key was seen, with what is remembered of it.
+
+    A cluster that cannot be looked at has a key all the same, and it is not getting any younger.
+    """
     prefix = rotate_master_key_arn.replace(":stateMachine:", ":execution:")
     ids = {one.cluster: f"{prefix}:{one.execution_name}" for one in run.selected}
     found: Mapping[str, Rotation] = ports.ledger.rotations(tuple(ids.values()))
-    return tuple(ClusterResult(one, found.get(ids[one.cluster])) for one in run.selected)
+    results = tuple(ClusterResult(one, found.get(ids[one.cluster])) for one in run.selected)
+    memories = ports.ledger.memories([one.selected.cluster for one in results if one.key_made_as_seen is None])
+    return tuple(_with_memory(one, memories.get(one.selected.cluster)) for one in results)
+
+
+def _with_memory(result: ClusterResult, memory: ClusterMemory | None) -> ClusterResult:
+    return replace(result, remembered_key_made=remembered_key_made(memory)) if memory else result

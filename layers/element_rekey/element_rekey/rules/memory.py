@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from element_rekey.errors import ClusterIdentityChanged
+from element_rekey.moments import is_plausible
 from element_rekey.records import ClusterMemory, EarlierKey
 
 if TYPE_CHECKING:
@@ -87,6 +88,18 @@ def _origin(memory: ClusterMemory, key: MasterKey, job: RekeyJob | None) -> Earl
     if stamps[0] and stamps[1] and stamps[1] < stamps[0] - STAMP_TOLERANCE and not made_by_job:
         return EarlierKey(key.key_id)
     return EarlierKey(key.key_id, made_after=memory.key_seen_at)
+
+
+def remembered_key_made(memory: ClusterMemory) -> datetime | None:
+    """When the last key seen on a cluster was made, as well as its memory can say; None where no key was ever seen.
+
+    As ``age_of``, without a look at the cluster. Where no time is credible, the key is at least as old as our sight of
+    it.
+    """
+    known_since = memory.key_known_since
+    witnesses = (one for one in (memory.key_created_time, memory.key_made_after) if one and is_plausible(one))
+    credible = [one for one in witnesses if known_since is None or one <= known_since + STAMP_TOLERANCE]
+    return max(credible, default=known_since)
 
 
 @dataclass(frozen=True, slots=True)
