@@ -20,7 +20,9 @@ SETTINGS = fleet_settings_from_environment()
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
     """Run ``fleet.select`` on the fleet machine's state."""
-    request = parse_fleet_request(event["input"], SETTINGS.alarm_prefix)
+    request = parse_fleet_request(
+        event["input"], SETTINGS.alarm_prefix, from_insufficient_data=SETTINGS.from_insufficient_data
+    )
     run = select_clusters(PORTS, SETTINGS, parse_execution(event), request)
     log_selection(run)
     return {"execution": event["execution"], **map_input(SETTINGS, run, request)}

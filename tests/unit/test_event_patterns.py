@@ -28,7 +28,7 @@ MATCHING = {
     "alarm-all-clusters": {ALARM},
     "alarm-composite": {ALARM},
     "alarm-tagged": {ALARM},
-    "alarm-from-insufficient-data": set[str](),  # see below
+    "alarm-from-insufficient-data": {ALARM},  # the application decides, and tells of it where it ignores it
     "alarm-still-on": set[str](),
     "alarm-over": set[str](),
     "alarm-other-name": set[str](),
@@ -41,23 +41,21 @@ MATCHING = {
 }
 
 
-def resolved(value: Any, conditions: dict[str, bool]) -> Any:  # noqa: ANN401 - YAML
+def resolved(value: Any) -> Any:  # noqa: ANN401 - YAML
     """A pattern as CloudFormation hands it to EventBridge."""
     match value:
         case {"!Ref": name}:
             return MACHINES.get(name) or TEMPLATE["Parameters"][name]["Default"]
-        case {"!If": [condition, yes, no]}:
-            return resolved(yes if conditions[condition] else no, conditions)
         case dict():
-            return {name: resolved(member, conditions) for name, member in value.items()}
+            return {name: resolved(member) for name, member in value.items()}
         case list():
-            return [resolved(member, conditions) for member in value]
+            return [resolved(member) for member in value]
         case _:
             return value
 
 
-def matches(rule: str, event: dict[str, Any], *, from_insufficient_data: bool = False) -> bool:
-    pattern = resolved(properties(rule)["EventPattern"], {"FromInsufficientData": from_insufficient_data})
+def matches(rule: str, event: dict[str, Any]) -> bool:
+    pattern = resolved(properties(rule)["EventPattern"])
     text = json.dumps(pattern)
     asked = {"EventPattern": text, "Event": json.dumps(event)}
     status, _, body = eventbridge._test_event_pattern(asked)  # noqa: SLF001 - the evaluator without its server
@@ -72,8 +70,8 @@ def golden(name: str) -> dict[str, Any]:
     return event
 
 
-def matching_rules(event: dict[str, Any], *, from_insufficient_data: bool = False) -> set[str]:
-    return {rule for rule in RULES if matches(rule, event, from_insufficient_data=from_insufficient_data)}
+def matching_rules(event: dict[str, Any]) -> set[str]:
+    return {rule for rule in RULES if matches(rule, event)}
 
 
 def test_every_golden_event_is_matched_here() -> None:
@@ -84,12 +82,6 @@ def test_every_golden_event_is_matched_here() -> None:
 @pytest.mark.parametrize("name", MATCHING)
 def test_an_event_is_matched_by_the_rules_it_is_meant_for_and_by_no_other(name: str) -> None:
     assert matching_rules(golden(name)) == MATCHING[name]
-
-
-@pytest.mark.parametrize("name", MATCHING)
-def test_a_change_from_insufficient_data_is_matched_only_where_the_operator_wants_it(name: str) -> None:
-    expected = {ALARM} if name == "alarm-from-insufficient-data" else MATCHING[name]
-    assert matching_rules(golden(name), from_insufficient_data=True) == expected
 
 
 @pytest.mark.parametrize("machine", MACHINES)
@@ -121,7 +113,8 @@ def test_every_state_but_a_true_change_into_alarm_is_not_matched() -> None:
             event = golden("alarm-one-cluster")
             event["detail"]["previousState"]["value"] = before
             event["detail"]["state"]["value"] = after
-            assert matching_rules(event) == ({ALARM} if (before, after) == ("OK", "ALARM") else set())
+            expected = {ALARM} if before != "ALARM" and after == "ALARM" else set()
+            assert matching_rules(event) == expected
 
 
 def test_the_tag_is_matched_with_any_value_and_only_that_tag() -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from element_rekey import errors
 from element_rekey.cluster import KeyManagementType
-from element_rekey.errors import ElementRekeyError, ExecutionAborted, RequestInvalid
+from element_rekey.errors import AlarmIgnored, ElementRekeyError, ExecutionAborted, RequestInvalid
 from element_rekey.inputs import (
     parse_close_request,
     parse_execution,
@@ -478,6 +478,24 @@ def test_a_report_that_names_no_clusters_but_null_does_not_mean_all_of_them() ->
 )
 def test_a_change_into_alarm_demands_a_key_made_after_it(name: str, request_: FleetRequest) -> None:
     assert parsed(golden(name)) == request_
+
+
+@pytest.mark.parametrize(("changes", "which"), [({}, "prod-a"), ({"alarmName": f"{PREFIX}all"}, "every cluster")])
+def test_an_alarm_that_had_no_data_before_is_ignored_by_name_where_the_operator_wants_it_so(
+    changes: dict[str, str], which: str
+) -> None:
+    event = golden("alarm-from-insufficient-data")
+    event["detail"] |= changes
+    with pytest.raises(AlarmIgnored, match=f"Ignored: alarm {event['detail']['alarmName']}, for {which}"):
+        parse_fleet_request(event, PREFIX, from_insufficient_data=False)
+    assert parse_fleet_request(event, PREFIX, from_insufficient_data=True).trigger is Trigger.ALARM
+    closing = {"execution": STATE["execution"], "input": event}
+    assert parse_fleet_close_request(closing, PREFIX).request, "the summary says what was asked for"
+
+
+@pytest.mark.parametrize("name", ["alarm-one-cluster", "alarm-tagged", "compromise-reported"])
+def test_any_other_event_counts_whatever_the_operator_says_of_alarms_without_data(name: str) -> None:
+    assert parse_fleet_request(golden(name), PREFIX, from_insufficient_data=False) == parsed(golden(name))
 
 
 @pytest.mark.parametrize("name", ["alarm-still-on", "alarm-over"])

@@ -419,6 +419,13 @@ def test_an_emergency_takes_half_of_what_lambda_and_a_counter_bear() -> None:
     assert given["URGENT_MAX_CONCURRENCY"] == {"!Ref": "UrgentMaxConcurrency"}
 
 
+def test_whether_an_alarm_without_data_before_counts_is_decided_where_it_can_be_told_of() -> None:
+    given = properties("SelectClustersFunction")["Environment"]["Variables"]
+    assert given["COMPROMISE_FROM_INSUFFICIENT_DATA"] == {"!Ref": "CompromiseFromInsufficientData"}
+    pattern = properties("CompromiseAlarmRule")["EventPattern"]["detail"]
+    assert pattern["previousState"]["value"] == [{"anything-but": ["ALARM"]}]
+
+
 def test_a_scheduled_run_tolerates_no_failure_unless_the_operator_says_otherwise() -> None:
     assert default("ToleratedFailures") == 0
     assert 0 < PARAMETERS["ToleratedFailures"]["MaxValue"] <= ANY_NUMBER

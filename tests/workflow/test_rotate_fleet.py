@@ -309,6 +309,18 @@ def test_an_alarm_with_a_mistyped_target_is_an_emergency_that_was_not_met(fleet:
     assert (missed.cluster, missed.error) == ("aa", "AlarmTargetUnknown")
 
 
+def test_an_alarm_that_had_no_data_before_rotates_nothing_and_is_told_of(fleet: FleetHarness) -> None:
+    """A sparse metric goes from INSUFFICIENT_DATA to ALARM; dropped by the rule, a compromise would end silently."""
+    fleet.register("prod-a")
+    event = json.loads((ROOT / "events" / "alarm-from-insufficient-data.json").read_text())
+    ended = fleet.run(event)
+    assert (ended["status"], ended["error"]) == ("FAILED", "AlarmIgnored")
+    assert fleet.begun == []
+    summary = fleet.only_summary()
+    assert (summary["error"], summary["trigger"]) == ("AlarmIgnored", "alarm")
+    assert "element-key-compromise-prod-a, for prod-a" in summary["cause"]
+
+
 def test_the_canary_goes_first_and_alone(fleet: FleetHarness) -> None:
     fleet.register("a", "b", "c")
     assert fleet.run({"canary": "c"})["status"] == "SUCCEEDED"

@@ -32,6 +32,7 @@ The class name is the error name in the state machine, in the notification and i
     ├── RotationNotProven            the job says complete, the cluster's state does not agree (retried)
     ├── RotationUndone               our rekey replaced the key, and a later one left a key that is not as asked
     ├── RotationOverdue              the deadline passed while the rekey was still running
+    ├── AlarmIgnored                 an alarm came on in a way that the operator lets start nothing
     ├── FleetIncomplete              a fleet run ended and not every cluster is as it should be
     └── ExecutionInterrupted         the execution ended before its own last step
         ├── ExecutionAborted           stopped by a person or a deployment
@@ -272,6 +273,18 @@ class RotationOverdue(ElementRekeyError):
     next_step = (
         "Watch the job on the cluster. Start again with the input given in the notification (startAgainWith): the next "
         "run follows the job. Do not send a rekey by hand."
+    )
+
+
+class AlarmIgnored(ElementRekeyError):
+    """An alarm that had no data before went into ALARM, and the operator has not let that start a rotation.
+
+    A sparse security metric does just that, and so does an alarm that was made a moment ago: a person has to decide.
+    """
+
+    next_step = (
+        "No key was replaced. Where the key may be compromised, start RotateFleet by hand, as docs/runbook.md says. "
+        "The parameter CompromiseFromInsufficientData has such a change start it by itself."
     )
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from .cluster import KeyManagementType
 from .codec import CodecError, decode
 from .errors import (
+    AlarmIgnored,
     ElementRekeyError,
     ExecutionAborted,
     ExecutionBroken,
@@ -99,14 +100,19 @@ def _problems_of_texts(request: Request) -> Iterator[str]:
         yield "requestedBy: expected somebody's name, or nothing; there is nothing to be seen of it."
 
 
-def parse_fleet_request(value: object, alarm_prefix: str) -> FleetRequest:
+def parse_fleet_request(value: object, alarm_prefix: str, *, from_insufficient_data: bool = True) -> FleetRequest:
     """The request in a fleet run's input: a person's, the schedule's, or an event as it came from the bus.
 
-    Raises RequestInvalid, naming the member and what was expected.
+    Raises RequestInvalid, naming the member and what was expected; and AlarmIgnored for an alarm that had no data
+    before, unless one counts ``from_insufficient_data``.
     """
     source = value.get("source") if isinstance(value, dict) else None
     if isinstance(value, dict) and source == ALARM_SOURCE:
-        return _alarm_request(value, alarm_prefix)
+        request = _alarm_request(value, alarm_prefix)
+        if not from_insufficient_data and value["detail"]["previousState"].get("value") != "OK":
+            which = ", ".join(request.clusters or ("every cluster",))
+            raise AlarmIgnored(f"Ignored: {request.reason}, for {which}. It had no data before it went into ALARM.")
+        return request
     if isinstance(value, dict) and source == OWN_SOURCE:
         return _report_request(value)
     return _checked_fleet(value)

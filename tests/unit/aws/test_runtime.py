@@ -92,6 +92,7 @@ def test_the_environment_names_the_policy_of_fleets() -> None:
         max_concurrency=5,
         urgent_max_concurrency=50,
         alarm_prefix="element-key-compromise-",
+        from_insufficient_data=True,
         tolerated_failures=3,
     )
 
