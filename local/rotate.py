@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from local.deployment import Deployment
     from local.stack import Stack
 
-HELP = "rotate the key of one simulated cluster, and tell what happens"
+HELP = "rotate the key of one simulated cluster, and show what happens"
 CLUSTER = "prod-a"
 PROVIDER = 15  # the simulated cluster's external key provider
 FAILING_PHASES = tuple(phase.value for phase in Phase if phase is not Phase.READY)
@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--rekey-seconds", type=positive, default=4.0, metavar="N", help="how long the rekey takes (default 4)")
     add("--fail", choices=FAILING_PHASES, metavar="PHASE", help=f"let a phase fail: {', '.join(FAILING_PHASES)}")
     add("--trigger", choices=TRIGGERS, default="hand", help="what starts it: a person's hand (default), or for real")
-    add("--reason", default="make rotate", metavar="TEXT", help="why, as told in the notification")
+    add("--reason", default="make rotate", metavar="TEXT", help="why; it is published with the outcome")
     add("--json", action="store_true", help="print only the published notification, as JSON, on standard output")
 
 

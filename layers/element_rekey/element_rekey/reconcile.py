@@ -1,4 +1,4 @@
-"""Close and publish what ended without anybody telling of it. Safe to repeat, and to run beside whoever does tell.
+"""Close and publish what ended and was not published. Safe to repeat, and to run beside whoever publishes it, too.
 
 Step Functions sends its events on a change of status as best it can, and two of its own errors no Catch ever sees. So
 it is asked itself, every hour, which executions did not end well, and the ledger, which of them were published
@@ -41,7 +41,7 @@ class Machines:
 
 @dataclass(frozen=True, slots=True)
 class Reconciled(Generic[P]):
-    """What was published that nobody had told of, and what could not be."""
+    """What was published late, and what could not be."""
 
     published: tuple[P, ...]
     failures: tuple[AwsCallFailed, ...]

@@ -49,7 +49,7 @@ def cut(text: str, longest: int) -> str:
 
 
 def cut_id(text: str, longest: int = LONGEST_NAME) -> str:
-    """As ``cut``, and still another one for another text: what tells a key or a cluster from others is compared."""
+    """As ``cut``, and still another one for another text: what distinguishes a key or a cluster is compared."""
     return _cut(text, longest, f"… (cut, of {len(text)} characters, SHA-256 {sha256(text.encode()).hexdigest()})")
 
 

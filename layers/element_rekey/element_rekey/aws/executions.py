@@ -1,4 +1,4 @@
-"""The executions of Step Functions that did not end well, asked for where nobody told of them."""
+"""The executions of Step Functions that did not end well, asked for where no event reported them."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ class SecretsRegistry:
         """Every registered cluster, or those of these names, by name and tags. Raises AwsCallFailed.
 
         ``ListSecrets`` may be five minutes behind, so a cluster that was named is looked up (``DescribeSecret``): after
-        an alarm nobody may be told that a cluster registered a minute ago is not there.
+        an alarm nobody may be sent the news that a cluster registered a minute ago is not there.
         """
         if names is None:
             return self._listed()

@@ -70,7 +70,7 @@ def ports_from_environment() -> Ports:
 
 
 def _quieten_libraries() -> None:
-    """Keep what the libraries tell for debugging out of the log, whatever level a function is set to.
+    """Keep what the libraries write for debugging out of the log, whatever level a function is set to.
 
     At DEBUG botocore writes down whole answers, the ones of Secrets Manager with every password among them.
     """
@@ -145,7 +145,7 @@ def answer_fleet(state: Mapping[str, Any], published: FleetPublished) -> dict[st
 
 
 def answer_reconciled(rotations: Reconciled[Published], fleet_runs: Reconciled[FleetPublished]) -> dict[str, int]:
-    """How much nobody had told of. Raises what kept something from being published, so that it is tried again."""
+    """How much had not been published. Raises what kept something from being published, so that it is tried again."""
     for failure in (*rotations.failures, *fleet_runs.failures):
         raise failure
     return {"rotations": len(rotations.published), "fleetRuns": len(fleet_runs.published)}

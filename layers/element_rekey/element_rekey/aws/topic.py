@@ -94,7 +94,7 @@ def message_of(published: T, words_of: Callable[[T], str]) -> str:
     """The document and the words as one message, in a shorter form where SNS would not take the whole.
 
     Every text is bounded where it comes in, but a message holds many, and a record may be one of an earlier release.
-    What is too large once is so at every retry, and nobody would be told anything.
+    What is too large once is so at every retry, and nothing would be published at all.
     """
     message = _message(published, words_of(published))
     for longest, most in _SHORTER:

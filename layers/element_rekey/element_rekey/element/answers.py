@@ -73,7 +73,7 @@ class Answer:
         return self._needed(member, self._text(member))
 
     def identifier(self, member: str, *, any_case: bool = False) -> str:
-        """What tells a cluster or a key from all others: compared and kept as it may be shown, so that all agree."""
+        """What distinguishes a cluster or a key: compared and kept as it may be shown, so that all agree."""
         shown = self.quote(self._text(member))
         return self._needed(member, cut_id(shown.lower() if any_case else shown))
 

@@ -124,7 +124,7 @@ def clock_offset(date: str | None, sent_at: datetime, received_at: datetime) -> 
 class _Socket(ssl.SSLSocket):
     """A TLS socket of which no read outlasts the request's deadline, so that neither headers nor body can drip past it.
 
-    Nor is more read from it than an answer may have, whatever the HTTP library makes of the lengths it is told: a chunk
+    Nor is more read from it than an answer may have, whatever the HTTP library makes of the lengths it gets: a chunk
     of a negative size means everything to it. The handshake needs no such care: ``ssl`` counts its time-out over the
     whole of it.
     """
@@ -260,7 +260,7 @@ class Transport:
 
         A connection idle for longer than a few seconds is replaced first, by the wall clock, since the monotonic one
         may stand still while a function is frozen. ``fresh_connection`` replaces it always: on a kept one a reset does
-        not tell whether the request arrived. What still fails on a kept connection is not sent again here.
+        not show whether the request arrived. What still fails on a kept connection is not sent again here.
 
         Raises ClusterUnavailable or CertificateRefused when certainly nothing was sent, else AnswerUnusable.
         """
