@@ -128,6 +128,16 @@ def test_the_tag_is_matched_with_any_value_and_only_that_tag() -> None:
         assert matching_rules(event) == expected
 
 
+def test_the_golden_tagged_event_has_what_aws_documents_of_it() -> None:
+    """Tags are there only where the alarm has AlarmTagsPropagation, and where CloudWatch could get them."""
+    detail = golden("alarm-tagged")["detail"]
+    assert detail["alarmTagsStatus"] == "SUCCESS"
+    assert isinstance(detail["alarmTags"], dict)
+    untold = golden("alarm-tagged")
+    untold["detail"] |= {"alarmTagsStatus": "FAILED", "alarmTags": {}}
+    assert matching_rules(untold) == set(), "so the name of an alarm is the surer way"
+
+
 def test_no_alarm_of_ours_starts_a_rotation() -> None:
     for resource in TEMPLATE["Resources"].values():
         if resource["Type"] == "AWS::CloudWatch::Alarm":

@@ -134,6 +134,61 @@ def test_the_alarm_on_the_oldest_key_leaves_the_schedule_its_time() -> None:
     assert default("AlarmKeyAgeDays") > default("MaxKeyAgeDays") + 2
 
 
+LONGEST_STACK_NAME = 67
+NAMES = {"Serverless::LayerVersion": ("LayerName", 140), "Serverless::StateMachine": ("Name", 80)}
+"""Names that are unique in an account, and how long they may be. What has no name here is named by CloudFormation."""
+
+
+@pytest.mark.parametrize("kind", NAMES)
+def test_two_stacks_of_an_account_share_no_name_and_none_gets_too_long(kind: str) -> None:
+    """CloudFormation cannot measure a name, so the README says how long that of a stack may be."""
+    member, longest = NAMES[kind]
+    for resource in of_type(kind):
+        name = properties(resource).get(member)
+        if name is None:
+            assert kind != "Serverless::LayerVersion", "SAM names it by its logical id, for the whole account"
+            continue
+        text = name.get("!Sub", f"${{{name.get('!Ref')}}}")
+        assert "${AWS::StackName}" in text
+        assert len(text.replace("${AWS::StackName}", "x" * LONGEST_STACK_NAME)) <= longest
+    assert f"at most {LONGEST_STACK_NAME} characters" in (ROOT / "README.md").read_text()
+
+
+def holds(expression: Any, parameters: dict[str, list[str]]) -> bool:  # noqa: ANN401 - YAML
+    """What a rule of a template says, of these lists."""
+    match expression:
+        case {"Fn::Not": [inner]}:
+            return not holds(inner, parameters)
+        case {"Fn::EachMemberEquals": [{"!Ref": name}, value]}:
+            return all(one == value for one in parameters[name])
+    raise AssertionError(expression)
+
+
+@pytest.mark.parametrize(
+    ("subnets", "groups", "allowed"),
+    [
+        ([""], [""], True),
+        ([], [], True),
+        (["subnet-1", "subnet-2"], ["sg-1"], True),
+        (["subnet-1"], [""], False),
+        (["subnet-1"], [], False),
+    ],
+)
+def test_subnets_without_security_groups_are_refused_before_anything_is_made(
+    subnets: list[str], groups: list[str], *, allowed: bool
+) -> None:
+    given = {"SubnetIds": subnets, "SecurityGroupIds": groups}
+    rule = TEMPLATE["Rules"]["SubnetsNeedSecurityGroups"]
+    asserted = all(holds(one["Assert"], given) for one in rule["Assertions"])
+    assert (asserted or not holds(rule["RuleCondition"], given)) == allowed
+
+
+def test_ipv6_is_used_in_a_vpc_where_the_operator_says_so() -> None:
+    assert default("Ipv6AllowedForDualStack") == "false", "as Lambda has it"
+    _, in_vpc, _ = TEMPLATE["Globals"]["Function"]["VpcConfig"]["!If"]
+    assert in_vpc["Ipv6AllowedForDualStack"] == {"!Ref": "Ipv6AllowedForDualStack"}
+
+
 # -- functions and state machines -------------------------------------------------------------------------------------
 
 
@@ -201,7 +256,8 @@ def test_a_function_that_publishes_may_use_the_topics_key_and_only_through_sns(n
     assert len(keys) == ("sns:Publish" in actions_of(name))
     for statement in keys:
         assert set(statement["Action"]) == {"kms:GenerateDataKey", "kms:Decrypt"}
-        assert "sns." in statement["Condition"]["StringEquals"]["kms:ViaService"]["!Sub"]
+        via = statement["Condition"]["StringEquals"]["kms:ViaService"]
+        assert via == {"!Sub": "sns.${AWS::Region}.${AWS::URLSuffix}"}, "in China it is another one"
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
@@ -210,7 +266,8 @@ def test_a_function_that_reads_secrets_may_use_their_key_and_only_through_secret
     assert len(keys) == ("secretsmanager:GetSecretValue" in actions_of(name))
     for statement in keys:
         assert statement["Action"] == "kms:Decrypt"
-        assert "secretsmanager." in statement["Condition"]["StringEquals"]["kms:ViaService"]["!Sub"]
+        via = statement["Condition"]["StringEquals"]["kms:ViaService"]
+        assert via == {"!Sub": "secretsmanager.${AWS::Region}.${AWS::URLSuffix}"}, "in China it is another one"
 
 
 INTEGRATIONS = {
