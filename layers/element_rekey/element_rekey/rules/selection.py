@@ -117,7 +117,8 @@ def map_input(settings: FleetSettings, run: FleetRun, request: FleetRequest) -> 
     at_once = settings.urgent_max_concurrency if request.trigger.urgent else settings.max_concurrency
     tolerated = settings.tolerated_failures if request.trigger.stops_after_failures else ANY_NUMBER
     items = [_item(run.execution, one, created_after) for one in run.selected]
-    canary = {"canary": items.pop(0)} if request.canary else {}  # sorted to the front
+    # Sorted to the front; not there in a run that was closed before its clusters were selected, and then redriven.
+    canary = {"canary": items.pop(0)} if request.canary and items else {}
     given = {
         "policy": {
             "maxConcurrency": request.max_concurrency or at_once,
