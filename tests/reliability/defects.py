@@ -150,12 +150,12 @@ def steps_until_noticed(defect: Defect, scenario: type[Misfortunes]) -> tuple[in
         held.enter_context(patch.object(defect.where, defect.name, defect.instead))
         try:
             run_scenarios(scenario, MOST, 50, shrink=False)
-        except AssertionError as noticed:
+        except (AssertionError, KeyError, ValueError) as noticed:
             return sum(FIGURES_AT_BEGIN[what] for what in STEPS), _last_line(noticed)
     return 0, ""
 
 
-def _last_line(error: AssertionError) -> str:
+def _last_line(error: Exception) -> str:
     place = error.__traceback__
     while place and place.tb_next:
         place = place.tb_next

@@ -131,3 +131,12 @@ def test_a_run_whose_name_was_used_before_selects_and_begins_its_own_rotations()
     assert (second.execution, second.ended_at, second.notified_at) == (later, None, None)
     assert second.selected[0].execution_name != first.selected[0].execution_name
     assert ports.ledger.fleet_run(later) == second
+
+
+def test_a_run_closed_before_its_clusters_were_selected_begins_nothing_when_it_is_redriven() -> None:
+    ports, request = fleet_ports(*registered("a", "b")), FleetRequest(canary="a")
+    summarize_fleet(ports, MACHINE, CloseRequest(EXECUTION, request, Failure("ExecutionAborted", "Stopped.", "")))
+    run = select_clusters(ports, FLEET, EXECUTION, request)
+    given = map_input(FLEET, run, request)
+    assert given["items"] == []
+    assert "canary" not in given
