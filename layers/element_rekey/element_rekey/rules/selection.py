@@ -125,8 +125,8 @@ def map_input(settings: FleetSettings, run: FleetRun, request: FleetRequest) -> 
     tolerated = settings.tolerated_failures if request.trigger.stops_after_failures else ANY_NUMBER
     items = [_item(run.execution, one, created_after) for one in run.selected]
     tolerated = tolerated if request.tolerated_failures is None else request.tolerated_failures
-    # Sorted to the front; not there in a run that was closed before its clusters were selected, and then redriven. A dry
-    # run looks at every cluster, whatever fails: no canary goes ahead, and nothing keeps the others.
+    # Sorted to the front; not there in a run that was closed before its clusters were selected, and then redriven. A
+    # dry run looks at every cluster, whatever fails: no canary goes ahead, and nothing keeps the others.
     canary = {"canary": items.pop(0)} if request.canary and items and not request.dry_run else {}
     given = {
         "policy": {
