@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from element_rekey.records import ClusterResult, FleetRun
 
-STEPS, EXAMPLES = 50, 60
+STEPS, EXAMPLES = 50, 50
 ALARMS = "element-key-compromise-"
 NAMES = ("prod-a", "prod-b", "prod-c")
 FLEETS = st.builds(

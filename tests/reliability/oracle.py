@@ -14,13 +14,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
+from element_rekey.codec import encode
 from element_rekey.rules.memory import REMEMBERED_KEYS, STAMP_TOLERANCE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from element_rekey.cluster import MasterKey
-    from element_rekey.records import ClusterMemory, Rotation
+    from element_rekey.records import ClusterMemory, Execution, Rotation
     from local.simulator import Rekey
     from tests.fakes import FakeLedger
     from tests.reliability.kept_stamps import ClusterThatKeepsStamps
@@ -54,7 +55,8 @@ class Oracle:
         self.begun: list[tuple[SteppedExecution, Rekey]] = []
         """The rekeys of ours, each with the execution that sent it."""
         self._memories: dict[str, ClusterMemory] = {}
-        self._judged: set[tuple[str, datetime]] = set()
+        self._judged: set[SteppedExecution] = set()
+        self._outcomes: dict[Execution, str] = {}
         self.figures: Counter[str] = Counter()
 
     # -- what functions do ----------------------------------------------------------------------------------------
@@ -88,20 +90,21 @@ class Oracle:
             assert memory.key_seen_at >= earlier.key_seen_at, "an older look takes the place of a newer one"
 
     def saved(self, one: SteppedExecution) -> None:
-        """A function wrote its record down: if that has an outcome now, is it the truth?"""
-        identity = (one.arn, one.execution.started_at)
+        """A function wrote its record down: if that has an outcome, it is the truth, and stays as it is."""
         item = self._ledger.items.get(f"ROTATION#{one.arn}", {})
-        if identity in self._judged or "outcome" not in item:
+        if "outcome" not in item or item["execution"] != encode(one.execution):
             return
+        first = self._outcomes.setdefault(one.execution, item["outcome"])
+        assert item["outcome"] == first, f"{one} was {first}"
         record = self._ledger.rotation(one.execution)
-        if record and record.outcome:
-            self._judged.add(identity)
+        if record:
             self._judge(one, record)
 
     def _judge(self, one: SteppedExecution, record: Rotation) -> None:
         assert record.outcome
-        if not record.outcome.succeeded or one.request.dry_run:
+        if not record.outcome.succeeded or one.request.dry_run or one in self._judged:
             return
+        self._judged.add(one)
         shown = record.change.new_key if record.change else record.current_key
         assert shown, "a demand is met by some key"
         cluster = self._clusters[one.cluster]

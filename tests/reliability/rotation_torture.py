@@ -17,7 +17,7 @@ from tests.reliability.misfortunes import HOUR, OPERATORS, SKEWS, Misfortunes
 from tests.reliability.step_harness import StepHarness
 from tests.workflow.clock import BEGIN
 
-STEPS, EXAMPLES = 40, 100
+STEPS, EXAMPLES = 40, 60
 
 
 class RotationTorture(Misfortunes):

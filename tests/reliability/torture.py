@@ -2,17 +2,51 @@
 
 from __future__ import annotations
 
-import sys
+from argparse import ArgumentParser
 
 from tests.reliability import fleet_torture, rotation_torture
 from tests.reliability.misfortunes import FIGURES, run_scenarios
+from tests.reliability.report import SUMMARY, write
 
 LONGER = 100
+"""How many times as many scenarios as in the tests."""
+
+
+def figures() -> str:
+    """What was run, in a sentence or two."""
+    known = {what: f"{count:,}" for what, count in FIGURES.items()}
+    executions = FIGURES["executions"] + FIGURES["fleet runs"]
+    return (
+        f"{known['scenarios']} scenarios: {executions:,} executions, {known['fleet runs']} of them fleet runs;\n"
+        f"{FIGURES['steps'] + FIGURES['steps of runs']:,} steps, {known['crashes']} crashes, "
+        f"{known['hanging functions resumed']} hanging functions resumed;\n"
+        f"{known['stopped']} rotations and {known['runs stopped']} runs stopped, {known['redriven']} and "
+        f"{known['runs redriven']} redriven; {known['names used again']} names used again;\n"
+        f"{known['answers of a start lost']} answers to a start lost, {known['errors of AWS']} other errors of AWS; "
+        f"clocks set {known['clocks set']} times;\n"
+        f"{known['competing']} attempts of somebody else to rekey, {known['results read away']} results read away; "
+        f"{known['rekeys']} rekeys in all. No promise was broken;\n"
+        f"{FIGURES['demands met by a key whose stamp nobody could refute']:,} demands were met by an older key whose "
+        "wrong stamp nobody could refute."
+    )
+
+
+def main() -> None:
+    """Run them, and say or write down what was run."""
+    parser = ArgumentParser(prog="make torture", description=__doc__)
+    parser.add_argument("--random", action="store_true", help="other scenarios each time")
+    parser.add_argument("--times", type=int, default=LONGER, help="as many as in the tests (default: %(default)s)")
+    parser.add_argument("--record", action="store_true", help="write the figures into docs/reliability.md")
+    asked = parser.parse_args()
+    for torture, scenario in (
+        (rotation_torture, rotation_torture.RotationTorture),
+        (fleet_torture, fleet_torture.FleetTorture),
+    ):
+        run_scenarios(scenario, torture.EXAMPLES * asked.times, torture.STEPS, derandomize=not asked.random)
+    print(figures())  # noqa: T201 - what it is for
+    if asked.record:
+        write(SUMMARY, "torture", figures())
 
 
 if __name__ == "__main__":
-    repeated = "--random" not in sys.argv
-    rotations, fleets = rotation_torture.EXAMPLES * LONGER, fleet_torture.EXAMPLES * LONGER
-    run_scenarios(rotation_torture.RotationTorture, rotations, rotation_torture.STEPS, derandomize=repeated)
-    run_scenarios(fleet_torture.FleetTorture, fleets, fleet_torture.STEPS, derandomize=repeated)
-    print(", ".join(f"{count} {what}" for what, count in FIGURES.items()))  # noqa: T201 - what it is for
+    main()
