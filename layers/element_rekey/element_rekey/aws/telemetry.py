@@ -39,6 +39,7 @@ def log_step(step: Step) -> None:
         asyncHandle=handle,
         polls=rotation.polls,
         waitSeconds=step.wait_seconds,
+        unfamiliar=encode(rotation.unfamiliar or ()),
     )
 
 
@@ -51,6 +52,7 @@ def log_outcome(rotation: Rotation) -> None:
         outcome=rotation.outcome,
         detail=rotation.detail,
         failure=encode(rotation.failure),
+        unfamiliar=encode(rotation.unfamiliar or ()),
     )
 
 
