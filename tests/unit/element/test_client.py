@@ -403,6 +403,60 @@ def test_rekey(
     assert server.seen[0].body == {"method": REKEY, "params": params, "id": 1}
 
 
+@pytest.mark.parametrize(("shown", "spelt"), [("internal", "external"), ("INTERNAL", "EXTERNAL"), (None, "external")])
+def test_a_kind_of_management_that_the_cluster_spells_in_another_case_is_sent_once_more_as_it_spells_it(
+    server: TlsServer, api: ElementApi, shown: str | None, spelt: str
+) -> None:
+    key = {"keyID": "k", "keyManagementType": shown}
+    server.script = [
+        answering({"state": "enabled", "masterKeyInfo": key}),
+        failing("xUnrecognizedEnumString", "External"),
+        answering({"asyncHandle": 7}),
+    ]
+    api.encryption()
+    assert api.rekey(KeyManagementType.EXTERNAL, 15) == 7
+    sent = [exchange.body["params"] for exchange in server.seen[1:]]
+    assert sent == [
+        {"keyManagementType": "External", "keyProviderID": 15},
+        {"keyManagementType": spelt, "keyProviderID": 15},
+    ]
+    assert server.connections == 3
+
+
+def test_a_word_that_is_refused_in_either_case_is_refused(server: TlsServer, api: ElementApi) -> None:
+    server.otherwise = failing("xUnrecognizedEnumString", "External")
+    with pytest.raises(errors.ElementApiError, match="xUnrecognizedEnumString"):
+        api.rekey(KeyManagementType.EXTERNAL, 15)
+    assert len(server.seen) == 2
+    with pytest.raises(errors.ElementApiError, match="xUnrecognizedEnumString"):
+        api.rekey(None, None)
+    assert len(server.seen) == 3
+
+
+@pytest.mark.parametrize("name", ["xInvalidParameter", "xMissingParameter", "xSomethingNew"])
+def test_only_an_unknown_word_is_sent_once_more(server: TlsServer, api: ElementApi, name: str) -> None:
+    server.otherwise = failing(name)
+    with pytest.raises(errors.ElementApiError):
+        api.rekey(KeyManagementType.EXTERNAL, 15)
+    assert len(server.seen) == 1
+
+
+def test_a_word_in_the_clusters_own_case_is_not_sent_again(server: TlsServer, api: ElementApi) -> None:
+    server.script = [answering({"masterKeyInfo": {"keyID": "k", "keyManagementType": "Internal"}})]
+    server.otherwise = failing("xUnrecognizedEnumString", "External")
+    api.encryption()
+    with pytest.raises(errors.ElementApiError):
+        api.rekey(KeyManagementType.EXTERNAL, 15)
+    assert len(server.seen) == 2
+
+
+def test_an_answer_lost_at_the_second_spelling_leaves_the_outcome_unknown(server: TlsServer, api: ElementApi) -> None:
+    server.script = [failing("xUnrecognizedEnumString"), lambda exchange: exchange.reset()]
+    with pytest.raises(errors.RekeyOutcomeUnknown):
+        api.rekey(KeyManagementType.EXTERNAL, 15)
+    assert len(server.seen) == 2
+
+
 @pytest.mark.parametrize("result", [{}, {"asyncHandle": None}, {"asyncHandle": "x"}, {"asyncHandle": True}])
 def test_rekey_without_a_handle(server: TlsServer, api: ElementApi, result: object) -> None:
     server.script = [answering(result)]

@@ -1,8 +1,9 @@
 """The Element JSON-RPC API, as far as a rotation needs it, for one cluster.
 
 The one call that changes something is kept apart from all others: only ``rekey`` may raise RekeyOutcomeUnknown, and
-whatever else it raises, short of RekeyRefused, certainly changed nothing. Nothing is sent twice in here, with one
-exception: HTTP 401, given before a call is looked at, with a username or password that has changed since.
+whatever else it raises, short of RekeyRefused, certainly changed nothing. Nothing is sent twice in here, with two
+exceptions, both after a refusal that came before anything was done: HTTP 401, with a username or password that has
+changed since, and a word that the cluster knows in other letter case.
 """
 
 from __future__ import annotations
@@ -89,6 +90,7 @@ _TRANSIENT: Final = frozenset(
         "xSliceNotRegistered",
     }
 )
+_UNKNOWN_WORD: Final = "xUnrecognizedEnumString"
 # Said by the API's front, which looks at method, parameters and account before anything is done.
 _NOT_DISPATCHED: Final = frozenset(
     {
@@ -100,7 +102,7 @@ _NOT_DISPATCHED: Final = frozenset(
         "xUnknownAPIVersion",
         "xUnknownRPCMethod",
         "xUnknownUsername",
-        "xUnrecognizedEnumString",
+        _UNKNOWN_WORD,
     }
 )
 _UNKNOWN_HANDLE: Final = frozenset({"xDBNoSuchPath", "xAsyncHandleDoesNotExist"})  # older and newer releases
@@ -165,6 +167,7 @@ class ElementApi:
         self._timeouts = timeouts
         self._ids = itertools.count(1)
         self._clock_offset = timedelta(0)  # how far the cluster's clock is ahead of ours
+        self._management_word = ""  # for the kind of its key, as the cluster spells it
         self._adopt(registration)
 
     def close(self) -> None:
@@ -211,6 +214,7 @@ class ElementApi:
         info = self._call("GetSoftwareEncryptionAtRestInfo")
         word = info.word(("state", "status"), ("disabled", "enabled"))
         key = info.key("masterKeyInfo") if info.has("masterKeyInfo") else None
+        self._management_word = info.optional_child("masterKeyInfo").text("keyManagementType") if key else ""
         unsaid = key is not None and not (info.text("state") or info.text("status"))
         listed = "rekeyMasterKeyAsyncResultID"
         handle = info.optional_integer(listed)
@@ -240,10 +244,7 @@ class ElementApi:
             params["keyManagementType"] = key_management_type.value
         if key_provider_id is not None:
             params["keyProviderID"] = key_provider_id
-        try:
-            answer = self._exchange(_REKEY, params, self._registration.api_version, fresh_connection=True)
-        except AnswerUnusable as error:
-            raise self._outcome_unknown(str(error)) from None
+        answer = self._send_rekey(params)
         if isinstance(answer, MethodError):
             if answer.name in _TRANSIENT:
                 raise self._outcome_unknown(
@@ -261,6 +262,29 @@ class ElementApi:
         if async_handle is None:
             raise self._outcome_unknown("the answer has no asyncHandle")
         return async_handle
+
+    def _send_rekey(self, params: Json) -> Json | MethodError:
+        """Send the rekey; again where the cluster knows the kind of management by the same word in other letter case.
+
+        That is said by the API's front, before anything is done. Raises RekeyOutcomeUnknown.
+        """
+        version, spelt = self._registration.api_version, self._as_the_cluster_spells(params)
+        try:
+            answer = self._exchange(_REKEY, params, version, fresh_connection=True)
+            if isinstance(answer, MethodError) and answer.name == _UNKNOWN_WORD and spelt != params:
+                answer = self._exchange(_REKEY, spelt, version, fresh_connection=True)
+        except AnswerUnusable as error:
+            raise self._outcome_unknown(str(error)) from None
+        return answer
+
+    def _as_the_cluster_spells(self, params: Json) -> Json:
+        """The parameters with the kind of management in the case of the cluster's own word for its key's."""
+        kind = params.get("keyManagementType")
+        if kind is None:
+            return params
+        word = self._management_word or kind.lower()  # all published answers are in lower case
+        spelt = kind.upper() if word.isupper() else kind.lower() if word.islower() else kind
+        return params | {"keyManagementType": spelt}
 
     def rekey_job(self, async_handle: int) -> RekeyJob | None:
         """``GetAsyncResult`` with ``keepResult: true``, since without it the first reader of a result deletes it.
