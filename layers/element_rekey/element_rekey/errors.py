@@ -11,6 +11,7 @@ The class name is the error name in the state machine, in the notification and i
     ├── AwsCallFailed                DynamoDB, Secrets Manager or SNS did not do as asked (retried)
     ├── LedgerConflict               another invocation wrote the same rotation first (retried)
     ├── ClusterUnavailable           no usable answer, certainly nothing was changed (retried)
+    ├── AnswerNotUnderstood          an answer came, in a form we cannot read; nothing was changed (retried)
     ├── ClusterBusy                  another execution held the cluster until our deadline
     ├── ClusterRefused               the cluster, or its certificate, says no
     │   ├── CredentialsRefused         HTTP 401, also after the secret was read again
@@ -122,6 +123,15 @@ class ClusterUnavailable(ElementRekeyError):
     """No usable answer from the cluster; certainly nothing was changed."""
 
     next_step = "Check that the MVIP answers on its port from the functions' subnets, then start again."
+
+
+class AnswerNotUnderstood(ElementRekeyError):
+    """An answer came, and a member of it that has to be known is missing or cannot be read; nothing was changed."""
+
+    next_step = (
+        "Compare the member named here with the cluster's own answer and its release; see docs/runbook.md. The network "
+        "and the account are in order."
+    )
 
 
 class ClusterBusy(ElementRekeyError):
