@@ -131,9 +131,12 @@ class FleetTorture(Misfortunes):
         self._start(given)
 
     @precondition(lambda self: any(run.ended for run in self.fleets.runs))
-    @rule(data=st.data())
-    def use_a_name_again(self, data: st.DataObject) -> None:
-        """Ninety days later, as far as anybody is concerned with it: all is told about, and over."""
+    @rule(data=st.data(), by_mistake=st.booleans())
+    def use_a_name_again(self, data: st.DataObject, *, by_mistake: bool) -> None:
+        """Ninety days later, as far as anybody is concerned with it: all is told about, and over.
+
+        What was started by mistake is stopped at once.
+        """
         run = data.draw(st.sampled_from([one for one in self.fleets.runs if one.ended]))
         over: list[SteppedRun | SteppedExecution] = [run, *run.children]
         if run in self.retired or self.runner.hanging_invocations or not all(one.ended for one in over):
@@ -143,7 +146,10 @@ class FleetTorture(Misfortunes):
         for child in run.children:
             del self.fleets.rotations[child.arn]
         self.clock.advance(2)
-        self.fleets.start(run.given, run.arn)
+        again = self.fleets.start(run.given, run.arn)
+        if by_mistake:
+            self._step_a_run((again, again.main))
+            self.fleets.stop(again, "ABORTED", lambda _child: True)
         FIGURES["names used again"] += 1
 
     def _start(self, given: Any) -> None:  # noqa: ANN401 - JSON

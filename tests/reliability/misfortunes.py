@@ -112,10 +112,10 @@ class Misfortunes(RuleBasedStateMachine):
         self.harness.clusters[one.cluster].inject(fault)
         self._step_rotation(one)
 
-    @rule(troubles=st.lists(TROUBLES, min_size=3, max_size=20))
-    def go_on(self, troubles: list[Trouble]) -> None:
-        """Whatever is due next, for a while."""
-        for trouble in troubles:
+    @rule(troubles=st.lists(TROUBLES, min_size=3, max_size=15), more=st.sampled_from([0, 0, 20, 80]))
+    def go_on(self, troubles: list[Trouble], more: int) -> None:
+        """Whatever is due next, for a while; first with these troubles, and then without."""
+        for trouble in (*troubles, *(NONE,) * more):
             self._go_on(trouble)
 
     def _go_on(self, trouble: Trouble = NONE) -> bool:

@@ -1,4 +1,4 @@
-"""Read the answers of the Element API: tolerant in form, strict in meaning (docs/adr/0012).
+"""Read the answers of the Element API: tolerant in form, strict in meaning (docs/adr/0014).
 
 No I/O. https://docs.netapp.com/us-en/element-software/api/concept_element_api_response_objects.html
 """
