@@ -90,7 +90,7 @@ def _lost(case: Case, error: str) -> tuple[str, str]:
 def _expected_of_a_look(case: Case, name: FaultName) -> tuple[str, str]:
     error = case.fault.name
     if name is FaultName.HTML_401:
-        return _lost(case, "CredentialsRefused")
+        return ROTATED if case.call == RESULT and not case.for_ever else _lost(case, "CredentialsRefused")
     if name is FaultName.PROVIDER_TEST_FAILS:
         return ("Failed", "KeyProviderUnusable")
     if case.call == RESULT and (
