@@ -210,7 +210,7 @@ class FakeCluster:
 
     def rekey(self, key_management_type: KeyManagementType | None, key_provider_id: int | None) -> int:
         self._called("rekey")
-        if self.handle in self.jobs and not self.jobs[self.handle].complete:
+        if self.handle in self.jobs and not self.jobs[self.handle].complete and self.jobs[self.handle].understood:
             raise RekeyRefused("Another rekey runs.", name="xRekeyAlreadyInProgress")
         handle = self.begin(key_management_type, key_provider_id)
         if self.lose_answer:

@@ -17,6 +17,14 @@ StateMember = Literal["state", "status"]
 TimeFormat = Literal["seconds", "microseconds"]
 UnknownResultType = Literal["emptyList", "xUnrecognizedEnumString"]
 ProviderDown = Literal["failInCreate", "refuse"]
+ResultShape = Literal["object", "text", "words", "empty", "missing"]
+MemberCase = Literal["documented", "lower", "upper"]
+Numbers = Literal["numbers", "texts"]
+EchoedId = Literal["same", "text"]
+ManagementCase = Literal["lower", "capitalized", "upper"]
+ManagementTaken = Literal["anyCase", "sameCase"]
+NoRekey = Literal["absent", "null", "zero"]
+ServedVersions = Literal["documented", "odd"]
 
 
 @dataclass(frozen=True)
@@ -76,6 +84,34 @@ class Assumptions:
 
     result_lifetime_seconds: float | None = None
     """How long a finished result can be read, None for ever: no lifetime is published."""
+
+    result_shape: ResultShape = "object"
+    """A finished rekey's `result`: the documented object, that object written down in a text (the reference page types
+    the member as a string), a sentence for people, an empty object, or no such member."""
+
+    result_type: str = "RekeySoftwareEncryptionAtRestMasterKey"
+    """The `resultType` of a rekey. Only one page names it, in an example made by hand; documented types are short."""
+
+    member_case: MemberCase = "documented"
+    """Letter case of the names of members in a result."""
+
+    numbers: Numbers = "numbers"
+    """Whether whole numbers in a result are numbers, or texts as in some examples."""
+
+    echoed_id: EchoedId = "same"
+    """Whether the `id` of a call comes back as it was sent, or as text."""
+
+    management_case: ManagementCase = "lower"
+    """Letter case of keyManagementType in answers."""
+
+    management_taken: ManagementTaken = "anyCase"
+    """Which keyManagementType a rekey takes: the word in any case, or only in the one of the answers."""
+
+    no_rekey: NoRekey = "absent"
+    """How GetSoftwareEncryptionAtRestInfo says that there is no rekey whose result is kept."""
+
+    served_versions: ServedVersions = "documented"
+    """Whether GetAPI lists versions only, or also "12", "12.3.1" and the number 12.3."""
 
     def switched(self, name: str, value: str) -> Assumptions:
         """A copy with one field set from text, as given on a command line.

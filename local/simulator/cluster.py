@@ -18,7 +18,7 @@ from local.simulator.errors import AnswerLost, CallRefused, RpcError
 from local.simulator.faults import Fault, FaultGroup, FaultName, FaultRules
 from local.simulator.methods import METHODS, Caller
 from local.simulator.parameters import Parameters
-from local.simulator.shapes import software_encryption, supported_versions
+from local.simulator.shapes import as_assumed, software_encryption, supported_versions
 from local.simulator.spec import version_pair
 from local.simulator.state import ClusterState
 
@@ -217,7 +217,7 @@ class SimulatedCluster:
             result = known.answer(self._state, Caller(call.username, self.spec.role, call.version), given)
         except RpcError as error:
             return _failed(error)
-        outcome: dict[str, object] = {"result": result}
+        outcome: dict[str, object] = {"result": as_assumed(result, self.spec.assumptions)}
         return outcome | {"unusedParameters": given.unused} if given.unused else outcome
 
     def _parameters(self, call: Call, known: Method) -> Parameters:

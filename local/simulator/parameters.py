@@ -113,10 +113,12 @@ class Parameters:
     def _management(self, name: str, value: object) -> Management:
         if not isinstance(value, str):
             raise self._mistyped(name, value)
-        try:
-            return Management(value.lower())
-        except ValueError:
-            raise RpcError("xUnrecognizedEnumString", value) from None
+        case = self._assumptions.management_case
+        for one in Management:
+            taken = {one.spelt(case), value if self._assumptions.management_taken == "anyCase" else ""}
+            if value.lower() == one.value and value in taken:
+                return one
+        raise RpcError("xUnrecognizedEnumString", value)
 
     def _mistyped(self, name: str, value: object) -> RpcError:
         return RpcError(self._assumptions.parameter_type_error, f"Invalid value for member=[{name}]: {value!r}")

@@ -85,6 +85,8 @@ def reply_to(cluster: SimulatedCluster, request: HttpRequest) -> Reply:
     if not endpoint or request.verb not in {"GET", "POST"}:
         return page(cluster.refusal(username, password, version) or 405)
     identity, method, params = _envelope(request)
+    if cluster.spec.assumptions.echoed_id == "text" and isinstance(identity, int):
+        identity = str(identity)
     if method is None:
         refused = cluster.refusal(username, password, version)
         error = RpcError(cluster.spec.assumptions.malformed_request_error, "The request is not a JSON-RPC request.")

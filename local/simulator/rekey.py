@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-    from local.simulator.assumptions import KeyFlips
+    from local.simulator.assumptions import KeyFlips, ManagementCase
 
 
 class Phase(StrEnum):
@@ -32,6 +32,10 @@ class Management(StrEnum):
 
     INTERNAL = "internal"
     EXTERNAL = "external"
+
+    def spelt(self, case: ManagementCase) -> str:
+        """The word in the letter case assumed."""
+        return {"lower": self.value, "capitalized": self.value.capitalize(), "upper": self.value.upper()}[case]
 
 
 PHASE_ENDS = {Phase.CREATE: 0.25, Phase.REWRAP: 0.75, Phase.DECOMMISSION: 1.0}

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from local.simulator.rekey import PHASE_ENDS, Rekey
 from local.simulator.spec import version_pair
@@ -11,10 +12,10 @@ from local.simulator.spec import version_pair
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from local.simulator.assumptions import Assumptions, ResultShape
+    from local.simulator.rekey import MasterKey
     from local.simulator.spec import ProviderSpec
     from local.simulator.state import CloneResult, ClusterFault, ClusterState
-
-REKEY_RESULT_TYPE: Final = "RekeySoftwareEncryptionAtRestMasterKey"
 
 # fmt: off
 _RELEASES: Final = (
@@ -43,7 +44,8 @@ def supported_versions(api_version: str) -> list[str]:
 def api(state: ClusterState, endpoint: str, names: list[str]) -> dict[str, object]:
     """GetAPI: the methods of the endpoint asked, and the versions there are, as strings."""
     version = state.spec.api_version
-    return {endpoint: names, "currentVersion": version, "supportedVersions": supported_versions(version)}
+    odd = ["12", "12.3.1", 12.3] if state.assumptions.served_versions == "odd" else []
+    return {endpoint: names, "currentVersion": version, "supportedVersions": [*supported_versions(version), *odd]}
 
 
 def cluster_info(state: ClusterState) -> dict[str, object]:
@@ -102,10 +104,16 @@ def software_encryption(state: ClusterState) -> dict[str, object]:
         return answer
     key = state.current_key()
     created = state.timestamp(key.created + state.key_time_skew)
-    answer["masterKeyInfo"] = key.reference() | {"keyCreatedTime": created}
-    if state.latest_handle is not None:
-        answer["rekeyMasterKeyAsyncResultID"] = state.latest_handle
+    answer["masterKeyInfo"] = _key(state, key) | {"keyCreatedTime": created}
+    if state.latest_handle is not None or state.assumptions.no_rekey != "absent":
+        none = 0 if state.assumptions.no_rekey == "zero" else None
+        answer["rekeyMasterKeyAsyncResultID"] = none if state.latest_handle is None else state.latest_handle
     return answer
+
+
+def _key(state: ClusterState, key: MasterKey) -> dict[str, object]:
+    """A key as answers show it."""
+    return key.reference() | {"keyManagementType": key.management.spelt(state.assumptions.management_case)}
 
 
 def _enabled(state: ClusterState) -> str:
@@ -126,19 +134,26 @@ def async_result(state: ClusterState, result: CloneResult | Rekey) -> dict[str, 
     answer: dict[str, object] = {
         "createTime": state.timestamp(result.begun),
         "lastUpdateTime": state.timestamp(_last_update(state, result)),
-        "resultType": REKEY_RESULT_TYPE,
+        "resultType": state.assumptions.result_type,
     }
     if not result.finished(now):
         return answer | {"status": "running", "details": {"state": result.phase(now).value}}
     if result.fails_in is not None:
         return answer | {"status": "complete", "error": {"name": result.error_name, "message": result.error_message}}
     outcome = {
-        "keyToDecommission": result.old.reference(),
-        "newKey": result.new.reference(),
+        "keyToDecommission": _key(state, result.old),
+        "newKey": _key(state, result.new),
         "operation": result.operation(state.assumptions.same_type_operation),
         state.assumptions.result_state_member: result.phase(now).value,
     }
-    return answer | {"status": "complete", "result": outcome}
+    shapes: dict[ResultShape, object] = {
+        "object": outcome,
+        "text": json.dumps(outcome),
+        "words": "The master key was replaced.",
+        "empty": {},
+    }
+    shape = state.assumptions.result_shape
+    return answer | {"status": "complete"} | ({"result": shapes[shape]} if shape in shapes else {})
 
 
 def async_handle(state: ClusterState, result: CloneResult | Rekey) -> dict[str, object]:
@@ -160,7 +175,7 @@ def async_handle(state: ClusterState, result: CloneResult | Rekey) -> dict[str, 
         "createTime": state.timestamp(result.begun),
         "data": {},
         "lastUpdateTime": state.timestamp(_last_update(state, result)),
-        "resultType": REKEY_RESULT_TYPE,
+        "resultType": state.assumptions.result_type,
         "success": finished and result.fails_in is None,
     }
 
@@ -231,3 +246,15 @@ def _server(server_id: int, hostname: str, provider_id: int | None, *, active: b
         "kmipKeyServerName": f"key-server-{server_id}",
         "kmipKeyServerPort": 5696,
     }
+
+
+def as_assumed(value: Any, assumptions: Assumptions) -> Any:  # noqa: ANN401 - JSON
+    """A result with the names of its members and its numbers in the form assumed."""
+    if isinstance(value, dict):
+        case = assumptions.member_case
+        spelt = {name: name.lower() if case == "lower" else name.upper() if case == "upper" else name for name in value}
+        return {spelt[name]: as_assumed(inner, assumptions) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [as_assumed(inner, assumptions) for inner in value]
+    number = isinstance(value, int) and not isinstance(value, bool)
+    return str(value) if number and assumptions.numbers == "texts" else value

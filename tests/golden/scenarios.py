@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from local.simulator import Assumptions
 from tests.golden.harness import BEGIN, ClusterSpec, Fault, Scenario
 
 if TYPE_CHECKING:
@@ -51,6 +53,13 @@ EXTERNAL = {"keyManagementType": "External", "keyProviderID": 15}
 @scenario()
 def rotated_by_hand(here: GoldenHarness) -> None:
     here.run(rotation(reason="quarterly rotation", requestedBy="j.doe"))
+
+
+@scenario(
+    replace(A, assumptions=Assumptions(result_shape="words", result_type="SearRekey", no_rekey="zero", numbers="texts"))
+)
+def rotated_on_a_cluster_with_unfamiliar_answers(here: GoldenHarness) -> None:
+    here.run(rotation())
 
 
 @scenario(history_days=400)

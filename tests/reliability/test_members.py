@@ -15,19 +15,37 @@ from unittest.mock import patch
 
 import pytest
 
-from element_rekey.cluster import KeyManagementType
-from element_rekey.records import ClusterMemory, Request
-from local.simulator import ClusterSpec, Fault, SimulatedCluster
+from element_rekey.records import ClusterMemory
+from local.simulator import Fault, SimulatedCluster
 from local.simulator.protocol import reply_to
 from tests.fakes import NOW, FakeClock
 from tests.reliability import wire
 from tests.reliability.in_memory_harness import NAME, REKEY, SimulatedClusters
+from tests.reliability.members import (
+    API,
+    ENCRYPTION,
+    EXTERNAL,
+    FAULTS,
+    INFO,
+    INTERNAL,
+    PLAIN,
+    PROVIDER_TEST,
+    PROVIDERS,
+    RESULT,
+    VERSION,
+    Scenario,
+    failing,
+    members,
+    results_are_read_away,
+    somebody_elses_ended_with_an_error,
+    somebody_elses_runs,
+)
 from tests.reliability.wire import without_sockets
 from tests.unit.harness import RotationHarness
 from tests.unit.samples import DAY
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from local.simulator.protocol import HttpRequest, Reply
 
@@ -36,16 +54,11 @@ pytestmark = pytest.mark.xdist_group("members")  # they share what was found out
 Path = tuple[str, str]
 """A method, and where in its answers a member is; ``[]`` stands for every item of a list."""
 
-API, INFO, VERSION, FAULTS = "GetAPI", "GetClusterInfo", "GetClusterVersionInfo", "ListClusterFaults"
-ENCRYPTION, RESULT = "GetSoftwareEncryptionAtRestInfo", "GetAsyncResult"
-PROVIDERS, PROVIDER_TEST = "ListKeyProvidersKmip", "TestKeyProviderKmip"
 KEY = "result.masterKeyInfo"
 METHODS = (API, VERSION, FAULTS, ENCRYPTION, PROVIDERS, PROVIDER_TEST, INFO, REKEY, RESULT)
 
 READ: dict[Path, str] = {
     **{(method, "result"): "an answer without a result is none" for method in METHODS if method != REKEY},
-    (API, "result.currentVersion"): "releases before 12.3 have no rekey",
-    (API, "result.supportedVersions"): "the registered version has to be served",
     (INFO, "result.clusterInfo"): "holds the uuid",
     (INFO, "result.clusterInfo.uuid"): "which cluster answers at the address",
     (VERSION, "result.pendingClusterVersion"): "no rekey during an upgrade",
@@ -63,62 +76,13 @@ READ: dict[Path, str] = {
     (PROVIDERS, "result.kmipKeyProviders[].keyServerIDs"): "a provider without a key server is of no use",
     (PROVIDER_TEST, "error"): "a provider that fails its test is of no use",
     (PROVIDER_TEST, "error.name"): "whether it failed, or could not be tested now",
-    (RESULT, "result.resultType"): "whether the handle is that of a rekey",
-    (RESULT, "result.status"): "whether the rekey is over",
     (RESULT, "result.createTime"): "whether a rekey that ended with an error made the current key",
-    (RESULT, "result.result"): "the keys of a rekey that went well",
-    (RESULT, "result.result.newKey"): "the key it says it made has to be the current one",
-    (RESULT, "result.result.newKey.keyID"): "likewise",
-    (RESULT, "result.result.newKey.keyManagementType"): "a key without it is half an answer",
-    (RESULT, "result.result.keyToDecommission"): "the key it says it replaced has to be the one before",
-    (RESULT, "result.result.keyToDecommission.keyID"): "likewise",
-    (RESULT, "result.result.keyToDecommission.keyManagementType"): "a key without it is half an answer",
     (RESULT, "result.error"): "whether the rekey ended with an error",
-    (RESULT, "error"): "why there is no result to read",
-    (RESULT, "error.name"): "whether the result was read away, or cannot be read now",
 }
 """What the rules decide by, and why. Everything else may be absent, in any release of the cluster.
 
 Not even the handle of our rekey: an answer without it is a lost answer, and the next look finds the rekey.
 """
-
-
-@dataclass(frozen=True)
-class Scenario:
-    """A cluster, a demand, and what happened on the cluster before."""
-
-    name: str
-    request: Request
-    spec: ClusterSpec
-    before: Callable[[SimulatedCluster, FakeClock], object] = lambda _cluster, _clock: None
-
-    def __str__(self) -> str:
-        return self.name
-
-
-INTERNAL = Request(NAME, key_created_after=NOW)
-EXTERNAL = replace(INTERNAL, key_management_type=KeyManagementType.EXTERNAL, key_provider_id=15)
-UNTESTABLE = Fault("providerTestFails", times=None)
-PLAIN = ClusterSpec(rekey_seconds=20.0, cluster_faults=("driveWearFault",))
-
-
-def failing(phase: str) -> ClusterSpec:
-    return replace(PLAIN, faults=(Fault("phaseFailure", method=REKEY, phase=phase, name="xAssumed"),))
-
-
-def somebody_elses_ended_with_an_error(cluster: SimulatedCluster, clock: FakeClock) -> None:
-    cluster.inject(Fault("phaseFailure", phase="DecommissionOldMasterKey", name="xAssumed"))
-    cluster.call(REKEY)
-    clock.advance(60)
-
-
-def somebody_elses_runs(cluster: SimulatedCluster, clock: FakeClock) -> None:
-    clock.advance(1)
-    cluster.inject(Fault("competingRekey", seconds=20.0))
-
-
-def results_are_read_away(cluster: SimulatedCluster, _clock: FakeClock) -> None:
-    cluster.inject(Fault("handleVanished", method=RESULT, skip=1))
 
 
 SCENARIOS = (
@@ -138,18 +102,6 @@ SCENARIOS = (
     Scenario("somebody else's ended with an error", INTERNAL, PLAIN, somebody_elses_ended_with_an_error),
     Scenario("its result is read away", INTERNAL, PLAIN, results_are_read_away),
 )
-
-
-def members(value: object, path: str = "") -> Iterator[str]:
-    """Where each member in ``value`` is."""
-    if isinstance(value, dict):
-        for name, inner in value.items():
-            here = f"{path}.{name}" if path else name
-            yield here
-            yield from members(inner, here)
-    elif isinstance(value, list):
-        for inner in value:
-            yield from members(inner, f"{path}[]")
 
 
 def without(value: Any, path: str, here: str = "") -> Any:  # noqa: ANN401 - JSON

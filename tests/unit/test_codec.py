@@ -129,7 +129,7 @@ def test_every_request_and_memory_survives_being_written(request_: Request, memo
         ({"name": "a", "kind": {}}, "kind: expected one of Internal, External, not an object"),
         ({"name": "a", "codes": "b"}, "codes: expected a list, not a string"),
         ({"name": "a", "codes": ["b", 2]}, "codes[1]: expected a string, not a number"),
-        ({"name": "a", "keys": [{"keyID": "k"}]}, "keys[0].keyManagementType: missing"),
+        ({"name": "a", "keys": [{"keyManagementType": "Internal"}]}, "keys[0].keyID: missing"),
         (
             {"name": "a", "keys": [{"keyID": "k", "keyManagementType": "Internal", "x": 1}]},
             "keys[0].x: unknown member; known are keyID, keyManagementType, keyProviderID, keyCreatedTime",

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator, ValidationError
 
-from element_rekey.cluster import ElementError, KeyManagementType, MasterKey
+from element_rekey.cluster import ElementError, KeyManagementType, MasterKey, Unfamiliar
 from element_rekey.codec import encode, json_name
 from element_rekey.errors import (
     ElementRekeyError,
@@ -131,7 +131,8 @@ def test_a_notification_keeps_its_schema(name: str) -> None:
         ("trigger", "wish"),
         ("succeeded", "true"),
         ("polls", -1),
-        ("newKey", {"keyID": "k"}),
+        ("newKey", {"keyManagementType": "Internal"}),
+        ("unfamiliar", [{"member": "GetAsyncResult.result"}]),
         ("notificationID", ""),
         ("succeeded", False),
         ("startedAt", 3),
@@ -160,6 +161,7 @@ def test_the_schema_and_the_notification_have_the_same_members() -> None:
     assert set(DOCUMENT["$defs"]["masterKey"]["properties"]) == members(MasterKey)
     assert set(DOCUMENT["properties"]["jobError"]["properties"]) == members(ElementError)
     assert set(DOCUMENT["properties"]["startAgainWith"]["properties"]) == members(Request)
+    assert set(DOCUMENT["properties"]["unfamiliar"]["items"]["properties"]) == members(Unfamiliar)
     # A member that is None is left out, so what may be None cannot be required.
     optional = {json_name(field.name) for field in fields(Notification) if "None" in str(field.type)}
     assert set(DOCUMENT["required"]) == members(Notification) - optional
@@ -180,7 +182,7 @@ def test_every_member_of_the_schema_is_described_and_every_object_may_grow() -> 
                 yield from objects(member)
 
     found = list(objects(DOCUMENT))
-    assert len(found) == 4
+    assert len(found) == 5
     for one in found:
         assert one["additionalProperties"] is True
         for name, member in cast("dict[str, dict[str, Any]]", one["properties"]).items():
@@ -196,6 +198,23 @@ def test_the_schema_notices_an_input_to_start_again_with_that_protects_nobody() 
             VALIDATOR.validate(notification | {"startAgainWith": without})
     with pytest.raises(ValidationError):
         VALIDATOR.validate(encode(build_notification(rotated())) | {"startAgainWith": notification["startAgainWith"]})
+
+
+def test_what_was_not_understood_is_told_with_the_outcome() -> None:
+    odd = (Unfamiliar("GetAsyncResult.result", '"Done."'), Unfamiliar("GetAsyncResult.resultType", '"SearRekey"'))
+    rotation = rotated(
+        unfamiliar=odd, current_key=MasterKey("key-1", None), change=change(new_key=MasterKey("key-1", None))
+    )
+    notification = build_notification(rotation)
+    document = encode(notification)
+    VALIDATOR.validate(document)
+    assert document["unfamiliar"] == [
+        {"member": "GetAsyncResult.result", "value": '"Done."'},
+        {"member": "GetAsyncResult.resultType", "value": '"SearRekey"'},
+    ]
+    assert 'Not understood:       GetAsyncResult.result is "Done."\n' in plain_words(notification)
+    assert "key-1 (management not known)" in plain_words(notification)
+    assert "unfamiliar" not in encode(build_notification(rotated()))
 
 
 def test_a_later_version_may_add_a_member() -> None:

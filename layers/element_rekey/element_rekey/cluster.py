@@ -19,11 +19,22 @@ class KeyManagementType(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Unfamiliar:
+    """A member of an answer that could not be interpreted: where it stands, and the beginning of what stands there."""
+
+    member: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
 class MasterKey:
-    """A master key as the cluster describes it (``EncryptionKeyInfo``); never the key itself."""
+    """A master key as the cluster describes it (``EncryptionKeyInfo``); never the key itself.
+
+    Only its id has to be known. A type that is missing or unfamiliar is None, and speaks neither for nor against a key.
+    """
 
     key_id: str
-    key_management_type: KeyManagementType
+    key_management_type: KeyManagementType | None
     key_provider_id: int | None = None
     key_created_time: datetime | None = None
 
@@ -40,8 +51,9 @@ class ElementError:
 class RekeyJob:
     """What ``GetAsyncResult`` says of a rekey.
 
-    ``complete`` without ``error`` carries ``new_key`` and ``key_to_decommission``; while running ``phase`` is the
-    cluster's own word for what it is doing, where it gives one.
+    ``complete`` without ``error`` carries ``new_key`` and ``key_to_decommission``, as far as they can be read; while
+    running ``phase`` is the cluster's own word for what it is doing, where it gives one. Where ``understood`` is False
+    the answer does not even say whether the rekey is over.
     """
 
     async_handle: int
@@ -52,6 +64,8 @@ class RekeyJob:
     new_key: MasterKey | None = None
     key_to_decommission: MasterKey | None = None
     error: ElementError | None = None
+    understood: bool = True
+    unfamiliar: tuple[Unfamiliar, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +80,11 @@ class ClusterIdentity:
 class EncryptionState:
     """What ``GetSoftwareEncryptionAtRestInfo`` says."""
 
-    enabled: bool
+    enabled: bool | None  # None: its word for it is not one we know
     master_key: MasterKey | None = None
     rekey_async_result_id: int | None = None  # the current or most recent rekey, until its result is deleted
+    handle_unclear: bool = False  # something is listed there that is no number: a rekey may run
+    unfamiliar: tuple[Unfamiliar, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,9 +11,10 @@ The class name is the error name in the state machine, in the notification and i
     ├── AwsCallFailed                DynamoDB, Secrets Manager or SNS did not do as asked (retried)
     ├── LedgerConflict               another invocation wrote the same rotation first (retried)
     ├── ClusterUnavailable           no usable answer, certainly nothing was changed (retried)
+    ├── AnswerNotUnderstood          an answer came, in a form we cannot read; nothing was changed (retried)
     ├── ClusterBusy                  another execution held the cluster until our deadline
     ├── ClusterRefused               the cluster, or its certificate, says no
-    │   ├── CredentialsRefused         HTTP 401, also after the secret was read again
+    │   ├── CredentialsRefused         HTTP 401, also with the secret read again (retried, twice, while following)
     │   ├── CertificateRefused         the certificate is not the one registered
     │   ├── PermissionDenied           xPermissionDenied (retried: upgrades cause it for a while)
     │   └── ElementApiError            any other error a method answered with
@@ -124,6 +125,15 @@ class ClusterUnavailable(ElementRekeyError):
     next_step = "Check that the MVIP answers on its port from the functions' subnets, then start again."
 
 
+class AnswerNotUnderstood(ElementRekeyError):
+    """An answer came, and a member of it that has to be known is missing or cannot be read; nothing was changed."""
+
+    next_step = (
+        "Compare the member named here with the cluster's own answer and its release; see docs/runbook.md. The network "
+        "and the account are in order."
+    )
+
+
 class ClusterBusy(ElementRekeyError):
     """Another live execution held the cluster's lock until this one's deadline."""
 
@@ -135,7 +145,11 @@ class ClusterRefused(ElementRekeyError):
 
 
 class CredentialsRefused(ClusterRefused):
-    """HTTP 401, also after the secret was read again. Not retried: repeated failures can lock the account."""
+    """HTTP 401, also after the secret was read again. Repeated failures can lock the account.
+
+    Hence it is retried twice only, a minute apart, and only while a rekey is followed: the cluster's own authentication
+    service can be away for a moment, and the outcome of a rekey under way must not be lost for that.
+    """
 
     next_step = "Put the right username and password into the cluster's secret, then start again."
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime  # noqa: TC003 - codec reads the annotations at run time
 from typing import TYPE_CHECKING
 
-from .cluster import ElementError, MasterKey  # noqa: TC001 - codec reads the annotations at run time
+from .cluster import ElementError, MasterKey, Unfamiliar  # noqa: TC001 - codec reads the annotations at run time
 from .codec import encode
 from .outcomes import NoticeKind, Outcome, Trigger
 from .records import Request, asked_of
@@ -56,6 +56,7 @@ class Notification:
     cause: str | None = None
     next_step: str | None = None
     start_again_with: Request | None = None  # the input under which a rekey that went through after all counts
+    unfamiliar: tuple[Unfamiliar, ...] | None = None  # what could not be interpreted in the cluster's answers
 
 
 NOTICE_SCHEMA = "element-rekey.rotation-notice.v1"
@@ -160,6 +161,7 @@ def build_notification(rotation: Rotation) -> Notification:
         cause=failure.cause if failure else None,
         next_step=failure.next_step if failure else None,
         start_again_with=_start_again(rotation, outcome),
+        unfamiliar=rotation.unfamiliar,
     )
 
 
@@ -218,6 +220,8 @@ def _lines(notification: Notification) -> Iterable[str]:
             yield f"{label + ':':22}{_describe(key)}"
     if notification.job_result_read is False:
         yield "The job's own result could not be read; the cluster's state shows the change of keys."
+    for one in notification.unfamiliar or ():
+        yield f"{'Not understood:':22}{one.member} is {one.value}"
     asked = " and ".join(part for part in (notification.requested_by, notification.reason) if part)
     yield f"{'Asked by:':22}{notification.trigger}{f' ({asked})' if asked else ''}"
     yield f"{'Began:':22}{notification.started_at:%Y-%m-%d %H:%M:%S} UTC"
@@ -231,4 +235,5 @@ def _lines(notification: Notification) -> Iterable[str]:
 def _describe(key: MasterKey) -> str:
     provider = f", provider {key.key_provider_id}" if key.key_provider_id is not None else ""
     made = f", made {key.key_created_time:%Y-%m-%d %H:%M:%S} UTC" if key.key_created_time else ""
-    return f"{key.key_id} ({key.key_management_type}{provider}{made})"
+    management = key.key_management_type or "management not known"
+    return f"{key.key_id} ({management}{provider}{made})"

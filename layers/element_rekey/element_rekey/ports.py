@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 class ElementCluster(Protocol):
     """One Element cluster. Every method is one API call and raises the classes of ``errors``.
 
-    All may raise ClusterUnavailable, CredentialsRefused, CertificateRefused, PermissionDenied, ElementApiError.
+    All may raise ClusterUnavailable, AnswerNotUnderstood, CredentialsRefused, CertificateRefused, PermissionDenied,
+    ElementApiError.
     """
 
     def check_api_version(self) -> None:

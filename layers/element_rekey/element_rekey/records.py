@@ -12,7 +12,7 @@ from dataclasses import KW_ONLY, dataclass, field
 from datetime import datetime, timedelta
 from typing import Generic, TypeVar
 
-from .cluster import ElementError, KeyManagementType, MasterKey  # noqa: TC001 - codec reads the annotations at run time
+from .cluster import ElementError, KeyManagementType, MasterKey, Unfamiliar  # noqa: TC001 - codec reads the annotations at run time
 from .codec import stored_as
 from .moments import is_plausible
 from .outcomes import NoticeKind, Outcome, Trigger
@@ -234,7 +234,7 @@ class KeyChange:
     finished_at: datetime  # by the job's own word, where it could be read
     detected_at: datetime
     job_result_read: bool
-    """False: somebody read the job's result away; the cluster's state alone shows the change."""
+    """False: the job's result was read away, or says nothing we understand; the state alone shows the change."""
     key_to_decommission: MasterKey | None = None
     job_error: ElementError | None = None
     job_seconds: int | None = None
@@ -272,6 +272,7 @@ class Rotation(Record):
     notices: tuple[NoticeKind, ...] = ()  # the kinds of notices published on the way
     detail: str = ""  # one plain sentence: what was decided last, and why
     outcome: Outcome | None = None  # decided
+    unfamiliar: tuple[Unfamiliar, ...] | None = None  # what could not be interpreted in the cluster's answers
 
 
 @dataclass(frozen=True, slots=True)

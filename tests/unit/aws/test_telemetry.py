@@ -10,6 +10,7 @@ import pytest
 
 from element_rekey.aws import telemetry
 from element_rekey.aws.telemetry import log_outcome, log_selection, log_step, measure_fleet, measure_outcome
+from element_rekey.cluster import Unfamiliar
 from element_rekey.outcomes import Outcome
 from element_rekey.records import (
     ClusterResult,
@@ -130,6 +131,18 @@ def test_an_outcome_is_one_line_with_its_failure(log: io.StringIO) -> None:
     line = logged(log)
     assert (line["message"], line["outcome"], line["cluster"]) == ("rotation ended", "Failed", "prod-a")
     assert line["failure"]["error"] == "RekeyFailed"
+
+
+def test_what_was_not_understood_is_in_the_log(log: io.StringIO) -> None:
+    odd = rotation(unfamiliar=(Unfamiliar("GetAsyncResult.result", '"Done."'),))
+    shown = [{"member": "GetAsyncResult.result", "value": '"Done."'}]
+    telemetry.log_step(Step(Status.CHECK_AGAIN, odd))
+    assert logged(log)["unfamiliar"] == shown
+
+
+def test_what_was_not_understood_is_in_the_last_line_of_a_rotation(log: io.StringIO) -> None:
+    telemetry.log_outcome(failed(unfamiliar=(Unfamiliar("GetAsyncResult.result", "5"),)))
+    assert logged(log)["unfamiliar"] == [{"member": "GetAsyncResult.result", "value": "5"}]
 
 
 def test_a_rotation_is_counted_by_outcome_and_its_rekey_measured(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -16,9 +18,11 @@ from element_rekey.cluster import (
     KeyProvider,
     MasterKey,
     RekeyJob,
+    Unfamiliar,
 )
 from element_rekey.element.client import ElementApi
 from element_rekey.records import Registration
+from tests.unit.element.conftest import PASSWORD
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,6 +53,10 @@ METHODS: dict[str, Callable[[ElementApi], object]] = {
     "GetAsyncResult": lambda api: api.rekey_job(7),
     REKEY: lambda api: api.rekey(None, None),
 }
+
+
+def answered(text: str) -> Callable[[Exchange], None]:
+    return lambda exchange: exchange.send(text.encode())
 
 
 def answering_with(result: object) -> Callable[[Exchange], None]:
@@ -90,18 +98,46 @@ def test_api_version_is_not_served(
 
 
 @pytest.mark.parametrize(
-    ("result", "member"),
+    "result",
     [
-        ({"supportedVersions": ["12.3"]}, "currentVersion"),
-        ({"currentVersion": 12.3, "supportedVersions": ["12.3"]}, "currentVersion"),
-        ({"currentVersion": "12", "supportedVersions": ["12.3"]}, "currentVersion"),
-        ({"currentVersion": "12.3"}, "supportedVersions"),
-        ({"currentVersion": "12.3", "supportedVersions": ["12.3", "latest"]}, "supportedVersions"),
+        {"supportedVersions": ["12.3"]},
+        {"currentVersion": 12.3, "supportedVersions": ["12.3"]},
+        {"currentVersion": "12", "supportedVersions": ["12.3"]},
+        {"currentVersion": "12.9", "supportedVersions": ["12.3.1", "12", 12.3, None, {}, "latest", " 12.3 "]},
+        {"currentVersion": "9.1", "supportedVersions": ["12.3"]},
     ],
 )
-def test_api_version_is_unreadable(server: TlsServer, api: ElementApi, result: object, member: str) -> None:
+def test_what_is_no_version_in_the_list_of_versions_is_passed_over(
+    server: TlsServer, api: ElementApi, result: object
+) -> None:
     server.script = [answering(result)]
-    with pytest.raises(errors.ClusterUnavailable, match=f"GetAPI: {member}"):
+    api.check_api_version()
+    assert server.methods == ["GetAPI"]
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        {},
+        {"currentVersion": "12.3"},
+        {"currentVersion": "12.9", "supportedVersions": "all"},
+        {"supportedVersions": [12]},
+    ],
+)
+def test_a_list_of_versions_in_which_nothing_is_understood_stands_in_nobodys_way(
+    server: TlsServer, api: ElementApi, result: object
+) -> None:
+    server.script = [answering(result)]
+    api.check_api_version()
+    assert server.methods == ["GetAPI"]
+
+
+@pytest.mark.parametrize("result", [{"supportedVersions": ["1.0", "11.8", "?"]}, {"currentVersion": "11.8"}])
+def test_an_old_cluster_is_refused_as_one_however_little_it_says(
+    server: TlsServer, api: ElementApi, result: object
+) -> None:
+    server.script = [answering(result)]
+    with pytest.raises(errors.ApiVersionUnsupported, match=r"11\.8, older than 12\.3"):
         api.check_api_version()
 
 
@@ -135,12 +171,21 @@ def test_a_cluster_without_a_name_is_known_by_its_uuid(
 )
 def test_an_unusable_member_is_named(server: TlsServer, api: ElementApi, result: object, member: str) -> None:
     server.script = [answering(result)]
-    with pytest.raises(errors.ClusterUnavailable, match=f"GetClusterInfo.*: {member} is not"):
+    with pytest.raises(errors.AnswerNotUnderstood, match=f"GetClusterInfo.*: {member} is not"):
         api.identity()
 
 
 @pytest.mark.parametrize(
-    ("pending", "expected"), [({}, ""), ({"pendingClusterVersion": None}, ""), ({"pendingClusterVersion": "13"}, "13")]
+    ("pending", "expected"),
+    [
+        ({}, ""),
+        ({"pendingClusterVersion": None}, ""),
+        ({"pendingClusterVersion": ""}, ""),
+        ({"pendingClusterVersion": "13"}, "13"),
+        ({"PENDINGCLUSTERVERSION": "13"}, "13"),
+        ({"pendingClusterVersion": 12.5}, "12.5"),
+        ({"pendingClusterVersion": {"version": "12.5"}}, '{"version": "12.5"}'),
+    ],
 )
 def test_version(server: TlsServer, api: ElementApi, pending: dict[str, Any], expected: str) -> None:
     server.script = [answering({"clusterVersion": "12.9.0.33", "clusterAPIVersion": "12.9"} | pending)]
@@ -157,6 +202,7 @@ def test_encryption(server: TlsServer, api: ElementApi) -> None:
         enabled=True,
         master_key=MasterKey("abcd-1", KeyManagementType.EXTERNAL, 15),
         rekey_async_result_id=7,
+        unfamiliar=(Unfamiliar("GetSoftwareEncryptionAtRestInfo.masterKeyInfo.keyCreatedTime", '"2026-01-02Z"'),),
     )
     assert server.methods == ["GetSoftwareEncryptionAtRestInfo"]
 
@@ -170,20 +216,117 @@ def test_encryption_disabled(server: TlsServer, api: ElementApi, result: object)
 @pytest.mark.parametrize(
     ("result", "member"),
     [
-        ({}, "state"),
-        ({"state": "enabling"}, "state"),
-        ({"state": 1}, "state"),
         ({"state": "enabled", "masterKeyInfo": "x"}, "masterKeyInfo"),
         ({"state": "enabled", "masterKeyInfo": {"keyManagementType": "internal"}}, "keyID"),
-        ({"state": "enabled", "masterKeyInfo": {"keyID": "k", "keyManagementType": "borrowed"}}, "keyManagementType"),
-        ({"state": "enabled", "masterKeyInfo": {"keyID": "k"}}, "keyManagementType"),
-        ({"state": "enabled", "rekeyMasterKeyAsyncResultID": "1" * 19}, "rekeyMasterKeyAsyncResultID"),
+        ({"state": "enabled", "masterKeyInfo": {"keyID": 5}}, "keyID"),
+        ({"state": "enabled", "masterKeyInfo": {"keyID": "\u200b"}}, "keyID"),
+        ({"state": "enabled", "masterKeyInfo": {"KEYID": "a", "keyid": "b"}}, "keyID"),
     ],
 )
-def test_encryption_unusable(server: TlsServer, api: ElementApi, result: object, member: str) -> None:
+def test_a_key_that_cannot_be_told_from_others_is_no_key(
+    server: TlsServer, api: ElementApi, result: object, member: str
+) -> None:
     server.script = [answering(result)]
-    with pytest.raises(errors.ClusterUnavailable, match=f": {member} is not"):
+    with pytest.raises(errors.AnswerNotUnderstood, match=f": {member} is not"):
         api.encryption()
+
+
+INFO = "GetSoftwareEncryptionAtRestInfo"
+
+
+@pytest.mark.parametrize(
+    ("key", "expected", "noted"),
+    [
+        ({}, MasterKey("k", None), ()),
+        ({"keyManagementType": "borrowed"}, MasterKey("k", None), ("keyManagementType",)),
+        ({"keyManagementType": 1}, MasterKey("k", None), ("keyManagementType",)),
+        ({"keyProviderID": 3}, MasterKey("k", KeyManagementType.EXTERNAL, 3), ()),
+        ({"keyManagementType": "internal", "keyProviderID": 0}, MasterKey("k", KeyManagementType.INTERNAL), ()),
+        ({"keyManagementType": "INTERNAL", "keyProviderID": None}, MasterKey("k", KeyManagementType.INTERNAL), ()),
+        ({"keyManagementType": "external", "keyProviderID": 3.0}, MasterKey("k", KeyManagementType.EXTERNAL, 3), ()),
+        (
+            {"keyManagementType": "external", "keyProviderID": [3]},
+            MasterKey("k", KeyManagementType.EXTERNAL),
+            ("keyProviderID",),
+        ),
+        (
+            {"keyManagementType": "internal", "keyCreatedTime": 5},
+            MasterKey("k", KeyManagementType.INTERNAL),
+            ("keyCreatedTime",),
+        ),
+    ],
+)
+def test_of_a_key_only_its_id_has_to_be_known(
+    server: TlsServer, api: ElementApi, key: dict[str, Any], expected: MasterKey, noted: tuple[str, ...]
+) -> None:
+    server.script = [answering({"state": "enabled", "masterKeyInfo": {"keyID": "K"} | key})]
+    seen = api.encryption()
+    assert seen.master_key == expected
+    assert [one.member for one in seen.unfamiliar] == [f"{INFO}.masterKeyInfo.{member}" for member in noted]
+
+
+@pytest.mark.parametrize(
+    ("state", "enabled", "noted"),
+    [
+        ({"state": "ENABLED"}, True, False),
+        ({}, True, False),
+        ({"state": None}, True, False),
+        ({"state": 1}, True, True),
+        ({"state": "enabling"}, None, True),
+        ({"state": "disabled"}, False, False),
+    ],
+)
+def test_a_cluster_with_a_key_need_not_say_that_it_encrypts(
+    server: TlsServer, api: ElementApi, state: dict[str, Any], *, enabled: bool | None, noted: bool
+) -> None:
+    server.script = [answering(state | {"masterKeyInfo": OLD})]
+    seen = api.encryption()
+    assert (seen.enabled, bool(seen.unfamiliar)) == (enabled, noted)
+
+
+def test_a_cluster_that_says_neither_has_no_encryption_that_we_know_of(server: TlsServer, api: ElementApi) -> None:
+    server.script = [answering({})]
+    assert api.encryption() == EncryptionState(enabled=None)
+
+
+@pytest.mark.parametrize(
+    ("listed", "handle", "unclear"),
+    [
+        (None, None, False),
+        ("", None, False),
+        (-1, None, False),
+        (0, 0, False),
+        ("7", 7, False),
+        (7.0, 7, False),
+        (7.5, None, True),
+        ("1" * 19, None, True),
+        ("seven", None, True),
+        ({"id": 7}, None, True),
+    ],
+)
+def test_what_is_listed_as_the_latest_rekey_is_a_number_or_none_or_unclear(
+    server: TlsServer, api: ElementApi, listed: object, handle: int | None, *, unclear: bool
+) -> None:
+    server.script = [answering({"state": "enabled", "masterKeyInfo": OLD, "rekeyMasterKeyAsyncResultID": listed})]
+    seen = api.encryption()
+    assert (seen.rekey_async_result_id, seen.handle_unclear) == (handle, unclear)
+    assert (
+        unclear == any(one.member == f"{INFO}.rekeyMasterKeyAsyncResultID" for one in seen.unfamiliar) or listed == -1
+    )
+
+
+def test_letter_case_and_type_of_members_do_not_matter(server: TlsServer, api: ElementApi) -> None:
+    server.script = [
+        answered('{"ID": "1", "RESULT": {"ClusterInfo": "{\\"UUID\\": \\"u-1\\"}"}}'),
+        answered('{"id": "2", "result": "{\\"faults\\": \\"[]\\"}"}'),
+        answered('{"id": "3", "result": null, "error": "{\\"name\\": \\"xNew\\"}"}'),
+        answered('{"id": "4", "Result": {"AsyncHandle": "7"}, "error": {}}'),
+    ]
+    assert api.identity() == ClusterIdentity("u-1")
+    assert api.faults() == ()
+    with pytest.raises(errors.ElementApiError, match="xNew"):
+        api.identity()
+    assert api.rekey(None, None) == 7
 
 
 def test_faults(server: TlsServer, api: ElementApi) -> None:
@@ -203,7 +346,7 @@ def test_faults(server: TlsServer, api: ElementApi) -> None:
 @pytest.mark.parametrize("faults", [None, {}, [5], [{"severity": "error"}]])
 def test_missing_faults_are_not_taken_for_none(server: TlsServer, api: ElementApi, faults: object) -> None:
     server.script = [answering({"faults": faults})]
-    with pytest.raises(errors.ClusterUnavailable):
+    with pytest.raises(errors.AnswerNotUnderstood):
         api.faults()
 
 
@@ -260,6 +403,60 @@ def test_rekey(
     assert server.seen[0].body == {"method": REKEY, "params": params, "id": 1}
 
 
+@pytest.mark.parametrize(("shown", "spelt"), [("internal", "external"), ("INTERNAL", "EXTERNAL"), (None, "external")])
+def test_a_kind_of_management_that_the_cluster_spells_in_another_case_is_sent_once_more_as_it_spells_it(
+    server: TlsServer, api: ElementApi, shown: str | None, spelt: str
+) -> None:
+    key = {"keyID": "k", "keyManagementType": shown}
+    server.script = [
+        answering({"state": "enabled", "masterKeyInfo": key}),
+        failing("xUnrecognizedEnumString", "External"),
+        answering({"asyncHandle": 7}),
+    ]
+    api.encryption()
+    assert api.rekey(KeyManagementType.EXTERNAL, 15) == 7
+    sent = [exchange.body["params"] for exchange in server.seen[1:]]
+    assert sent == [
+        {"keyManagementType": "External", "keyProviderID": 15},
+        {"keyManagementType": spelt, "keyProviderID": 15},
+    ]
+    assert server.connections == 3
+
+
+def test_a_word_that_is_refused_in_either_case_is_refused(server: TlsServer, api: ElementApi) -> None:
+    server.otherwise = failing("xUnrecognizedEnumString", "External")
+    with pytest.raises(errors.ElementApiError, match="xUnrecognizedEnumString"):
+        api.rekey(KeyManagementType.EXTERNAL, 15)
+    assert len(server.seen) == 2
+    with pytest.raises(errors.ElementApiError, match="xUnrecognizedEnumString"):
+        api.rekey(None, None)
+    assert len(server.seen) == 3
+
+
+@pytest.mark.parametrize("name", ["xInvalidParameter", "xMissingParameter", "xSomethingNew"])
+def test_only_an_unknown_word_is_sent_once_more(server: TlsServer, api: ElementApi, name: str) -> None:
+    server.otherwise = failing(name)
+    with pytest.raises(errors.ElementApiError):
+        api.rekey(KeyManagementType.EXTERNAL, 15)
+    assert len(server.seen) == 1
+
+
+def test_a_word_in_the_clusters_own_case_is_not_sent_again(server: TlsServer, api: ElementApi) -> None:
+    server.script = [answering({"masterKeyInfo": {"keyID": "k", "keyManagementType": "Internal"}})]
+    server.otherwise = failing("xUnrecognizedEnumString", "External")
+    api.encryption()
+    with pytest.raises(errors.ElementApiError):
+        api.rekey(KeyManagementType.EXTERNAL, 15)
+    assert len(server.seen) == 2
+
+
+def test_an_answer_lost_at_the_second_spelling_leaves_the_outcome_unknown(server: TlsServer, api: ElementApi) -> None:
+    server.script = [failing("xUnrecognizedEnumString"), lambda exchange: exchange.reset()]
+    with pytest.raises(errors.RekeyOutcomeUnknown):
+        api.rekey(KeyManagementType.EXTERNAL, 15)
+    assert len(server.seen) == 2
+
+
 @pytest.mark.parametrize("result", [{}, {"asyncHandle": None}, {"asyncHandle": "x"}, {"asyncHandle": True}])
 def test_rekey_without_a_handle(server: TlsServer, api: ElementApi, result: object) -> None:
     server.script = [answering(result)]
@@ -300,10 +497,15 @@ def test_job_running(server: TlsServer, api: ElementApi) -> None:
     assert server.seen[0].body["params"] == {"asyncHandle": 7, "keepResult": True}
 
 
-@pytest.mark.parametrize("details", [None, "busy", {}, {"state": 5}])
-def test_job_running_without_a_phase(server: TlsServer, api: ElementApi, details: object) -> None:
+@pytest.mark.parametrize(
+    ("details", "noted"),
+    [(None, ()), ("busy", (Unfamiliar("GetAsyncResult.details", '"busy"'),)), ({}, ()), ({"state": 5}, ())],
+)
+def test_job_running_without_a_phase(
+    server: TlsServer, api: ElementApi, details: object, noted: tuple[Unfamiliar, ...]
+) -> None:
     server.script = [answering({"resultType": REKEY, "state": "running", "details": details, "error": {"name": "x"}})]
-    assert api.rekey_job(7) == RekeyJob(7, complete=False)
+    assert api.rekey_job(7) == RekeyJob(7, complete=False, unfamiliar=noted)
 
 
 def test_job_complete(server: TlsServer, api: ElementApi) -> None:
@@ -323,7 +525,9 @@ def test_job_complete(server: TlsServer, api: ElementApi) -> None:
     [
         ({"name": "xRekeyFailed", "message": "no\nkey", "bvID": 1}, ElementError("xRekeyFailed", "no key")),
         ({"message": "no key"}, ElementError("unnamed", "no key")),
-        ("boom", ElementError("unnamed")),
+        ("boom", ElementError("unnamed", "boom")),
+        ('{"name": "xRekeyFailed"}', ElementError("xRekeyFailed")),
+        (["boom"], ElementError("unnamed")),
     ],
 )
 def test_job_failed(server: TlsServer, api: ElementApi, error: object, expected: ElementError) -> None:
@@ -337,35 +541,112 @@ def test_job_unknown(server: TlsServer, api: ElementApi, name: str) -> None:
     assert api.rekey_job(7) is None
 
 
-def test_job_of_another_kind(server: TlsServer, api: ElementApi) -> None:
-    server.script = [answering({"resultType": "Clone", "status": "complete", "result": {"cloneID": 1}})]
+@pytest.mark.parametrize("kind", ["Clone", "clone", "BulkVolume", "DriveAdd", "DriveRemoval", "RtfiPendingNode"])
+def test_job_of_another_kind(server: TlsServer, api: ElementApi, kind: str) -> None:
+    server.script = [answering({"resultType": kind, "status": "complete", "result": {"cloneID": 1}})]
     assert api.rekey_job(7) is None
 
 
+@pytest.mark.parametrize("kind", ["SearRekey", "SearRekeyMasterKey", 5, None, REKEY.upper()])
+def test_a_handle_is_a_rekeys_by_where_it_comes_from_and_not_by_the_name_of_its_type(
+    server: TlsServer, api: ElementApi, kind: object
+) -> None:
+    server.script = [answering(RUNNING | {"resultType": kind})]
+    job = api.rekey_job(7)
+    assert job
+    assert (job.async_handle, job.complete, job.understood) == (7, False, True)
+    known = kind in (None, REKEY.upper())
+    assert [one.member for one in job.unfamiliar] == ([] if known else ["GetAsyncResult.resultType"])
+
+
+MUTE = RekeyJob(7, complete=False, understood=False)
+RESULT = {"newKey": NEW, "keyToDecommission": OLD}
+MADE = MasterKey("new", KeyManagementType.EXTERNAL, 2)
+RETIRED = MasterKey("old", KeyManagementType.INTERNAL)
+DONE = RekeyJob(7, complete=True, new_key=MADE, key_to_decommission=RETIRED)
+
+
 @pytest.mark.parametrize(
-    ("result", "member"),
+    ("result", "expected", "noted"),
     [
-        ({"status": "running"}, "resultType"),
-        ({"resultType": REKEY}, "status"),
-        (RUNNING | {"status": "paused"}, "status"),
-        (COMPLETE, "result"),
-        (COMPLETE | {"result": {"newKey": NEW}}, "keyToDecommission"),
-        (COMPLETE | {"result": {"newKey": {}, "keyToDecommission": OLD}}, "keyManagementType"),
-        (COMPLETE | {"result": {"newKey": NEW, "keyToDecommission": OLD | {"keyID": None}}}, "keyID"),
-        (COMPLETE | {"result": {"newKey": NEW | {"keyProviderID": "x"}, "keyToDecommission": OLD}}, "keyProviderID"),
+        ({"resultType": REKEY, "result": RESULT}, DONE, ()),
+        ({"status": "done", "result": RESULT}, DONE, ("status",)),
+        ({"STATUS": "Complete", "Result": json.dumps(RESULT)}, DONE, ()),
+        ({"status": "done", "error": {"name": "x"}}, RekeyJob(7, complete=True, error=ElementError("x")), ("status",)),
+        ({"status": "complete", "error": {}, "result": RESULT}, DONE, ()),
+        ({"status": "paused", "details": {"state": "Wait"}}, RekeyJob(7, complete=False, phase="Wait"), ("status",)),
+        ({"status": "paused"}, MUTE, ("status",)),
+        ({"status": "paused", "result": {"progress": 5}}, MUTE, ("status",)),
+        ({}, MUTE, ()),
+        (COMPLETE, RekeyJob(7, complete=True), ()),
+        (COMPLETE | {"result": "The key was replaced."}, RekeyJob(7, complete=True), ("result",)),
+        (COMPLETE | {"result": '{"newKey": '}, RekeyJob(7, complete=True), ("result",)),
+        (COMPLETE | {"result": {"newKey": NEW}}, RekeyJob(7, complete=True, new_key=MADE), ()),
+        (
+            COMPLETE | {"result": {"newKey": "k", "keyToDecommission": OLD | {"keyID": 5}}},
+            RekeyJob(7, complete=True),
+            ("result.newKey", "result.keyToDecommission.keyID"),
+        ),
+        (
+            COMPLETE | {"result": {"newKey": NEW | {"keyProviderID": "x"}}},
+            RekeyJob(7, complete=True, new_key=MasterKey("new", KeyManagementType.EXTERNAL)),
+            ("result.newKey.keyProviderID",),
+        ),
+        (RUNNING | {"createTime": 5}, RekeyJob(7, complete=False), ("createTime",)),
     ],
 )
-def test_job_unusable(server: TlsServer, api: ElementApi, result: object, member: str) -> None:
+def test_what_can_be_read_of_a_job_is_used_and_the_rest_is_kept(
+    server: TlsServer, api: ElementApi, result: dict[str, Any], expected: RekeyJob, noted: tuple[str, ...]
+) -> None:
     server.script = [answering(result)]
-    with pytest.raises(errors.ClusterUnavailable, match=f"GetAsyncResult.*: {member} is not"):
+    job = api.rekey_job(7)
+    assert job
+    assert replace(job, unfamiliar=()) == expected
+    assert [one.member for one in job.unfamiliar] == [f"GetAsyncResult.{member}" for member in noted]
+
+
+@pytest.mark.parametrize("name", ["xUnknownAPIMethod", "xUnknownAsyncHandle"])
+def test_a_poll_that_is_refused_by_an_unfamiliar_name_leaves_the_state_to_decide(
+    server: TlsServer, api: ElementApi, name: str
+) -> None:
+    server.script = [failing(name, "no")]
+    assert api.rekey_job(7) == replace(MUTE, unfamiliar=(Unfamiliar("GetAsyncResult.error", f"{name} (no)"),))
+
+
+@pytest.mark.parametrize("name", ["xPermissionDenied", "xDBConnectionLoss"])
+def test_a_poll_that_can_be_repeated_is_repeated(server: TlsServer, api: ElementApi, name: str) -> None:
+    server.script = [failing(name)]
+    with pytest.raises((errors.PermissionDenied, errors.ClusterUnavailable)):
         api.rekey_job(7)
 
 
-def test_job_poll_refused(server: TlsServer, api: ElementApi) -> None:
-    server.script = [failing("xUnknownAPIMethod")]
-    with pytest.raises(errors.ElementApiError) as caught:
-        api.rekey_job(7)
-    assert caught.value.name == "xUnknownAPIMethod"
+@pytest.mark.parametrize("answer", ['{"id": 1}', '{"id": 5, "result": {}}', '{"id": 1, "result": 5, "error": "x"}'])
+def test_a_poll_answered_in_an_unfamiliar_form_leaves_the_state_to_decide(
+    server: TlsServer, api: ElementApi, answer: str
+) -> None:
+    server.script = [answered(answer)]
+    job = api.rekey_job(7)
+    assert job
+    assert (job.understood, job.unfamiliar[0].member) == (False, "GetAsyncResult")
+    assert job.unfamiliar[0].value.startswith("GetAsyncResult was answered, but the answer ")
+
+
+def test_what_is_kept_of_an_answer_is_short_and_without_our_password(server: TlsServer, api: ElementApi) -> None:
+    hidden = "-" * 195 + PASSWORD
+    deep: object = PASSWORD
+    for _ in range(100):
+        deep = {PASSWORD: [deep]}
+    for odd in (hidden, [hidden] * 50, {PASSWORD: PASSWORD, "x": hidden}, {str(n): n for n in range(99)}, deep):
+        server.script = [answering(COMPLETE | {"result": {"newKey": {"keyID": odd}}})]
+        server.seen.clear()
+        job = api.rekey_job(7)
+        assert job
+        if not isinstance(odd, str):
+            (kept,) = job.unfamiliar
+            assert kept.member == "GetAsyncResult.result.newKey.keyID"
+            assert len(kept.value) <= 200
+        assert PASSWORD not in repr(job)
+        assert PASSWORD[:6] not in repr(job)
 
 
 # --- times ---
@@ -460,33 +741,32 @@ def test_an_error_without_a_message_is_quoted_by_its_name_alone(server: TlsServe
 @pytest.mark.parametrize(
     ("call", "result", "says"),
     [
-        (ElementApi.identity, {"clusterInfo": []}, "GetClusterInfo: clusterInfo is not an object."),
+        (ElementApi.identity, {"clusterInfo": []}, "GetClusterInfo: clusterInfo is not an object, but []."),
         (ElementApi.identity, {"clusterInfo": {}}, "GetClusterInfo clusterInfo: uuid is not a text."),
         (ElementApi.faults, {}, "ListClusterFaults: faults is not a list."),
         (ElementApi.faults, {"faults": [{}]}, "ListClusterFaults faults: code is not a text."),
         (
             ElementApi.key_providers,
             {"kmipKeyProviders": [{"keyProviderID": "x"}]},
-            "ListKeyProvidersKmip kmipKeyProviders: keyProviderID is not a whole number.",
+            'ListKeyProvidersKmip kmipKeyProviders: keyProviderID is not a whole number, but "x".',
         ),
         (
             ElementApi.key_providers,
             {"kmipKeyProviders": [{"keyProviderID": 1, "keyServerIDs": [None]}]},
-            "ListKeyProvidersKmip kmipKeyProviders: keyServerIDs is not a whole number.",
+            "ListKeyProvidersKmip kmipKeyProviders: keyServerIDs is not a list of whole numbers, but [null].",
         ),
         (
             ElementApi.encryption,
-            {"state": "maybe"},
-            "GetSoftwareEncryptionAtRestInfo: state is not disabled or enabled.",
+            {"masterKeyInfo": 1},
+            "GetSoftwareEncryptionAtRestInfo: masterKeyInfo is not an object, but 1.",
         ),
-        (ElementApi.check_api_version, {"currentVersion": 12}, "GetAPI: currentVersion is not a version."),
     ],
 )
 def test_half_an_answer_is_reported_by_cluster_method_and_member(
     server: TlsServer, api: ElementApi, call: Callable[[ElementApi], object], result: object, says: str
 ) -> None:
     server.script = [answering_with(result)]
-    with pytest.raises(errors.ClusterUnavailable) as caught:
+    with pytest.raises(errors.AnswerNotUnderstood) as caught:
         call(api)
     assert (caught.value.what, caught.value.cluster) == (says, "prod-a")
 

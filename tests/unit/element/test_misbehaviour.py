@@ -140,6 +140,18 @@ DOUBTFUL: dict[str, Behaviour] = {
     "too deep": body(b"[" * 100_000),
     "long number": body(b'{"id": 1' + b"0" * 5000 + b"}"),
     "gzip unasked": packed,
+    "HTTP 500 with a result": lambda exchange: exchange.answer(
+        {"id": exchange.seen.body["id"], "result": {"asyncHandle": 1}}, status=500
+    ),
+    **{f"HTTP {status}": redirect(status) for status in (301, 302, 303, 307, 308)},
+    "redirect to nonsense": html(302, "", "Location: http://[::1"),
+    **{f"HTTP {status} ": html(status, "text") for status in (204, 400, 403, 407, 429, 500, 502, 504)},
+    "HTTP 503": html(503, "text", "Retry-After: 1"),
+    **{name: error(name) for name in TRANSIENT},
+}
+
+# The same, and it came whole: network and account are in order, and the form of the answer is new to us.
+UNFAMILIAR: dict[str, Behaviour] = {
     "another id": lambda exchange: exchange.answer({"id": 4711, "result": {"asyncHandle": 1}}),
     "id of another kind": lambda exchange: exchange.answer({"id": {}, "result": {"asyncHandle": 1}}),
     "no result": lambda exchange: exchange.answer({"id": exchange.seen.body["id"]}),
@@ -150,14 +162,6 @@ DOUBTFUL: dict[str, Behaviour] = {
     "error without a name": error(None),
     "error with an empty name": error(""),
     "error is text": lambda exchange: exchange.answer({"id": exchange.seen.body["id"], "error": "no"}),
-    "HTTP 500 with a result": lambda exchange: exchange.answer(
-        {"id": exchange.seen.body["id"], "result": {"asyncHandle": 1}}, status=500
-    ),
-    **{f"HTTP {status}": redirect(status) for status in (301, 302, 303, 307, 308)},
-    "redirect to nonsense": html(302, "", "Location: http://[::1"),
-    **{f"HTTP {status} ": html(status, "text") for status in (204, 400, 403, 407, 429, 500, 502, 504)},
-    "HTTP 503": html(503, "text", "Retry-After: 1"),
-    **{name: error(name) for name in TRANSIENT},
 }
 
 
@@ -243,9 +247,20 @@ def test_doubtful_for_a_read(server: TlsServer, connect: Connect, case: str) -> 
     silent_traceback(caught)
 
 
-@pytest.mark.parametrize("case", DOUBTFUL)
+@pytest.mark.parametrize("case", UNFAMILIAR)
+def test_unfamiliar_to_a_read(server: TlsServer, connect: Connect, case: str) -> None:
+    server.script = [UNFAMILIAR[case]]
+    with pytest.raises(errors.ElementRekeyError) as caught:
+        connect(server).identity()
+    assert type(caught.value) is errors.AnswerNotUnderstood
+    assert "GetClusterInfo was answered, but the answer" in str(caught.value)
+    assert server.methods == ["GetClusterInfo"]
+    silent_traceback(caught)
+
+
+@pytest.mark.parametrize("case", DOUBTFUL | UNFAMILIAR)
 def test_doubtful_for_the_rekey(server: TlsServer, connect: Connect, case: str) -> None:
-    server.script = [DOUBTFUL[case]]
+    server.script = [(DOUBTFUL | UNFAMILIAR)[case]]
     with pytest.raises(errors.ElementRekeyError) as caught:
         connect(server, timeouts=PATIENCE.get(case, Timeouts())).rekey(None, None)
     assert type(caught.value) is errors.RekeyOutcomeUnknown

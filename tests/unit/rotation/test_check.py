@@ -164,10 +164,11 @@ def test_a_failure_is_written_down_before_it_is_raised(harness: RotationHarness)
 def test_a_failure_that_a_later_look_does_not_find_is_forgotten(harness: RotationHarness) -> None:
     key = harness.cluster.key
     harness.cluster.before = {"encryption": lambda: setattr(harness.cluster, "key", None)}
+    kept = harness.cluster.jobs.pop(7)
     with pytest.raises(RotationNotProven):
         harness.check()
     assert written(harness).error == "RotationNotProven"
-    harness.cluster.key = key
+    harness.cluster.key, harness.cluster.jobs[7] = key, kept
     harness.check()
     assert harness.record().failure is None
 
@@ -245,8 +246,7 @@ def test_a_rekey_of_another_kind_than_asked_for_is_not_proven() -> None:
 
 def test_a_cluster_that_names_no_key_keeps_the_key_last_seen(harness: RotationHarness) -> None:
     harness.cluster.before = {"encryption": lambda: setattr(harness.cluster, "key", None)}
-    with pytest.raises(RotationNotProven):
-        harness.check()
+    assert harness.check().status is Status.CHECK_AGAIN
     assert harness.record().current_key
     assert harness.record().polls == 1
 

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from element_rekey.cluster import ClusterFault, ElementError, KeyManagementType, KeyProvider
+from element_rekey.cluster import ClusterFault, ElementError, KeyManagementType, KeyProvider, RekeyJob, Unfamiliar
 from element_rekey.errors import (
+    AnswerNotUnderstood,
     AwsCallFailed,
     ClusterBusy,
     ClusterIdentityChanged,
@@ -26,7 +27,7 @@ from element_rekey.errors import (
 )
 from element_rekey.outcomes import NoticeKind, Outcome, Trigger
 from element_rekey.records import ClusterMemory, Execution, Failure, Intent, Lock, Request
-from element_rekey.rotation.steps import Status
+from element_rekey.rotation.steps import MOST_UNFAMILIAR, Status
 from tests.fakes import NOW, SETTINGS
 from tests.unit.harness import RotationHarness
 from tests.unit.samples import (
@@ -687,6 +688,73 @@ def test_a_certain_refusal_of_the_second_attempt_does_not_make_the_first_one_cer
     with pytest.raises(ClusterUnavailable):
         harness.start()
     assert harness.record().intent == first
+
+
+@pytest.mark.parametrize("method", ["check_api_version", "version", "faults", "key_providers", "rekey_job"])
+def test_once_a_rekey_was_sent_no_answer_but_the_clusters_state_stands_in_the_way(
+    harness: RotationHarness, method: str
+) -> None:
+    harness.request = replace(harness.request, key_management_type=KeyManagementType.EXTERNAL, key_provider_id=15)
+    harness.cluster.providers = (KeyProvider(15, (1,)),)
+    harness.cluster.lose_answer = True
+    with pytest.raises(RekeyOutcomeUnknown):
+        harness.start()
+    harness.cluster.failing = {method: [AnswerNotUnderstood("Odd.")] * 9}
+    step = harness.start()
+    assert step.status is Status.CHECK_AGAIN
+    assert step.rotation.following
+    assert (step.rotation.following.async_handle, step.rotation.following.presumed_ours) == (7, True)
+    assert harness.cluster.rekeys == 1
+
+
+def test_a_rekey_that_shows_between_two_looks_is_not_sent_again(harness: RotationHarness) -> None:
+    lost_intent(harness)
+    harness.clock.now = NOW + SETTINGS.settling
+    harness.cluster.before = {"faults": harness.cluster.begin}
+    following = harness.start().rotation.following
+    assert following
+    assert (following.async_handle, following.presumed_ours, harness.cluster.rekeys) == (7, True, 1)
+
+
+def test_zero_is_listed_for_none_where_the_cluster_knows_no_such_handle(harness: RotationHarness) -> None:
+    harness.cluster.handle = 0
+    step = harness.start()
+    assert (step.status, harness.cluster.rekeys) == (Status.CHECK_AGAIN, 1)
+    intent = harness.record().intent
+    assert intent
+    assert intent.baseline_async_result_id is None
+    harness.cluster.handle = 0
+    assert harness.check().status is Status.CHECK_AGAIN, "and is no rekey that came after ours"
+
+
+def test_zero_is_a_handle_where_the_cluster_knows_it(harness: RotationHarness) -> None:
+    harness.cluster.begin()
+    harness.cluster.jobs[0] = replace(harness.cluster.jobs.pop(7), async_handle=0)
+    harness.cluster.handle = 0
+    following = harness.start().rotation.following
+    assert following
+    assert (following.async_handle, following.ours) == (0, False)
+    harness.cluster.calls.clear()
+    harness.check()
+    assert harness.cluster.calls == ["rekey_job", "encryption", "identity"]
+
+
+def test_an_old_job_of_which_nothing_is_understood_keeps_nobody_from_a_new_rekey(harness: RotationHarness) -> None:
+    harness.cluster.begin()
+    harness.cluster.jobs[7] = RekeyJob(7, complete=False, understood=False)
+    rotation = harness.run()
+    assert (rotation.outcome, harness.cluster.rekeys) == (Outcome.ROTATED, 2)
+
+
+def test_what_was_not_understood_is_kept_once_for_each_member_and_not_without_end(harness: RotationHarness) -> None:
+    harness.start()
+    job = harness.cluster.jobs[7]
+    for look in range(3):
+        odd = tuple(Unfamiliar(f"GetAsyncResult.{number}", str(look)) for number in range(MOST_UNFAMILIAR + 5))
+        harness.cluster.jobs[7] = replace(job, unfamiliar=odd)
+        harness.check()
+    kept = harness.record().unfamiliar
+    assert kept == tuple(Unfamiliar(f"GetAsyncResult.{number}", "0") for number in range(MOST_UNFAMILIAR))
 
 
 def test_a_refused_rekey_that_left_the_cluster_unchanged_is_refused(harness: RotationHarness) -> None:

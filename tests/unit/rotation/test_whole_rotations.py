@@ -22,6 +22,8 @@ from element_rekey.outcomes import Outcome, Trigger
 from element_rekey.records import Failure, Request
 from element_rekey.rotation.steps import Status
 from tests.fakes import NOW, SETTINGS
+from tests.retries import waits_after
+from tests.template import CHECK, START
 from tests.unit.harness import RotationHarness
 from tests.unit.samples import ARN, BROKEN, DAY, HOUR, MINUTE, OTHER_ARN, key
 
@@ -374,12 +376,34 @@ def test_the_error_of_an_overdue_rekey_that_the_next_execution_follows_is_report
 def test_somebody_elses_rekey_that_we_lost_sight_of_is_not_reported_as_a_failure(harness: RotationHarness) -> None:
     harness.cluster.begin()
     harness.start()
-    harness.cluster.failing = {"rekey_job": [CredentialsRefused("HTTP 401.")]}
+    harness.cluster.failing = {"rekey_job": [CredentialsRefused("HTTP 401.")] * 3}
     ended = harness.run()
     assert ended.outcome is Outcome.OUTCOME_UNKNOWN
     assert ended.failure
     assert ended.failure.error == "CredentialsRefused"
     assert build_notification(ended).start_again_with
+
+
+@pytest.mark.parametrize("refusals", [1, 2])
+def test_an_authentication_service_that_is_away_for_a_moment_ends_no_rotation_under_way(
+    harness: RotationHarness, refusals: int
+) -> None:
+    harness.start()
+    harness.cluster.failing = {"rekey_job": [CredentialsRefused("HTTP 401.")] * refusals}
+    begun = harness.clock.now
+    assert harness.run().outcome is Outcome.ROTATED
+    assert harness.clock.now - begun >= refusals * MINUTE
+    assert harness.cluster.rekeys == 1
+
+
+def test_credentials_are_tried_thrice_at_most_and_once_only_before_a_rekey(harness: RotationHarness) -> None:
+    assert waits_after(START, "CredentialsRefused") == ()
+    assert waits_after(CHECK, "CredentialsRefused") == (60.0, 60.0)
+    harness.start()
+    harness.cluster.calls.clear()
+    harness.cluster.failing = {"rekey_job": [CredentialsRefused("HTTP 401.")] * 9}
+    assert harness.run().outcome is Outcome.OUTCOME_UNKNOWN
+    assert harness.cluster.calls.count("rekey_job") == 3
 
 
 def test_a_run_whose_own_rekey_made_a_key_never_claims_to_have_changed_nothing(harness: RotationHarness) -> None:

@@ -91,9 +91,12 @@ def test_a_key_made_when_another_clock_is_a_little_ahead_can_be_demanded() -> No
         (KeyManagementType.EXTERNAL, 15, external(provider=15), True),
         (KeyManagementType.EXTERNAL, 15, external(provider=16), False),
         (KeyManagementType.EXTERNAL, 15, OLD, False),
+        (None, None, MasterKey("key-0", None), True),
+        (KeyManagementType.INTERNAL, None, MasterKey("key-0", None), None),
+        (KeyManagementType.EXTERNAL, 15, MasterKey("key-0", KeyManagementType.EXTERNAL), None),
     ],
 )
 def test_a_key_is_of_the_kind_asked_for_by_type_and_provider(
-    kind: KeyManagementType | None, provider: int | None, current: MasterKey, *, fits: bool
+    kind: KeyManagementType | None, provider: int | None, current: MasterKey, *, fits: bool | None
 ) -> None:
     assert demand(key_management_type=kind, key_provider_id=provider).of_kind(current) is fits

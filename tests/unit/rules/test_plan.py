@@ -2,13 +2,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from element_rekey.cluster import ClusterFault, EncryptionState, KeyManagementType, KeyProvider
+from element_rekey.cluster import ClusterFault, EncryptionState, KeyManagementType, KeyProvider, MasterKey, Unfamiliar
 from element_rekey.errors import (
+    AnswerNotUnderstood,
     ClusterFaultsBlock,
     ClusterIdentityChanged,
     ElementRekeyError,
@@ -31,9 +33,24 @@ from element_rekey.rules.decisions import (
 )
 from element_rekey.rules.demand import Demand, demand_of
 from element_rekey.rules.memory import age_of, updated_memory
-from element_rekey.rules.plan import plan
+from element_rekey.rules.plan import memory_after, plan
 from tests.fakes import NOW
-from tests.unit.samples import BROKEN, DAY, MINUTE, OLD, SECOND, UUID, YOUNG, demand, done, error_of, key, running, seen
+from tests.unit.samples import (
+    BROKEN,
+    DAY,
+    MINUTE,
+    OLD,
+    SECOND,
+    UUID,
+    YOUNG,
+    demand,
+    done,
+    error_of,
+    key,
+    rotation,
+    running,
+    seen,
+)
 from tests.unit.strategies import demands, states
 
 # --- plan ---
@@ -133,7 +150,45 @@ def test_an_unfit_cluster_is_refused_with_what_to_mend(
 
 def test_encryption_without_a_master_key_is_refused() -> None:
     state = replace(seen(), encryption=EncryptionState(enabled=True))
-    assert isinstance(error_of(plan(demand(), state)), EncryptionDisabled)
+    refusal = error_of(plan(demand(), state))
+    assert isinstance(refusal, AnswerNotUnderstood)
+    assert refusal.what == "The cluster does not say which master key it has."
+
+
+ODD = (Unfamiliar("GetSoftwareEncryptionAtRestInfo.state", '"enabling"'),)
+
+
+@pytest.mark.parametrize(
+    ("encryption", "asked", "said"),
+    [
+        (EncryptionState(None, OLD, unfamiliar=ODD), {}, "whether software encryption at rest is enabled"),
+        (EncryptionState(True, OLD, handle_unclear=True, unfamiliar=ODD), {}, "whether a rekey runs"),  # noqa: FBT003
+        (
+            EncryptionState(True, MasterKey("key-0", None), unfamiliar=ODD),  # noqa: FBT003
+            {"key_management_type": KeyManagementType.INTERNAL},
+            "how its master key is managed",
+        ),
+    ],
+)
+def test_no_rekey_is_sent_while_what_has_to_be_known_cannot_be_read(
+    encryption: EncryptionState, asked: dict[str, Any], said: str
+) -> None:
+    refusal = error_of(plan(demand(**asked), replace(seen(), encryption=encryption)))
+    assert isinstance(refusal, AnswerNotUnderstood)
+    assert refusal.what == f'The cluster does not say {said}; GetSoftwareEncryptionAtRestInfo.state is "enabling".'
+    assert refusal.cluster == "prod-a"
+
+
+def test_a_key_of_unknown_management_can_be_replaced_by_one_of_the_same() -> None:
+    state = replace(seen(), encryption=EncryptionState(True, MasterKey("key-0", None, None, OLD.key_created_time)))  # noqa: FBT003
+    assert isinstance(plan(demand(), state), Start)
+
+
+def test_while_a_rekey_may_run_a_look_is_no_last_sight_of_the_key() -> None:
+    state = replace(seen(), encryption=EncryptionState(True, OLD, handle_unclear=True))  # noqa: FBT003
+    remembered = memory_after(rotation(), state, "")
+    assert remembered
+    assert remembered.key_seen_at is None
 
 
 def test_a_satisfied_demand_does_not_care_whether_the_cluster_is_fit_for_a_rekey() -> None:

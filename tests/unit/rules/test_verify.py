@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 
 from element_rekey.cluster import EncryptionState, KeyManagementType, MasterKey, RekeyJob
 from element_rekey.errors import ClusterIdentityChanged, RekeyFailed, RekeyOutcomeUnknown, RotationNotProven
+from element_rekey.outcomes import Outcome
 from element_rekey.rules.decisions import (
     AnswerStillUnknown,
+    Conclude,
     Fail,
     Follow,
     KeyChanged,
@@ -18,8 +20,8 @@ from element_rekey.rules.decisions import (
     StillRunning,
     Superseded,
 )
-from element_rekey.rules.verify import ATTEMPTS, error_of_change, resolve_lost_answer, verify
-from tests.fakes import NOW
+from element_rekey.rules.verify import ATTEMPTS, decide_after_check, error_of_change, resolve_lost_answer, verify
+from tests.fakes import NOW, SETTINGS
 from tests.unit.samples import (
     BROKEN,
     DAY,
@@ -37,6 +39,7 @@ from tests.unit.samples import (
     intent,
     key,
     looked,
+    rotation,
     running,
     seen,
 )
@@ -154,8 +157,9 @@ def test_the_proof_holds_where_the_next_rekey_is_listed_already() -> None:
 @pytest.mark.parametrize(
     ("job", "current", "asked", "said"),
     [
-        (done(None, OLD), NEW, None, "its result does not name both keys"),
-        (done(NEW, None), NEW, None, "its result does not name both keys"),
+        (done(None, OLD), OLD, None, "key key-0 was current before it, too"),
+        (done(None, None), OLD, None, "key key-0 was current before it, too"),
+        (done(None, key("key-x")), NEW, None, "it retires key-x and not key-0"),
         (done(key("key-2"), OLD), NEW, None, "it made key key-2 and current is key-1"),
         (done(OLD, OLD), OLD, None, "key key-0 was current before it, too"),
         (done(NEW, key("key-x")), NEW, None, "it retires key-x and not key-0"),
@@ -173,6 +177,69 @@ def test_a_completed_job_that_the_state_contradicts_proves_nothing(
     refusal = error_of(verified(job, current, asked=asked))
     assert isinstance(refusal, RotationNotProven)
     assert said in refusal.what
+
+
+@pytest.mark.parametrize("read", [None, OLD])
+@pytest.mark.parametrize("current", [NEW, MasterKey("key-1", None), external("key-1")])
+def test_a_change_that_the_state_shows_is_proven_however_little_its_result_says(
+    read: MasterKey | None, current: MasterKey
+) -> None:
+    decision = verified(done(None, read), current)
+    assert isinstance(decision, KeyChanged)
+    assert (decision.change.old_key, decision.change.new_key) == (OLD, current)
+    assert (decision.change.job_result_read, decision.change.key_to_decommission) == (False, read)
+    assert decision.change.job_seconds == 50
+    decision = verified(done(NEW, None), NEW)
+    assert isinstance(decision, KeyChanged)
+    assert decision.change.job_result_read
+
+
+def test_a_key_whose_management_cannot_be_read_does_not_contradict_what_was_asked() -> None:
+    asked = demand(key_management_type=KeyManagementType.EXTERNAL, key_provider_id=15)
+    assert isinstance(verified(done(NEW, OLD), MasterKey("key-1", None), asked=asked), KeyChanged)
+
+
+def test_a_result_without_its_key_proves_nothing_where_another_rekey_is_listed() -> None:
+    error = error_of(verified(done(None, OLD), NEW, listed=8))
+    assert isinstance(error, RotationNotProven)
+    assert "does not name the key it made, and another rekey is listed" in error.what
+
+
+def test_somebody_elses_rekey_that_is_over_and_says_nothing_is_looked_at_anew() -> None:
+    assert isinstance(verified(done(None, None), OLD, ours=False), Superseded)
+    assert isinstance(verified(done(None, None), NEW, ours=False), KeyChanged)
+
+
+MUTE = RekeyJob(7, complete=False, understood=False)
+
+
+@pytest.mark.parametrize("job", [None, MUTE])
+def test_a_rekey_that_may_be_the_one_listed_is_waited_for(job: RekeyJob | None) -> None:
+    state = EncryptionState(enabled=True, master_key=NEW, handle_unclear=True)
+    assert verify(following(), looked(NOW, job, state), demand(), SETTLING) == StillRunning(shown=False)
+    assert verified(job, NEW, listed=7) == StillRunning(shown=False)
+    assert isinstance(verified(job, NEW, listed=None), KeyChanged)
+
+
+@pytest.mark.parametrize("job", [None, MUTE])
+def test_at_the_deadline_the_keys_alone_show_the_change(job: RekeyJob | None) -> None:
+    late = NOW + SETTINGS.deadline
+    begun, followed = rotation(following=following()), following()
+
+    def decided(current: MasterKey | None, at: datetime, seen_job: RekeyJob | None = job) -> object:
+        state = EncryptionState(enabled=True, master_key=current, rekey_async_result_id=7)
+        return decide_after_check(begun, followed, looked(at, seen_job, state), demand(), SETTINGS)
+
+    concluded = decided(NEW, late)
+    assert isinstance(concluded, Conclude)
+    assert concluded.outcome is Outcome.ROTATED
+    assert concluded.change
+    assert not concluded.change.job_result_read
+    assert concluded.detail.endswith("Its result could not be read; the cluster's own state shows the change.")
+    assert isinstance(decided(NEW, late - SECOND), Follow)
+    for overdue in (decided(OLD, late), decided(None, late, running()), decided(NEW, late, running())):
+        assert isinstance(overdue, Follow)
+        assert overdue.overdue
 
 
 def test_a_contradiction_is_explained_by_a_rekey_that_came_after_and_what_ours_did_is_kept() -> None:
@@ -275,7 +342,9 @@ def test_a_foreign_job_that_made_another_key_proves_nothing() -> None:
 
 
 def test_no_master_key_proves_nothing() -> None:
-    assert isinstance(error_of(verified(running(), None)), RotationNotProven)
+    for job in (None, MUTE, done(NEW, OLD)):
+        assert isinstance(error_of(verified(job, None)), RotationNotProven)
+    assert verified(running(), None) == StillRunning()
 
 
 def test_our_job_that_failed_before_the_change_of_keys_failed() -> None:
@@ -368,8 +437,8 @@ def test_our_rekey_never_counts_as_ended_without_a_change_of_keys(
         assert decision.change.job_seconds >= 0
         if job and not job.error:
             assert job.complete
-            assert job.new_key
-            assert job.new_key.key_id == current.key_id
+            assert job.new_key is None or job.new_key.key_id == current.key_id
+            assert job.new_key or listed in (None, followed.async_handle)
             assert asked.of_kind(current)
 
 

@@ -42,6 +42,7 @@ def log_step(step: Step) -> None:
         asyncHandle=handle,
         polls=rotation.polls,
         waitSeconds=step.wait_seconds,
+        unfamiliar=encode(rotation.unfamiliar or ()),
     )
 
 
@@ -54,6 +55,7 @@ def log_outcome(rotation: Rotation) -> None:
         outcome=rotation.outcome,
         detail=rotation.detail,
         failure=encode(rotation.failure),
+        unfamiliar=encode(rotation.unfamiliar or ()),
     )
 
 

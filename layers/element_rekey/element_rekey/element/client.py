@@ -1,8 +1,9 @@
 """The Element JSON-RPC API, as far as a rotation needs it, for one cluster.
 
 The one call that changes something is kept apart from all others: only ``rekey`` may raise RekeyOutcomeUnknown, and
-whatever else it raises, short of RekeyRefused, certainly changed nothing. Nothing is sent twice in here, with one
-exception: HTTP 401, given before a call is looked at, with a username or password that has changed since.
+whatever else it raises, short of RekeyRefused, certainly changed nothing. Nothing is sent twice in here, with two
+exceptions, both after a refusal that came before anything was done: HTTP 401, with a username or password that has
+changed since, and a word that the cluster knows in other letter case.
 """
 
 from __future__ import annotations
@@ -23,8 +24,10 @@ from element_rekey.cluster import (
     KeyManagementType,
     KeyProvider,
     RekeyJob,
+    Unfamiliar,
 )
 from element_rekey.errors import (
+    AnswerNotUnderstood,
     ApiVersionUnsupported,
     ClusterUnavailable,
     CredentialsRefused,
@@ -38,13 +41,17 @@ from element_rekey.errors import (
 
 from .answers import (
     Answer,
+    AnswerUnfamiliar,
     Json,
     MethodError,
+    as_object,
     describe_error,
     dotted,
+    member_of,
     method_error,
     parse_answer,
     parse_version,
+    says_something,
     whole_number,
 )
 from .redaction import Redaction
@@ -83,6 +90,7 @@ _TRANSIENT: Final = frozenset(
         "xSliceNotRegistered",
     }
 )
+_UNKNOWN_WORD: Final = "xUnrecognizedEnumString"
 # Said by the API's front, which looks at method, parameters and account before anything is done.
 _NOT_DISPATCHED: Final = frozenset(
     {
@@ -94,11 +102,39 @@ _NOT_DISPATCHED: Final = frozenset(
         "xUnknownAPIVersion",
         "xUnknownRPCMethod",
         "xUnknownUsername",
-        "xUnrecognizedEnumString",
+        _UNKNOWN_WORD,
     }
 )
 _UNKNOWN_HANDLE: Final = frozenset({"xDBNoSuchPath", "xAsyncHandleDoesNotExist"})  # older and newer releases
+# The documented types of asynchronous results (ListAsyncResults), in lower case; none of them is a rekey.
+_OTHER_OPERATIONS: Final = frozenset({"bulkvolume", "clone", "driveadd", "driveremoval", "rtfipendingnode"})
 _PERMISSION_DENIED: Final = "xPermissionDenied"
+
+
+def _read_job(async_handle: int, job: Answer) -> RekeyJob:
+    """What an answer says of a rekey. Without a status that we know, an error or a new key shows that it is over."""
+    status = job.word(("status", "state"), ("running", "complete"))
+    failed = status != "running" and job.has("error")
+    outcome = job.optional_child("result") if status != "running" and not failed else None
+    new_key = outcome.evident_key("newKey") if outcome else None
+    complete = status == "complete" or failed or new_key is not None
+    return RekeyJob(
+        async_handle=async_handle,
+        complete=complete,
+        create_time=job.time("createTime"),
+        last_update_time=job.time("lastUpdateTime"),
+        phase="" if complete else job.optional_child("details").words("state"),
+        new_key=new_key,
+        key_to_decommission=outcome.evident_key("keyToDecommission") if outcome else None,
+        error=job.error("error") if failed else None,
+        understood=complete or status == "running" or job.has("details"),
+        unfamiliar=tuple(job.notes),
+    )
+
+
+def _mute_job(async_handle: int, unfamiliar: Unfamiliar) -> RekeyJob:
+    """A job of which the cluster says nothing that we understand."""
+    return RekeyJob(async_handle, complete=False, understood=False, unfamiliar=(unfamiliar,))
 
 
 class ElementApi:
@@ -131,6 +167,7 @@ class ElementApi:
         self._timeouts = timeouts
         self._ids = itertools.count(1)
         self._clock_offset = timedelta(0)  # how far the cluster's clock is ahead of ours
+        self._management_word = ""  # for the kind of its key, as the cluster spells it
         self._adopt(registration)
 
     def close(self) -> None:
@@ -138,15 +175,21 @@ class ElementApi:
         self._transport.close()
 
     def check_api_version(self) -> None:
-        """``GetAPI``. Raises ApiVersionUnsupported below 12.3, or where the registered version is not served."""
+        """``GetAPI``, for one question: is the registered version served? Raises ApiVersionUnsupported where not.
+
+        Entries that are no version are passed over. A list in which nothing is understood answers nothing, and stands
+        in nobody's way: a version that is not served is a 404 to the next call.
+        """
         api = self._call("GetAPI", endpoint=_OLDEST_ENDPOINT)
-        current = api.version(api.source.get("currentVersion"), "currentVersion")
-        served = {api.version(version, "supportedVersions") for version in api.items("supportedVersions")}
-        if current < _FIRST_VERSION:
-            what = f"The cluster's Element API is {dotted(current)}, older than {dotted(_FIRST_VERSION)}."
-        elif self._version < _FIRST_VERSION:
+        served = set(filter(None, map(parse_version, api.optional_items("supportedVersions"))))
+        current = parse_version(api.text("currentVersion")) or max(served, default=None)
+        if self._version < _FIRST_VERSION:
             what = f"The registered apiVersion {dotted(self._version)} is older than {dotted(_FIRST_VERSION)}."
-        elif self._version not in served:
+        elif self._version in served or current is None:
+            return
+        elif current < _FIRST_VERSION:
+            what = f"The cluster's Element API is {dotted(current)}, older than {dotted(_FIRST_VERSION)}."
+        elif served:
             what = f"The cluster (Element API {dotted(current)}) does not serve apiVersion {dotted(self._version)}."
         else:
             return
@@ -160,15 +203,27 @@ class ElementApi:
     def version(self) -> ClusterVersion:
         """``GetClusterVersionInfo``."""
         info = self._call("GetClusterVersionInfo")
-        return ClusterVersion(pending_cluster_version=info.words("pendingClusterVersion"))
+        return ClusterVersion(pending_cluster_version=info.anything("pendingClusterVersion"))
 
     def encryption(self) -> EncryptionState:
-        """``GetSoftwareEncryptionAtRestInfo``; the key's time corrected to our clock."""
+        """``GetSoftwareEncryptionAtRestInfo``; the key's time corrected to our clock.
+
+        A cluster that has a master key uses it, so ``state`` need not be there; a word for it that we do not know is
+        another matter. What is listed as the latest rekey and is below 0 means none.
+        """
         info = self._call("GetSoftwareEncryptionAtRestInfo")
+        word = info.word(("state", "status"), ("disabled", "enabled"))
+        key = info.key("masterKeyInfo") if info.has("masterKeyInfo") else None
+        self._management_word = info.optional_child("masterKeyInfo").text("keyManagementType") if key else ""
+        unsaid = key is not None and not (info.text("state") or info.text("status"))
+        listed = "rekeyMasterKeyAsyncResultID"
+        handle = info.optional_integer(listed)
         return EncryptionState(
-            enabled=info.one_of(("state", "status"), ("disabled", "enabled")) == "enabled",
-            master_key=info.key("masterKeyInfo") if info.has("masterKeyInfo") else None,
-            rekey_async_result_id=info.optional_integer("rekeyMasterKeyAsyncResultID"),
+            enabled=True if unsaid else None if word is None else word == "enabled",
+            master_key=key,
+            rekey_async_result_id=handle,
+            handle_unclear=handle is None and info.has(listed) and not info.is_negative(listed),
+            unfamiliar=tuple(info.notes),
         )
 
     def rekey(self, key_management_type: KeyManagementType | None, key_provider_id: int | None) -> int:
@@ -189,10 +244,7 @@ class ElementApi:
             params["keyManagementType"] = key_management_type.value
         if key_provider_id is not None:
             params["keyProviderID"] = key_provider_id
-        try:
-            answer = self._exchange(_REKEY, params, self._registration.api_version, fresh_connection=True)
-        except AnswerUnusable as error:
-            raise self._outcome_unknown(str(error)) from None
+        answer = self._send_rekey(params)
         if isinstance(answer, MethodError):
             if answer.name in _TRANSIENT:
                 raise self._outcome_unknown(
@@ -202,40 +254,62 @@ class ElementApi:
                 raise self._refusal(_REKEY, answer)
             what = f"{_REKEY} was answered with {describe_error(answer.quoted)}."
             raise RekeyRefused(what, cluster=self._cluster, name=answer.quoted.name)
-        unused = answer.get("unusedParameters")
+        unused = member_of(answer, "unusedParameters")
         if unused:
             named = ", ".join(name for name in params if isinstance(unused, dict) and name in unused)
             raise self._outcome_unknown(f"the cluster began a rekey without these parameters: {named or 'unnamed'}")
-        async_handle = whole_number(answer["result"].get("asyncHandle"))
+        async_handle = whole_number(member_of(answer["result"], "asyncHandle"))
         if async_handle is None:
             raise self._outcome_unknown("the answer has no asyncHandle")
         return async_handle
 
+    def _send_rekey(self, params: Json) -> Json | MethodError:
+        """Send the rekey; again where the cluster knows the kind of management by the same word in other letter case.
+
+        That is said by the API's front, before anything is done. Raises RekeyOutcomeUnknown.
+        """
+        version, spelt = self._registration.api_version, self._as_the_cluster_spells(params)
+        try:
+            answer = self._exchange(_REKEY, params, version, fresh_connection=True)
+            if isinstance(answer, MethodError) and answer.name == _UNKNOWN_WORD and spelt != params:
+                answer = self._exchange(_REKEY, spelt, version, fresh_connection=True)
+        except AnswerUnusable as error:
+            raise self._outcome_unknown(str(error)) from None
+        return answer
+
+    def _as_the_cluster_spells(self, params: Json) -> Json:
+        """The parameters with the kind of management in the case of the cluster's own word for its key's."""
+        kind = params.get("keyManagementType")
+        if kind is None:
+            return params
+        word = self._management_word or kind.lower()  # all published answers are in lower case
+        spelt = kind.upper() if word.isupper() else kind.lower() if word.islower() else kind
+        return params | {"keyManagementType": spelt}
+
     def rekey_job(self, async_handle: int) -> RekeyJob | None:
         """``GetAsyncResult`` with ``keepResult: true``, since without it the first reader of a result deletes it.
 
-        None when the cluster does not know the handle, or knows it as something else than a rekey.
+        None when the cluster does not know the handle, or knows it as one of the other operations there are. Where the
+        handle comes from counts, not the name of its type: the cluster gave or listed it as a rekey's. An answer that
+        says nothing is no reason to stop either; the cluster's state decides then.
         """
-        job = self._ask("GetAsyncResult", {"asyncHandle": async_handle, "keepResult": True})
+        try:
+            job = self._ask("GetAsyncResult", {"asyncHandle": async_handle, "keepResult": True})
+        except AnswerNotUnderstood as error:
+            return _mute_job(async_handle, Unfamiliar("GetAsyncResult", error.what))
         if isinstance(job, MethodError):
             if job.name in _UNKNOWN_HANDLE:
                 return None
-            raise self._refusal("GetAsyncResult", job)
-        if job.known_word("resultType") != _REKEY:
+            refusal = self._refusal("GetAsyncResult", job)
+            if isinstance(refusal, ElementApiError):
+                return _mute_job(async_handle, Unfamiliar("GetAsyncResult.error", describe_error(job.quoted)))
+            raise refusal
+        kind = job.text("resultType").strip().lower()
+        if kind in _OTHER_OPERATIONS:
             return None
-        complete = job.one_of(("status", "state"), ("running", "complete")) == "complete"
-        failed = complete and job.has("error")
-        outcome = job.child("result") if complete and not failed else None
-        return RekeyJob(
-            async_handle=async_handle,
-            complete=complete,
-            create_time=job.time("createTime"),
-            last_update_time=job.time("lastUpdateTime"),
-            phase=job.optional_child("details").words("state") if not complete else "",
-            new_key=outcome.key("newKey") if outcome else None,
-            key_to_decommission=outcome.key("keyToDecommission") if outcome else None,
-            error=job.optional_child("error").error() if failed else None,
-        )
+        if kind != _REKEY.lower():
+            job.note("resultType", job.source.get("resultType"))
+        return _read_job(async_handle, job)
 
     def faults(self) -> tuple[ClusterFault, ...]:
         """``ListClusterFaults`` of the current faults."""
@@ -273,6 +347,8 @@ class ElementApi:
         """Call a method that changes nothing: whatever is unusable about its answer, it can be called again."""
         try:
             answer = self._exchange(method, params or {}, endpoint or self._registration.api_version)
+        except AnswerUnfamiliar as error:
+            raise AnswerNotUnderstood(f"{method} was answered, but {error}.", cluster=self._cluster) from None
         except AnswerUnusable as error:
             raise ClusterUnavailable(f"{method} got no usable answer: {error}.", cluster=self._cluster) from None
         if isinstance(answer, MethodError):
@@ -304,13 +380,14 @@ class ElementApi:
         if http.status not in {HTTPStatus.OK, HTTPStatus.INTERNAL_SERVER_ERROR}:
             raise AnswerUnusable(f"the answer is HTTP {http.status}")
         answer = parse_answer(call["id"], http.body)
-        result, error = answer.get("result"), answer.get("error")
-        if isinstance(result, dict) and error is None and http.status == HTTPStatus.OK:
-            return answer
+        result, error = as_object(member_of(answer, "result")), member_of(answer, "error")
+        if result is not None and not says_something(error) and http.status == HTTPStatus.OK:
+            return answer | {"result": result}
         failed = method_error(error, self._quote) if result is None else None
         if failed:
             return failed
-        raise AnswerUnusable(f"the answer (HTTP {http.status}) holds neither a result nor an error with a name")
+        holds = f"the answer (HTTP {http.status}) holds neither a result nor an error with a name"
+        raise AnswerUnfamiliar(holds) if http.status == HTTPStatus.OK else AnswerUnusable(holds)
 
     def _renew(self) -> bool:
         """Read the registration again; whether it has another username or password to try.

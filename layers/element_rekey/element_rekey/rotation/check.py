@@ -13,7 +13,7 @@ from element_rekey.rules.memory import updated_memory
 from element_rekey.rules.verify import decide_after_check, other_cluster_answers
 from element_rekey.rules.waiting import for_rekey
 
-from .steps import Status, Step, carry_out, take_lock
+from .steps import Status, Step, carry_out, look_at_key, take_lock, with_unfamiliar
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -49,6 +49,7 @@ def check_status(ports: Ports, execution: Execution) -> Step:
         raise other
     key, memory = seen.encryption.master_key, None
     rotation = replace(rotation, polls=rotation.polls + 1, current_key=key or rotation.current_key, failure=None)
+    rotation = with_unfamiliar(rotation, seen)
     decision = decide_after_check(rotation, following, seen, demand, ports.settings)
     if key and isinstance(decision, Conclude):
         memory = updated_memory(seen, key, rekey_runs=False)
@@ -59,7 +60,7 @@ def _observe(ports: Ports, rotation: Rotation, following: Following, at: datetim
     memory = ports.ledger.memory(rotation.cluster)  # before the look: what is remembered meanwhile is newer than it
     cluster = ports.clusters.connect(rotation.cluster)
     job = cluster.rekey_job(following.async_handle) if following.async_handle is not None else None
-    encryption = cluster.encryption()
+    encryption = cluster.encryption() if following.async_handle == 0 else look_at_key(cluster)
     key_read_at = ports.clock()
     identity = cluster.identity()  # last: what was read before it came from no other cluster
     return Observation(at, identity, memory, encryption, job, key_read_at=key_read_at)

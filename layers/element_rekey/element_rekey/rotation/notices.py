@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from element_rekey.errors import (
+    AnswerNotUnderstood,
     AwsCallFailed,
     ClusterUnavailable,
     LedgerConflict,
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from element_rekey.ports import Ports
     from element_rekey.records import Execution, Request
 
-_RETRIED = (AwsCallFailed, ClusterUnavailable, PermissionDenied, RekeyOutcomeUnknown)
+_RETRIED = (AnswerNotUnderstood, AwsCallFailed, ClusterUnavailable, PermissionDenied, RekeyOutcomeUnknown)
 """What the state machine retries for minutes. LedgerConflict is over in seconds; all else ends the execution."""
 
 

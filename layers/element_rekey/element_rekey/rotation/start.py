@@ -10,14 +10,14 @@ from element_rekey.errors import ElementRekeyError, RekeyOutcomeUnknown, RekeyRe
 from element_rekey.records import Following, Intent, Rotation
 from element_rekey.rules.decisions import Conclude, Follow, Observation, ProviderCheck, Start
 from element_rekey.rules.demand import demand_of
-from element_rekey.rules.plan import decide, memory_after, report_dry_run
+from element_rekey.rules.plan import decide, memory_after, report_dry_run, settle_lost_answer
 from element_rekey.rules.preflight import provider_to_check
 from element_rekey.rules.verify import resolve_lost_answer
 from element_rekey.rules.waiting import for_turn, until_moment
 from element_rekey.rules.wording import in_spite_of, somebody_elses
 
 from .notices import notice_of_error, notice_of_step
-from .steps import Status, Step, carry_out, keep_following, take_lock
+from .steps import Status, Step, carry_out, keep_following, look_at_key, take_lock, with_unfamiliar
 
 if TYPE_CHECKING:
     from element_rekey.cluster import MasterKey
@@ -70,6 +70,11 @@ def _dry_run(ports: Ports, rotation: Rotation, demand: Demand, request: Request)
 
 def _start(ports: Ports, rotation: Rotation, demand: Demand, request: Request) -> Step:
     cluster = ports.clusters.connect(request.cluster, afresh=True)  # what is looked at is what the rekey is sent to
+    if rotation.intent:
+        seen = _look_for_sent_rekey(ports, cluster, request)
+        settled = settle_lost_answer(demand, seen, rotation, ports.settings.settling)
+        if settled:
+            return carry_out(ports, _as_seen(rotation, seen), settled)
     seen, rotation = _look(ports, cluster, rotation, request)
     memory = memory_after(rotation, seen, demand.accept_cluster_uuid)
     memory = ports.ledger.remember(rotation.cluster, memory) if memory else seen.memory
@@ -83,8 +88,20 @@ def _start(ports: Ports, rotation: Rotation, demand: Demand, request: Request) -
 def _look(ports: Ports, cluster: ElementCluster, rotation: Rotation, request: Request) -> tuple[Observation, Rotation]:
     """What is seen, and the rotation with what its notification shows of it."""
     seen = _observe(ports, cluster, request)
+    return seen, _as_seen(rotation, seen)
+
+
+def _as_seen(rotation: Rotation, seen: Observation) -> Rotation:
     identity, key = seen.identity, seen.encryption.master_key
-    return seen, replace(rotation, cluster_uuid=identity.uuid, cluster_name=identity.name, current_key=key)
+    rotation = replace(rotation, cluster_uuid=identity.uuid, cluster_name=identity.name, current_key=key)
+    return with_unfamiliar(rotation, seen)
+
+
+def _look_for_sent_rekey(ports: Ports, cluster: ElementCluster, request: Request) -> Observation:
+    """The cluster's state and nothing else: once a rekey was sent, no other answer may stand in the way."""
+    at, memory = ports.clock(), ports.ledger.memory(request.cluster)
+    encryption = look_at_key(cluster)
+    return Observation(at, cluster.identity(), memory, encryption, key_read_at=ports.clock())
 
 
 def _observe(ports: Ports, cluster: ElementCluster, request: Request) -> Observation:
@@ -93,11 +110,11 @@ def _observe(ports: Ports, cluster: ElementCluster, request: Request) -> Observa
     cluster.check_api_version()
     version = cluster.version()
     faults = cluster.faults()
-    encryption = cluster.encryption()
+    encryption = look_at_key(cluster)
     handle = encryption.rekey_async_result_id
     job = cluster.rekey_job(handle) if handle is not None else None
     if job and job.complete:  # perhaps since the look before, which showed the key it replaced
-        encryption = cluster.encryption()
+        encryption = look_at_key(cluster)
         job = job if encryption.rekey_async_result_id == handle else None
     key_read_at = ports.clock()
     provider = _check_provider(cluster, request, encryption.master_key)
@@ -141,7 +158,7 @@ def _begin(ports: Ports, cluster: ElementCluster, rotation: Rotation, seen: Obse
     except RekeyOutcomeUnknown:
         raise
     except RekeyRefused:
-        looked = replace(seen, encryption=cluster.encryption())
+        looked = replace(seen, encryption=look_at_key(cluster))
         found = resolve_lost_answer(intent, looked, ports.settings.settling, rotation.cluster)
         if isinstance(found, Follow):  # somebody else's rekey came in between, and ours was refused for it
             theirs = replace(found.following, ours=False, presumed_ours=False)

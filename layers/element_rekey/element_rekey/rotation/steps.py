@@ -19,11 +19,17 @@ from element_rekey.rules.waiting import for_rekey
 if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
-    from element_rekey.ports import Ports
+    from element_rekey.cluster import EncryptionState
+    from element_rekey.ports import ElementCluster, Ports
     from element_rekey.records import ClusterMemory, Following, Rotation
+    from element_rekey.rules.decisions import Observation
 
 Carried: TypeAlias = Wait | Follow | StartAgain | Conclude | Refuse | Fail
 """Every decision but Start, which ``rotation.start`` alone carries out."""
+
+
+MOST_UNFAMILIAR = 20
+"""Members that are kept of what could not be interpreted; the first cluster of a new kind needs no more to be known."""
 
 
 class Status(StrEnum):
@@ -87,6 +93,26 @@ def _wait(ports: Ports, rotation: Rotation, decision: Wait) -> Step:
         rotation = ports.ledger.save(replace(rotation, cooling_until=decision.cooling_until))
         ports.ledger.release_lock(rotation.cluster, rotation.execution.id)
     return Step(Status.START_AGAIN, rotation, decision.seconds)
+
+
+def with_unfamiliar(rotation: Rotation, seen: Observation) -> Rotation:
+    """The rotation with what could not be interpreted in this look; of each member what was seen first."""
+    kept = {one.member: one for one in rotation.unfamiliar or ()}
+    for one in (*seen.encryption.unfamiliar, *(seen.job.unfamiliar if seen.job else ())):
+        if one.member in kept or len(kept) < MOST_UNFAMILIAR:
+            kept.setdefault(one.member, one)
+    return replace(rotation, unfamiliar=tuple(kept.values()) or None)
+
+
+def look_at_key(cluster: ElementCluster) -> EncryptionState:
+    """What the cluster says of its key and of the latest rekey.
+
+    0 is a handle where the cluster knows it as one. Else it is the word for none, in a member that is always there.
+    """
+    encryption = cluster.encryption()
+    if encryption.rekey_async_result_id == 0 and cluster.rekey_job(0) is None:
+        return replace(encryption, rekey_async_result_id=None)
+    return encryption
 
 
 def keep_following(ports: Ports, rotation: Rotation, following: Following) -> Step:

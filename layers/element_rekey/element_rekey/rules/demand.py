@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
+from element_rekey.cluster import KeyManagementType
 from element_rekey.errors import RequestInvalid
 from element_rekey.outcomes import Trigger
 
 if TYPE_CHECKING:
-    from element_rekey.cluster import KeyManagementType, MasterKey
+    from element_rekey.cluster import MasterKey
     from element_rekey.records import Request
 
 CLOCK_TOLERANCE = timedelta(minutes=5)
@@ -35,11 +36,17 @@ class Demand:
     ignore_faults: frozenset[str]
     accept_cluster_uuid: str
 
-    def of_kind(self, key: MasterKey) -> bool:
-        """Whether the key is managed as asked."""
-        return self.key_management_type is None or (
-            key.key_management_type is self.key_management_type and key.key_provider_id == self.key_provider_id
-        )
+    def of_kind(self, key: MasterKey) -> bool | None:
+        """Whether the key is managed as asked; None where the cluster does not say how it is managed."""
+        if self.key_management_type is None:
+            return True
+        if key.key_management_type is None:
+            return None
+        if key.key_management_type is not self.key_management_type:
+            return False
+        if key.key_management_type is KeyManagementType.EXTERNAL and key.key_provider_id is None:
+            return None
+        return key.key_provider_id == self.key_provider_id
 
 
 def demand_of(request: Request, started_at: datetime) -> Demand:

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, assert_never
 
-from element_rekey.errors import EncryptionDisabled, KeyAgeUnknown, RekeyOutcomeUnknown, RotationUndone
+from element_rekey.errors import (
+    AnswerNotUnderstood,
+    EncryptionDisabled,
+    KeyAgeUnknown,
+    RekeyOutcomeUnknown,
+    RotationUndone,
+)
 from element_rekey.outcomes import Outcome
 from element_rekey.records import Following
 
@@ -24,12 +30,12 @@ from .memory import age_of, identity_changed, made_by, updated_memory
 from .preflight import preflight
 from .verify import conclude_with_error, error_of_change, key_made_with_error, resolve_lost_answer
 from .waiting import for_cool_down
-from .wording import at_time, in_spite_of, key_replaced, somebody_elses
+from .wording import at_time, in_spite_of, key_replaced, quoted, somebody_elses
 
 if TYPE_CHECKING:
     from datetime import timedelta
 
-    from element_rekey.cluster import MasterKey
+    from element_rekey.cluster import EncryptionState, MasterKey
     from element_rekey.errors import RekeyEndedWithError
     from element_rekey.records import ClusterMemory, KeyChange, Rotation
 
@@ -42,16 +48,15 @@ def decide(
     demand: Demand, seen: Observation, rotation: Rotation, settling: timedelta
 ) -> Start | Follow | Wait | Conclude | Refuse | Fail:
     """What a rotation does after a look at its cluster; a rekey that may have been sent comes before the plan."""
-    lost = resolve_lost_answer(rotation.intent, seen, settling, demand.cluster) if rotation.intent else None
-    planned = lost or plan(demand, seen, rotation.disregarded_handle)
+    settled = settle_lost_answer(demand, seen, rotation, settling)
+    if settled:
+        return settled
+    planned = plan(demand, seen, rotation.disregarded_handle)
     match planned:
         case Start() if rotation.change and rotation.change.ours:
             return Fail(rotation_undone(demand, rotation.change, planned.baseline_key))
         case Start() | Follow() | Refuse():
             return planned
-        case AnswerStillUnknown():
-            what = "A rekey was sent, its answer was lost, and the cluster does not show yet what became of it."
-            return Refuse(RekeyOutcomeUnknown(what, cluster=demand.cluster))
         case Satisfied():
             return conclude_satisfied(rotation, seen, planned)
         case SatisfiedWithError():
@@ -60,6 +65,22 @@ def decide(
             return for_cool_down(planned.until, seen.at)
         case _:
             assert_never(planned)
+
+
+def settle_lost_answer(
+    demand: Demand, seen: Observation, rotation: Rotation, settling: timedelta
+) -> Follow | Refuse | None:
+    """What a rekey that may have been sent has left on the cluster; None: there was none, so plan.
+
+    Its own state is enough for that. What else the cluster says matters to those only who are about to send a rekey.
+    """
+    if rotation.intent is None:
+        return None
+    lost = resolve_lost_answer(rotation.intent, seen, settling, demand.cluster)
+    if isinstance(lost, AnswerStillUnknown):
+        what = "A rekey was sent, its answer was lost, and the cluster does not show yet what became of it."
+        return Refuse(RekeyOutcomeUnknown(what, cluster=demand.cluster))
+    return lost
 
 
 def report_dry_run(demand: Demand, seen: Observation) -> Conclude | Refuse:
@@ -94,8 +115,12 @@ def plan(
     if changed:
         return Refuse(changed)
     key = seen.encryption.master_key
-    if not seen.encryption.enabled or key is None:
+    if seen.encryption.enabled is False:
         return Refuse(EncryptionDisabled("Software encryption at rest is not enabled.", cluster=demand.cluster))
+    unclear = _unclear(demand, seen.encryption)
+    if unclear or key is None:
+        what = f"The cluster does not say {unclear or 'which master key it has'}{quoted(seen.encryption.unfamiliar)}."
+        return Refuse(AnswerNotUnderstood(what, cluster=demand.cluster))
     if rekey_runs(seen, disregarded_handle):
         handle = seen.encryption.rekey_async_result_id
         following = Following(handle, ours=False, since=seen.at, baseline_key=key)
@@ -103,9 +128,21 @@ def plan(
     return _weigh_age(demand, seen, key) or preflight(demand, seen, key)
 
 
+def _unclear(demand: Demand, encryption: EncryptionState) -> str:
+    """What has to be known before a rekey is sent, and cannot be read; empty where all can."""
+    if encryption.enabled is None:
+        return "whether software encryption at rest is enabled"
+    if encryption.handle_unclear:
+        return "whether a rekey runs"
+    key = encryption.master_key
+    return "how its master key is managed" if key and demand.of_kind(key) is None else ""
+
+
 def rekey_runs(seen: Observation, disregarded_handle: int | None = None) -> bool:
     """Whether the cluster lists a rekey that is not over."""
     handle = seen.encryption.rekey_async_result_id
+    if seen.encryption.handle_unclear:
+        return True
     return handle not in (None, disregarded_handle) and (seen.job is None or not seen.job.complete)
 
 

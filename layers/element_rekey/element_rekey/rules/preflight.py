@@ -112,7 +112,7 @@ def fault_codes(demand: Demand, seen: Observation) -> tuple[tuple[str, ...], tup
     """The fault codes that block, and those that only deserve a warning."""
     blocking = FAULTS_BLOCKING_ALWAYS
     key = seen.encryption.master_key
-    if seen.provider or (key and key.key_management_type is KeyManagementType.EXTERNAL):
+    if seen.provider or (key and key.key_management_type is not KeyManagementType.INTERNAL):
         blocking |= FAULTS_BLOCKING_EXTERNAL
     if not demand.urgent:
         blocking |= FAULTS_BLOCKING_ROUTINE

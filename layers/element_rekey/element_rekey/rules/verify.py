@@ -80,7 +80,10 @@ def decide_after_check(
     match verified:
         case StillRunning():
             phase = seen.job.phase if seen.job else ""
-            return keep_waiting(rotation, following, verified, phase, seen.at, settings)
+            waits = keep_waiting(rotation, following, verified, phase, seen.at, settings)
+            overdue = isinstance(waits, Follow) and waits.overdue and not verified.shown
+            change = _change_by_state(following, seen) if overdue else None
+            return _conclude_change(rotation, following, seen, change) if change else waits
         case KeyChanged():
             return _conclude_change(rotation, following, seen, verified.change)
         case Superseded():
@@ -99,7 +102,9 @@ def _conclude_change(
         kept = rotation.change if rotation.change and rotation.change.ours else change
         return StartAgain(f"Somebody else's rekey made key {change.new_key.key_id}.", kept)
     presumed = " The answer to our rekey was lost; this one is taken for it." if following.presumed_ours else ""
-    proof = "" if change.job_result_read else " Its result was read away; the cluster's own state shows the change."
+    gone = seen.job is None and not _may_run(following, seen)
+    why = "was read away" if gone else "could not be read"
+    proof = "" if change.job_result_read else f" Its result {why}; the cluster's own state shows the change."
     detail = f"{key_replaced(change)}{presumed}{proof}"
     error = error_of_change(rotation.cluster, change)
     return conclude_with_error(detail, change, error, seen) if error else Conclude(Outcome.ROTATED, detail, change)
@@ -122,7 +127,8 @@ def verify(
     still come after it.
     """
     key, job = seen.encryption.master_key, seen.job
-    if key is None:
+    running = job is not None and job.understood and not job.complete
+    if key is None and not running:
         return Fail(RotationNotProven("The cluster no longer names a master key.", cluster=demand.cluster))
     if following.presumed_ours and seen.at < following.since + settling:
         return StillRunning()
@@ -130,10 +136,10 @@ def verify(
     if following.presumed_ours and superseded:
         what = "Another rekey came after the one that was taken for ours."
         return Fail(RekeyOutcomeUnknown(what, cluster=demand.cluster))
-    if job is None:
-        return _verify_by_state(following, key, seen, demand, settling)
-    if not job.complete:
+    if key is None or running:
         return StillRunning()
+    if job is None or not job.understood:
+        return _verify_by_state(following, key, seen, demand, settling)
     if job.error:
         return _verify_failed(following, key, seen, job, job.error, demand, superseded=superseded)
     return _verify_completed(following, key, seen, job, demand, superseded=superseded)
@@ -143,8 +149,10 @@ def _verify_completed(
     following: Following, key: MasterKey, seen: Observation, job: RekeyJob, demand: Demand, *, superseded: bool
 ) -> KeyChanged | Superseded | Fail:
     """The job says it completed; where the state shows something else, another rekey came, or it is not proven."""
-    contradictions = list(_contradictions(following, job, key, demand))
+    contradictions = list(_contradictions(following, job, key, demand, superseded=superseded))
     if not contradictions:
+        if job.new_key is None and key.key_id == following.baseline_key.key_id:
+            return Superseded("The rekey that was followed is over, and its result does not say what it did.")
         return KeyChanged(_change(following, key, seen.at, job))
     change = _superseded_change(following, seen.at, job)
     if superseded and (change or not following.ours):
@@ -156,8 +164,8 @@ def _verify_completed(
 def _verify_by_state(
     following: Following, key: MasterKey, seen: Observation, demand: Demand, settling: timedelta
 ) -> StillRunning | KeyChanged | Superseded | Fail:
-    """The handle is unknown to the cluster: not visible yet, or read away by somebody."""
-    if following.async_handle is not None and seen.encryption.rekey_async_result_id == following.async_handle:
+    """The handle is unknown to the cluster, or its answer says nothing: not visible yet, or read away by somebody."""
+    if _may_run(following, seen):
         return StillRunning(shown=False)
     if key.key_id != following.baseline_key.key_id:
         return KeyChanged(_change(following, key, seen.at, None))
@@ -165,6 +173,21 @@ def _verify_by_state(
         return StillRunning(shown=False)
     why = "The rekey's result is gone and the old key is still current: it failed, or goes on unseen."
     return Fail(RekeyOutcomeUnknown(why, cluster=demand.cluster)) if following.ours else Superseded(why)
+
+
+def _may_run(following: Following, seen: Observation) -> bool:
+    """Whether the rekey is listed as the latest, or may be."""
+    if following.async_handle is None:
+        return False
+    return seen.encryption.handle_unclear or seen.encryption.rekey_async_result_id == following.async_handle
+
+
+def _change_by_state(following: Following, seen: Observation) -> KeyChange | None:
+    """The change that the keys alone show, for a rekey of which nothing was shown until the deadline."""
+    key = seen.encryption.master_key
+    if key is None or key.key_id == following.baseline_key.key_id:
+        return None
+    return _change(following, key, seen.at, None)
 
 
 def _verify_failed(  # noqa: PLR0913 - what is seen, and what it is compared with
@@ -202,20 +225,24 @@ def _left_over(demand: Demand, key: MasterKey) -> str:
     return f" The key server of provider {provider} may hold a key that was made for this and is not in use."
 
 
-def _contradictions(following: Following, job: RekeyJob, key: MasterKey, demand: Demand) -> Iterable[str]:
-    """Everything that speaks against a completed rekey being what the cluster's state shows."""
-    if job.new_key is None or job.key_to_decommission is None:
-        yield "its result does not name both keys"
-        return
-    if job.new_key.key_id != key.key_id:
+def _contradictions(
+    following: Following, job: RekeyJob, key: MasterKey, demand: Demand, *, superseded: bool
+) -> Iterable[str]:
+    """Everything that speaks against a completed rekey being what the cluster's state shows.
+
+    What its result does not say, or not in a form we can read, speaks neither for it nor against it.
+    """
+    if job.new_key is None and superseded:
+        yield "its result does not name the key it made, and another rekey is listed"
+    if job.new_key and job.new_key.key_id != key.key_id:
         yield f"it made key {job.new_key.key_id} and current is {key.key_id}"
     if not following.ours:
         return  # followed from somewhere in its middle: the baseline may be either key
     if key.key_id == following.baseline_key.key_id:
         yield f"key {key.key_id} was current before it, too"
-    if job.key_to_decommission.key_id != following.baseline_key.key_id:
+    if job.key_to_decommission and job.key_to_decommission.key_id != following.baseline_key.key_id:
         yield f"it retires {job.key_to_decommission.key_id} and not {following.baseline_key.key_id}"
-    if not demand.of_kind(key):
+    if demand.of_kind(key) is False:
         yield f"the key's management is {key.key_management_type}, provider {key.key_provider_id}, not as asked"
 
 
@@ -238,7 +265,7 @@ def _change(following: Following, key: MasterKey, now: datetime, job: RekeyJob |
         ours=following.ours,
         finished_at=finished,
         detected_at=now,
-        job_result_read=job is not None,
+        job_result_read=job is not None and (job.error is not None or job.new_key is not None),
         key_to_decommission=retired,
         job_error=job.error if job else None,
         job_seconds=max(0, round((finished - begun).total_seconds())),

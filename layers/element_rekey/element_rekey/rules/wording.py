@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from element_rekey.cluster import ElementError
+    from element_rekey.cluster import ElementError, Unfamiliar
     from element_rekey.records import Following, KeyChange
 
 
@@ -24,6 +24,11 @@ def key_replaced(change: KeyChange) -> str:
 def in_spite_of(warnings: tuple[str, ...]) -> str:
     """The end of a sentence on what is done although there are warnings."""
     return f" in spite of {', '.join(warnings)}" if warnings else ""
+
+
+def quoted(unfamiliar: tuple[Unfamiliar, ...]) -> str:
+    """The end of a sentence on an answer, with what could not be interpreted in it."""
+    return "".join(f"; {one.member} is {one.value}" for one in unfamiliar)
 
 
 def error_text(error: ElementError) -> str:
