@@ -44,7 +44,7 @@ else
 	@$(PYTEST) tests/reliability
 endif
 
-torture: .venv/.ready  ## Misfortunes in any order, a hundred times as many as in the tests
+torture: .venv/.ready  ## Misfortunes in any order, a hundred times as many as in the tests; options: ARGS="--help"
 	@PYTHONPATH=layers/element_rekey $(DEV)/python -m tests.reliability.torture $(ARGS)
 
 lint: lint-python lint-types lint-imports lint-template lint-machines lint-words  ## Every gate that runs nothing

@@ -48,7 +48,7 @@ OPERATORS = st.builds(
     settling=st.sampled_from([120, 600, 3600]).map(lambda seconds: timedelta(seconds=seconds)),
     lease=st.just(LEASE),
 )
-SKEWS = st.sampled_from([-5 * HOUR, 0, 0, 20 * MINUTE, 7 * HOUR]).map(lambda s: timedelta(seconds=s))
+SKEWS = st.sampled_from([-5 * HOUR, 0, 0, 5 * MINUTE, 20 * MINUTE, 7 * HOUR]).map(lambda s: timedelta(seconds=s))
 LOST = (
     Fault("resetBeforeProcessing", method=REKEY),
     Fault("resetAfterProcessing", method=REKEY),

@@ -49,7 +49,8 @@ def updated_memory(seen: Observation, key: MasterKey, *, rekey_runs: bool) -> Cl
         return memory
     if memory.key_id == key.key_id:
         known_since = memory.key_known_since or seen.key_exists_at
-        return replace(memory, key_seen_at=now, key_known_since=known_since, key_created_time=key.key_created_time)
+        seen_at = max(now, memory.key_seen_at or now)  # a function that hung before its look began it earlier
+        return replace(memory, key_seen_at=seen_at, key_known_since=known_since, key_created_time=key.key_created_time)
     changed = replace(memory, earlier_keys=_earlier(memory, key))
     return _with_key(changed, key, _origin(memory, key, seen.job), seen, seen_at=now)
 
