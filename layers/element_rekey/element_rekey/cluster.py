@@ -99,6 +99,7 @@ class ClusterFault:
     """One current fault (``ListClusterFaults``)."""
 
     code: str
+    only_warns: bool = False  # its severity is none that we know, error or critical where this is False
 
 
 @dataclass(frozen=True, slots=True)

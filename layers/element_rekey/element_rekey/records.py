@@ -265,7 +265,7 @@ class Rotation(Record):
     current_key: MasterKey | None = None  # as last observed
     intent: Intent | None = None
     following: Following | None = None
-    disregarded_handle: int | None = None  # listed by the cluster but never readable
+    disregarded_handle: int | None = None  # somebody else's that is over, or is listed and never readable
     change: KeyChange | None = None
     polls: int = 0
     cooling_until: datetime | None = None  # the end of the cool-down this rotation waited for

@@ -337,10 +337,40 @@ def test_faults(server: TlsServer, api: ElementApi) -> None:
     server.script = [answering({"faults": faults}), answering({"faults": []})]
     assert api.faults() == (
         ClusterFault("nodeOffline"),
-        ClusterFault("upgrade"),
+        ClusterFault("upgrade", only_warns=True),
     )
     assert server.seen[0].body["params"] == {"faultTypes": "current", "bestPractices": False}
     assert api.faults() == ()
+
+
+@pytest.mark.parametrize(
+    ("severity", "warns"),
+    [
+        ("warning", True),
+        ("Warning", True),
+        ("bestPractice", True),
+        ("error", False),
+        ("critical", False),
+        ("grave", False),
+        (1, False),
+        (None, False),
+    ],
+)
+def test_a_fault_only_warns_where_it_says_so(
+    server: TlsServer, api: ElementApi, severity: object, *, warns: bool
+) -> None:
+    server.script = [answering({"faults": [{"code": "nodeOffline", "severity": severity}]})]
+    assert api.faults() == (ClusterFault("nodeOffline", only_warns=warns),)
+
+
+@pytest.mark.parametrize(
+    ("running", "expected"), [("12.5.0.897", ""), ("12.3.0.958", "12.5.0.897"), (None, "12.5.0.897")]
+)
+def test_what_is_pending_and_runs_already_is_no_upgrade(
+    server: TlsServer, api: ElementApi, running: str | None, expected: str
+) -> None:
+    server.script = [answering({"clusterVersion": running, "pendingClusterVersion": "12.5.0.897"})]
+    assert api.version() == ClusterVersion(expected)
 
 
 @pytest.mark.parametrize("faults", [None, {}, [5], [{"severity": "error"}]])

@@ -154,6 +154,7 @@ DOUBTFUL: dict[str, Behaviour] = {
 UNFAMILIAR: dict[str, Behaviour] = {
     "another id": lambda exchange: exchange.answer({"id": 4711, "result": {"asyncHandle": 1}}),
     "id of another kind": lambda exchange: exchange.answer({"id": {}, "result": {"asyncHandle": 1}}),
+    "id that is true": lambda exchange: exchange.answer({"id": True, "result": {"asyncHandle": 1}}),
     "no result": lambda exchange: exchange.answer({"id": exchange.seen.body["id"]}),
     "bare result": lambda exchange: exchange.answer({"asyncHandle": 1}),
     "null result": lambda exchange: exchange.result(None),

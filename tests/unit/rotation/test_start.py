@@ -368,7 +368,9 @@ def test_an_urgent_rotation_that_cools_down_is_published_at_once(harness: Rotati
     assert "cooling down until 2026-11-23 04:00:00 UTC" in harness.topic.notices[0][2]
 
 
-@pytest.mark.parametrize("error", [ClusterUnavailable, PermissionDenied, AwsCallFailed, RekeyOutcomeUnknown])
+@pytest.mark.parametrize(
+    "error", [AnswerNotUnderstood, ClusterUnavailable, PermissionDenied, AwsCallFailed, RekeyOutcomeUnknown]
+)
 def test_an_urgent_rotation_that_is_retried_is_published_with_the_reason_once(
     harness: RotationHarness, error: type[ElementRekeyError]
 ) -> None:
@@ -381,6 +383,21 @@ def test_an_urgent_rotation_that_is_retried_is_published_with_the_reason_once(
     assert kind is NoticeKind.RETRYING
     assert detail.startswith("It did not answer. Next: ")
     assert harness.start().status is Status.CHECK_AGAIN
+
+
+def test_an_error_after_the_rekey_is_followed_is_no_notice_that_it_has_not_begun(
+    harness: RotationHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    harness.request = urgent()
+    harness.start()
+
+    def away(*_: object) -> None:
+        raise AwsCallFailed("DynamoDB did not write.")
+
+    monkeypatch.setattr(harness.ledger, "take_lock", away)
+    with pytest.raises(AwsCallFailed):
+        harness.start()
+    assert [kind for _, kind, _ in harness.topic.notices] == [NoticeKind.BEGAN]
 
 
 @pytest.mark.parametrize("error", [CredentialsRefused, LedgerConflict])

@@ -41,12 +41,50 @@ def test_an_alarm_goes_ahead_in_spite_of_what_stops_a_routine_rekey_and_says_so(
 def test_faults_of_key_servers_block_only_where_an_external_key_is_replaced_or_made(
     code: str, state: Observation, *, blocks: bool
 ) -> None:
-    decision = plan(demand(urgent=True), replace(state, faults=(ClusterFault(code),)))
+    decision = plan(demand(), replace(state, faults=(ClusterFault(code),)))
     if blocks:
         assert isinstance(error_of(decision), ClusterFaultsBlock)
     else:
         assert isinstance(decision, Start)
         assert decision.warnings == (code,)
+
+
+USABLE = ProviderCheck(15, KeyProvider(15, (1,)))
+
+
+@pytest.mark.parametrize(
+    ("code", "state", "warns"),
+    [
+        ("kmipCertificateFault", seen(external(), provider=USABLE), True),
+        ("kmipServerFault", seen(external(), provider=USABLE), False),
+        ("kmipCertificateFault", seen(external()), False),
+    ],
+    ids=["the provider passes its test", "a key server is in trouble", "nobody tested the provider"],
+)
+def test_an_alarm_goes_ahead_under_a_certificate_near_its_end_where_the_provider_passes_its_test(
+    code: str, state: Observation, *, warns: bool
+) -> None:
+    faulty = replace(state, faults=(ClusterFault(code),))
+    decision = plan(demand(urgent=True), faulty)
+    assert isinstance(decision, Start if warns else Refuse)
+    if isinstance(decision, Start):
+        assert decision.warnings == (code,)
+    assert isinstance(error_of(plan(demand(), faulty)), ClusterFaultsBlock), "what can wait waits"
+
+
+@pytest.mark.parametrize("code", sorted(FAULTS_BLOCKING_ROUTINE | FAULTS_BLOCKING_EXTERNAL))
+def test_a_fault_that_is_a_warning_to_the_cluster_is_one_to_us(code: str) -> None:
+    warning, error = ClusterFault(code, only_warns=True), ClusterFault(code)
+    decision = plan(demand(), seen(external(), faults=(warning,)))
+    assert isinstance(decision, Start)
+    assert decision.warnings == (code,)
+    assert isinstance(error_of(plan(demand(), seen(external(), faults=(warning, error)))), ClusterFaultsBlock)
+
+
+@pytest.mark.parametrize("code", sorted(FAULTS_BLOCKING_ALWAYS))
+def test_what_always_blocks_blocks_as_a_warning_too(code: str) -> None:
+    decision = plan(demand(urgent=True), seen(OLD, faults=(ClusterFault(code, only_warns=True),)))
+    assert isinstance(error_of(decision), ClusterFaultsBlock)
 
 
 @pytest.mark.parametrize("code", sorted(FAULTS_BLOCKING_ROUTINE | FAULTS_BLOCKING_EXTERNAL))

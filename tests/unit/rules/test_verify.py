@@ -17,9 +17,11 @@ from element_rekey.rules.decisions import (
     Follow,
     KeyChanged,
     Observation,
+    StartAgain,
     StillRunning,
     Superseded,
 )
+from element_rekey.rules.plan import rekey_runs
 from element_rekey.rules.verify import ATTEMPTS, decide_after_check, error_of_change, resolve_lost_answer, verify
 from tests.fakes import NOW, SETTINGS
 from tests.unit.samples import (
@@ -240,6 +242,15 @@ def test_at_the_deadline_the_keys_alone_show_the_change(job: RekeyJob | None) ->
     for overdue in (decided(OLD, late), decided(None, late, running()), decided(NEW, late, running())):
         assert isinstance(overdue, Follow)
         assert overdue.overdue
+
+
+def test_a_rekey_of_somebody_else_that_is_over_is_not_followed_again_by_who_cannot_read_it() -> None:
+    theirs = following(ours=False)
+    state = EncryptionState(enabled=True, master_key=NEW, rekey_async_result_id=7)
+    again = decide_after_check(rotation(), theirs, looked(NOW, done(NEW, OLD), state), demand(), SETTINGS)
+    assert isinstance(again, StartAgain)
+    assert again.disregarded_handle == 7
+    assert not rekey_runs(looked(NOW, MUTE, state), again.disregarded_handle)
 
 
 def test_a_contradiction_is_explained_by_a_rekey_that_came_after_and_what_ours_did_is_kept() -> None:

@@ -293,7 +293,8 @@ def parse_answer(call_id: object, body: bytes) -> Json:
         raise AnswerUnusable("the answer is no JSON") from None
     if not isinstance(answer, dict):
         raise AnswerUnusable("the answer is no JSON object")
-    if member_of(answer, "id") not in (None, call_id, str(call_id)):
+    echoed = member_of(answer, "id")
+    if echoed is not None and (isinstance(echoed, bool) or echoed not in (call_id, str(call_id))):  # True equals 1
         raise AnswerUnfamiliar("the answer is one to another call")
     return answer
 

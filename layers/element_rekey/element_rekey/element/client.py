@@ -105,6 +105,7 @@ _NOT_DISPATCHED: Final = frozenset(
         _UNKNOWN_WORD,
     }
 )
+_ONLY_WARNS: Final = ("warning", "bestpractice")  # severities of faults
 _UNKNOWN_HANDLE: Final = frozenset({"xDBNoSuchPath", "xAsyncHandleDoesNotExist"})  # older and newer releases
 # The documented types of asynchronous results (ListAsyncResults), in lower case; none of them is a rekey.
 _OTHER_OPERATIONS: Final = frozenset({"bulkvolume", "clone", "driveadd", "driveremoval", "rtfipendingnode"})
@@ -201,9 +202,11 @@ class ElementApi:
         return ClusterIdentity(uuid=info.identifier("uuid"), name=info.words("name"))
 
     def version(self) -> ClusterVersion:
-        """``GetClusterVersionInfo``."""
+        """``GetClusterVersionInfo``. What is pending and runs already is no upgrade."""
         info = self._call("GetClusterVersionInfo")
-        return ClusterVersion(pending_cluster_version=info.anything("pendingClusterVersion"))
+        pending = info.anything("pendingClusterVersion")
+        runs_already = pending == info.anything("clusterVersion")
+        return ClusterVersion(pending_cluster_version="" if runs_already else pending)
 
     def encryption(self) -> EncryptionState:
         """``GetSoftwareEncryptionAtRestInfo``; the key's time corrected to our clock.
@@ -314,7 +317,10 @@ class ElementApi:
     def faults(self) -> tuple[ClusterFault, ...]:
         """``ListClusterFaults`` of the current faults."""
         answer = self._call("ListClusterFaults", {"faultTypes": "current", "bestPractices": False})
-        return tuple(ClusterFault(fault.known_word("code")) for fault in answer.children("faults"))
+        return tuple(
+            ClusterFault(fault.known_word("code"), fault.word(("severity",), _ONLY_WARNS) is not None)
+            for fault in answer.children("faults")
+        )
 
     def key_providers(self) -> tuple[KeyProvider, ...]:
         """``ListKeyProvidersKmip``."""

@@ -107,7 +107,8 @@ class Follow:
 class StartAgain:
     """What was followed is over, and whether the demand is met is still open: look again.
 
-    ``change`` is what is known to have been changed so far. ``disregarded_handle`` is not followed again.
+    ``change`` is what is known to have been changed so far. ``disregarded_handle`` is not followed again: that rekey is
+    over, or the cluster never shows it.
     """
 
     detail: str

@@ -75,7 +75,10 @@ def key_provider_usable(demand: Demand, seen: Observation) -> KeyProviderUnusabl
 # https://docs.netapp.com/us-en/element-software/storage/reference_monitor_cluster_fault_codes.html
 
 FAULTS_BLOCKING_ALWAYS = frozenset({"duplicateClusterMasterCandidates", "ensembleDegraded", "upgrade"})
-"""Cluster faults under which no rekey is begun, whoever asks: the cluster's own database is not safe to write to."""
+"""Cluster faults under which no rekey is begun, whoever asks: the cluster's own database is not safe to write to.
+
+Of whatever severity, for an upgrade is a warning to the cluster. All others block as errors, and warn as warnings.
+"""
 
 FAULTS_BLOCKING_EXTERNAL = frozenset({"kmipCertificateFault", "kmipServerFault"})
 """Block whenever an external key is replaced or made: the rekey could not finish."""
@@ -109,17 +112,25 @@ def no_blocking_faults(demand: Demand, seen: Observation) -> ClusterFaultsBlock 
 
 
 def fault_codes(demand: Demand, seen: Observation) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The fault codes that block, and those that only deserve a warning."""
+    """The fault codes that block, and those that only deserve a warning.
+
+    ``kmipCertificateFault`` comes a month before a certificate expires, too. Whoever cannot wait goes ahead where the
+    provider has just passed its own test, with this certificate.
+    """
     blocking = FAULTS_BLOCKING_ALWAYS
     key = seen.encryption.master_key
     if seen.provider or (key and key.key_management_type is not KeyManagementType.INTERNAL):
         blocking |= FAULTS_BLOCKING_EXTERNAL
     if not demand.urgent:
         blocking |= FAULTS_BLOCKING_ROUTINE
+    elif seen.provider and not key_provider_usable(demand, seen):
+        blocking -= {"kmipCertificateFault"}
     blocking -= demand.ignore_faults - FAULTS_BLOCKING_ALWAYS
     known = FAULTS_BLOCKING_ALWAYS | FAULTS_BLOCKING_EXTERNAL | FAULTS_BLOCKING_ROUTINE
+    serious = FAULTS_BLOCKING_ALWAYS | {fault.code for fault in seen.faults if not fault.only_warns}
     codes = sorted({fault.code for fault in seen.faults} & known)
-    return tuple(c for c in codes if c in blocking), tuple(c for c in codes if c not in blocking)
+    stops = {code: code in blocking and code in serious for code in codes}
+    return tuple(code for code in codes if stops[code]), tuple(code for code in codes if not stops[code])
 
 
 CHECKS: tuple[Check, ...] = (no_upgrade_pending, key_provider_usable, no_blocking_faults)

@@ -100,7 +100,8 @@ def _conclude_change(
     """A key made by our rekey is the outcome; whether one that somebody else made meets the demand is to be planned."""
     if not change.ours:
         kept = rotation.change if rotation.change and rotation.change.ours else change
-        return StartAgain(f"Somebody else's rekey made key {change.new_key.key_id}.", kept)
+        why = f"Somebody else's rekey made key {change.new_key.key_id}."
+        return StartAgain(why, kept, disregarded_handle=following.async_handle)  # it is over, whoever looks again
     presumed = " The answer to our rekey was lost; this one is taken for it." if following.presumed_ours else ""
     gone = seen.job is None and not _may_run(following, seen)
     why = "was read away" if gone else "could not be read"
