@@ -6,7 +6,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, NamedTuple
 
-from local import fleet, history, rotate, up
+from local import fleet, rotate, up
 from local.deployment import DeploymentFailed
 from local.engine import EngineFailed
 from local.lifecycle import Stopped
@@ -30,7 +30,6 @@ class Command(NamedTuple):
 COMMANDS = {
     "rotate": Command(rotate.HELP, rotate.add_arguments, rotate.run),
     "fleet": Command(fleet.HELP, fleet.add_arguments, fleet.run),
-    "history": Command(history.HELP, history.add_arguments, history.run),
     "up": Command(up.HELP, up.add_arguments, up.run),
     "simulator": Command("simulated Element clusters, and nothing else", simulator.add_arguments, simulator.serve),
 }
@@ -45,7 +44,6 @@ def run(options: argparse.Namespace) -> int:
         EngineFailed,
         DeploymentFailed,
         NothingStarted,
-        history.NoHistory,
         rotate.NothingPublished,
     ) as error:
         print(f"local: {error}", file=sys.stderr)

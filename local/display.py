@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rich.console import Group
@@ -29,6 +30,7 @@ BAR_WIDTH = 40
 FRAMES_PER_SECOND = 12
 
 
+@dataclass
 class Display(CommandDisplay):
     """The command's own, with what it takes to set everything up, and with a view of the simulated cluster."""
 

@@ -161,7 +161,7 @@ class DynamoLedger:
         return self._history("ByMonth", "month", month, _BATCH)
 
     def _history(self, index: str, key: str, value: str, page: int) -> Iterator[Rotation]:
-        """What an index holds under one value; it may be a second behind the records."""
+        """The rotations an index holds under one value; it may be a second behind the records."""
         pages = self._client.get_paginator("query").paginate(
             TableName=self._table,
             IndexName=index,
@@ -173,7 +173,9 @@ class DynamoLedger:
         )
         try:
             for found in pages:
-                yield from (decode(Rotation, _parsed(item), strict=False) for item in found["Items"])
+                for item in map(_parsed, found["Items"]):
+                    if item["pk"].startswith("ROTATION#"):  # other records may be there one day
+                        yield decode(Rotation, item, strict=False)
         except (ClientError, BotoCoreError) as error:
             raise _failed("read", error) from error
 
