@@ -25,7 +25,7 @@ WAIT_SCALE = 0.05
 PARAMETERS = len(
     re.findall(r"^    Type: (?:String|Number|CommaDelimitedList)$", (ROOT / "template.yaml").read_text(), re.MULTILINE)
 )
-FOR_A_PERSON = ("make ", "…", "event.json", "element ", "element(", "10.20.30.40", "aws sqs")
+FOR_A_PERSON = ("make ", "pip install", "…", "event.json", "element ", "element(", "10.20.30.40", "aws sqs")
 """The last: this version of the AWS CLI sends a queue's calls to AWS whatever endpoint it is given."""
 ANSWERS = "\n".join(
     [
@@ -51,7 +51,7 @@ def environment(endpoint: str) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
     return {
         **kept,
-        "PATH": f"{TOOLS}{os.pathsep}{os.environ['PATH']}",
+        "PATH": os.pathsep.join([str(TOOLS), os.environ["PATH"], str(ROOT / ".venv" / "bin")]),  # there is our command
         "AWS_ENDPOINT_URL": endpoint,
         "AWS_DEFAULT_REGION": REGION,
         "AWS_ACCESS_KEY_ID": ACCESS_KEY_ID,

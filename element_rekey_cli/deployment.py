@@ -125,7 +125,8 @@ class Deployment:
 
 def find(stack: str, *, local: bool, clock: Callable[[], datetime]) -> Deployment:
     """The deployment ``stack`` of the usual AWS environment, or the local one. Raises CommandFailed."""
-    session, endpoint = boto3.Session(), None
+    # AWS's other SDKs, and its CLI from version 2 on, know the first name; boto3 only the second one.
+    session, endpoint = boto3.Session(region_name=os.environ.get("AWS_REGION")), None
     if local:
         found = read_local()
         session, endpoint, stack = found.session, found.endpoint_url, found.stack

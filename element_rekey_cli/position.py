@@ -60,10 +60,14 @@ def _attempt(failures: list[Mapping[str, Any]], state: str, definition: Mapping[
     )
 
 
-def phase_of(position: Position, record: Rotation | None) -> str:
-    """What an execution does, in the cluster's own word where it is known, else in that of the state machine."""
+def phase_of(position: Position, record: Rotation | None) -> tuple[str, datetime | None]:
+    """What an execution does, and since when: in the cluster's own word where it is known, else the state machine's."""
     if record and record.following and position.state in {"WaitForRekey", "CheckStatus"}:
-        return record.detail or position.state
+        return record.detail or position.state, record.following.since
+    return _phase(position, record), position.since
+
+
+def _phase(position: Position, record: Rotation | None) -> str:
     if position.state == "WaitForTurn":
         cooling = record and record.cooling_until
         return f"waits for the end of the cool-down, {in_full(cooling)}" if cooling else "waits for its turn"

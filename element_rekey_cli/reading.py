@@ -115,10 +115,11 @@ def _running(
     record = record if record and record.execution.is_same_as(execution) else None
     request = record.request if record else _request_of(deployment, execution)
     position = position_of(_events(deployment, execution), lambda: _definition(deployment, execution))
+    phase, since = phase_of(position, record)
     running = Running(
         execution,
-        phase=phase_of(position, record),
-        since=position.since or execution.started_at,
+        phase=phase,
+        since=since or execution.started_at,
         polls=record.polls if record else 0,
         async_handle=record.following.async_handle if record and record.following else None,
         attempt=position.attempt,

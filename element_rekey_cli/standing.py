@@ -65,7 +65,7 @@ class Running:
 
     execution: Execution
     phase: str
-    since: datetime  # of the phase
+    since: datetime  # of the rekey, or of the state where there is none yet
     polls: int = 0
     async_handle: int | None = None
     attempt: Attempt | None = None

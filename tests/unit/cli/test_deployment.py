@@ -141,6 +141,13 @@ def test_it_is_found_on_this_machine(described_as: list[Any], monkeypatch: pytes
     assert described_as[0][:3] == ("http://127.0.0.1:4566", "us-east-1", "mine")
 
 
+def test_the_region_has_two_names_in_the_environment(described_as: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    find("mine", local=False, clock=FakeClock())
+    monkeypatch.setenv("AWS_REGION", "eu-west-3")
+    find("mine", local=False, clock=FakeClock())
+    assert [asked[1] for asked in described_as] == [REGION, "eu-west-3"]
+
+
 def test_without_a_region_it_says_how_to_set_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AWS_DEFAULT_REGION")
     monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
