@@ -39,7 +39,7 @@ def status(given: Given, clusters: tuple[str, ...], *, watch: bool) -> Exit:
             _refuse_strangers(seen, clusters)
         elif given.console.is_terminal:
             given.console.clear()
-        _show(given, seen, document, one_line=watch)
+        _show(given, seen, document, watched=watch, story=len(set(clusters)) == 1 and not watch)
         if not watch:
             return Exit.OPEN if document.open else Exit.DONE
         given.tool.sleep(WATCH_SECONDS)
@@ -66,12 +66,12 @@ def _refuse_strangers(seen: Seen, clusters: tuple[str, ...]) -> None:
             raise CommandFailed(f"No cluster is, or ever was, registered as {name}.", Exit.NOT_FOUND)
 
 
-def _show(given: Given, seen: Seen, document: StatusDocument, *, one_line: bool) -> None:
-    if given.as_json and one_line:
+def _show(given: Given, seen: Seen, document: StatusDocument, *, watched: bool, story: bool) -> None:
+    if given.as_json and watched:
         click.echo(json.dumps(encode(document)))
     elif given.as_json:
         given.say(document)
-    elif len(seen.facts) == 1 and len(document.clusters) == 1 and not one_line:
+    elif story:
         (standing,) = document.clusters
         given.page.story(standing, seen.facts[standing.cluster], given.deployment.grace, seen.at)
         for incident in document.incidents:

@@ -68,6 +68,11 @@ def test_where_all_is_well_the_exit_code_says_so(harness: Harness) -> None:
     assert ran.out.splitlines()[-1] == "2 clusters: 1 due, 1 ok"
 
 
+def test_a_fleet_of_one_is_a_fleet(harness: Harness) -> None:
+    well(harness)
+    assert harness.run("status").out.splitlines()[-1] == "1 cluster: 1 ok"
+
+
 def test_no_cluster_at_all_is_nothing_open(harness: Harness) -> None:
     ran = harness.run("status")
     assert (ran.code, ran.out) == (0, "No cluster is registered.\n")
