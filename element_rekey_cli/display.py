@@ -37,7 +37,8 @@ class Display:
     def result(self, text: str, *, good: bool) -> None:
         """How the command ended."""
         self.console.print()
-        self.console.print(Text(f"  {'✔' if good else '✘'} {text}", style="bold green" if good else "bold red"))
+        style = "bold green" if good else "bold red"
+        self.console.print(Text(f"  {'✔' if good else '✘'} {text}", style=style), soft_wrap=True)
         self.console.print()
 
     def _row(self, mark: str, clock: str, what: str, detail: str, *, style: str, width: int) -> None:

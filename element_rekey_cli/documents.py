@@ -27,6 +27,7 @@ STATUS_SCHEMA = "element-rekey.status.v1"
 HISTORY_SCHEMA = "element-rekey.history.v1"
 EXECUTION_SCHEMA = "element-rekey.execution.v1"
 STARTED_SCHEMA = "element-rekey.started.v1"
+EXPLANATION_SCHEMA = "element-rekey.explanation.v1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +76,18 @@ class StartedDocument:
     schema: str
     execution_arn: str
     clusters: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """What a name means, and what to do about it."""
+
+    schema: str
+    name: str
+    kind: str  # error, outcome, alarm, fault, state of an execution
+    meaning: str
+    next_step: str | None = None
+    runbook: str | None = None  # the entry, as Markdown
 
 
 def history_line(rotation: Rotation) -> HistoryLine:

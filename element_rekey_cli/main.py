@@ -5,6 +5,9 @@ from __future__ import annotations
 import click
 
 from . import __version__
+from .commands.again import again
+from .commands.compromised import compromised
+from .commands.explain import explain
 from .commands.history import history
 from .commands.rotate import rotate
 from .commands.show import show
@@ -23,7 +26,7 @@ def cli() -> None:
     """
 
 
-for one in (status, rotate, history, show):
+for one in (status, rotate, again, compromised, history, show, explain):
     cli.add_command(one)
 
 

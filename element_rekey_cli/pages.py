@@ -55,6 +55,10 @@ class Page:
         shown = [flat(one) if isinstance(one, str) else (flat(one[0]), one[1]) for one in parts]
         self.console.print(Text.assemble(*shown), soft_wrap=True)
 
+    def text(self, text: str) -> None:
+        """Lines of our own, as they are."""
+        self.console.print(Text(text), soft_wrap=True)
+
     def sentence(self, text: str, indent: int = 0, style: str = "") -> None:
         """A sentence, on as many lines as it takes."""
         for part in self._wrapped(flat(text), indent):
@@ -262,6 +266,13 @@ def _story_row(record: Rotation) -> tuple[str, str, str, str]:
     outcome = f"{record.outcome or 'under way'}{error}"
     started = record.execution.started_at
     return f"{started:%Y-%m-%d %H:%M}", name_of(record.execution.id), outcome, flat(asked.trigger or "-")
+
+
+def key_in_words(key: MasterKey) -> str:
+    """A key as the cluster describes it."""
+    provider = f", provider {key.key_provider_id}" if key.key_provider_id is not None else ""
+    made = f", made {in_full(key.key_created_time)}" if key.key_created_time else ""
+    return f"{key.key_id} ({key.key_management_type or 'management not known'}{provider}{made})"
 
 
 def proof_of(rotation: Rotation) -> Iterator[str]:

@@ -53,3 +53,8 @@ def caller(deployment: Deployment) -> str:
         return cut(one_line(deployment.client("sts").get_caller_identity()["Arn"]), _LONGEST_TEXT)
     except (ClientError, BotoCoreError):
         return ""
+
+
+def what_it_says(members: Mapping[str, Any]) -> dict[str, Any]:
+    """An input without the members that say nothing."""
+    return {name: value for name, value in members.items() if value is not False and value not in ("", [], 0)}

@@ -21,7 +21,7 @@ from .exits import Exit
 from .pages import Page
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 
 def now() -> datetime:
@@ -75,23 +75,32 @@ class Given:
         return "" if self.stack == DEFAULT_STACK else f" --stack {self.stack}"
 
 
-_OPTIONS = (
+_DEPLOYMENT = (
     click.option("--stack", default=DEFAULT_STACK, show_default=True, envvar="ELEMENT_REKEY_STACK", help="The stack."),
     click.option("--local", is_flag=True, help="The deployment that `make up` keeps running on this machine."),
-    click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output."),
 )
+_JSON = click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output.")
 
 
 def command(call: Callable[..., Exit]) -> Callable[..., None]:
-    """A command with the options of all: its exit code is what it returns, or that of the error it ends with."""
+    """A command on a deployment: its exit code is what it returns, or that of the error it ends with."""
+    return _with_options(call, (*_DEPLOYMENT, _JSON))
 
-    def with_options(context: click.Context, stack: str, *, local: bool, as_json: bool, **more: Any) -> None:  # noqa: ANN401
+
+def offline(call: Callable[..., Exit]) -> Callable[..., None]:
+    """A command that needs no deployment."""
+    return _with_options(call, (_JSON,))
+
+
+def _with_options(call: Callable[..., Exit], options: Sequence[Callable[..., Any]]) -> Callable[..., None]:
+    def with_options(context: click.Context, *, as_json: bool, **more: Any) -> None:  # noqa: ANN401 - of click
         tool = context.ensure_object(Tool)
+        stack, local = more.pop("stack", DEFAULT_STACK), more.pop("local", False)
         context.exit(ended(lambda: call(Given(tool, stack, local, as_json), **more)))
 
     functools.update_wrapper(with_options, call)
     made: Callable[..., None] = click.pass_context(with_options)
-    for option in reversed(_OPTIONS):
+    for option in reversed(options):
         made = option(made)
     return made
 

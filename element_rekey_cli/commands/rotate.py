@@ -25,6 +25,7 @@ from element_rekey_cli.tool import command
 if TYPE_CHECKING:
     from collections.abc import Collection
 
+    from element_rekey.records import Rotation
     from element_rekey_cli.deployment import Deployment
     from element_rekey_cli.tool import Given
 
@@ -110,20 +111,24 @@ def rotate_one(given: Given, request: dict[str, Any], *, wait: bool) -> Exit:
     if not wait:
         return _started(followed, (cluster,))
     given.page.line((f"Rotating {cluster}: {name}", "bold"))
-    rotation = follow_rotation(followed)
-    notification = build_notification(rotation)
+    return told(given, follow_rotation(followed))
+
+
+def told(given: Given, rotation: Rotation, verdict: str = "") -> Exit:
+    """Tell how a rotation ended: what was published, what it rests on, and a verdict if there is one."""
+    notification, code = build_notification(rotation), exit_of(rotation.outcome)
     if given.as_json:
         given.say(notification)
-        return exit_of(rotation.outcome)
+        return code
     display = Display(given.console)
     display.heading("Published")
     display.quote(plain_words(notification))
     display.heading("What the outcome rests on")
     indented(proof_of(rotation), given.page)
-    display.result(f"{notification.outcome}: {notification.headline}", good=exit_of(rotation.outcome) is Exit.DONE)
-    if exit_of(rotation.outcome) in (Exit.UNKNOWN, Exit.STILL_RUNNING):
-        given.page.line(f"Next: element-rekey again{given.options} {cluster}")
-    return exit_of(rotation.outcome)
+    display.result(verdict or f"{notification.outcome}: {notification.headline}", good=code is Exit.DONE)
+    if code in (Exit.UNKNOWN, Exit.STILL_RUNNING) and not verdict:
+        given.page.line(f"Next: element-rekey again{given.options} {rotation.cluster}")
+    return code
 
 
 def rotate_many(given: Given, clusters: Collection[str], request: dict[str, Any], *, wait: bool) -> Exit:
@@ -137,6 +142,12 @@ def rotate_many(given: Given, clusters: Collection[str], request: dict[str, Any]
     if not wait:
         return _started(followed, tuple(given_input["clusters"]))
     given.page.line((f"Rotating {len(given_input['clusters'])} clusters: {name}", "bold"))
+    return follow_many(followed)
+
+
+def follow_many(followed: Execution) -> Exit:
+    """Follow a fleet run to its end, and tell its summary. Raises CommandFailed."""
+    given = followed.given
     run, results = follow_fleet_run(followed)
     summary = build_summary(run, results)
     if given.as_json:

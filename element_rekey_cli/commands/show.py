@@ -18,14 +18,14 @@ from element_rekey_cli.display import Display
 from element_rekey_cli.documents import execution_document
 from element_rekey_cli.execution_history import ExecutionHistory
 from element_rekey_cli.exits import Exit
-from element_rekey_cli.pages import indented, proof_of
+from element_rekey_cli.pages import indented, key_in_words, proof_of
+from element_rekey_cli.starting import what_it_says
 from element_rekey_cli.tool import command
 from element_rekey_cli.words import in_full
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
-    from element_rekey.cluster import MasterKey
     from element_rekey.records import FleetRun, Rotation
     from element_rekey_cli.deployment import Deployment
     from element_rekey_cli.execution_history import HistoryEvent
@@ -121,7 +121,7 @@ def facts_of(rotation: Rotation) -> Iterator[tuple[str, str]]:
     if rotation.ended_at:
         yield "Ended", in_full(rotation.ended_at)
     if rotation.current_key:
-        yield "Key as seen", _key(rotation.current_key)
+        yield "Key as seen", key_in_words(rotation.current_key)
     if rotation.intent:
         intent = rotation.intent
         times = f", attempt {intent.attempts}" if intent.attempts > 1 else ""
@@ -134,14 +134,3 @@ def facts_of(rotation: Rotation) -> Iterator[tuple[str, str]]:
     if rotation.failure:
         yield "Error", f"{rotation.failure.error}: {rotation.failure.cause}"
         yield "Next step", rotation.failure.next_step
-
-
-def what_it_says(members: Mapping[str, Any]) -> dict[str, Any]:
-    """An input without the members that say nothing."""
-    return {name: value for name, value in members.items() if value is not False and value not in ("", [], 0)}
-
-
-def _key(key: MasterKey) -> str:
-    provider = f", provider {key.key_provider_id}" if key.key_provider_id is not None else ""
-    made = f", made {in_full(key.key_created_time)}" if key.key_created_time else ""
-    return f"{key.key_id} ({key.key_management_type or 'management not known'}{provider}{made})"

@@ -31,7 +31,8 @@ def help_of_all() -> str:
 
 def helps() -> Iterator[tuple[str, str]]:
     """Each command, and its help."""
-    group = click.Context(cli, info_name="element-rekey", terminal_width=WIDTH, max_content_width=WIDTH)
+    settings = {**cli.context_settings, "terminal_width": WIDTH, "max_content_width": WIDTH}
+    group = click.Context(cli, info_name="element-rekey", **settings)
     for name in cli.list_commands(group):
         command = cli.commands[name]
         context = click.Context(command, info_name=name, parent=group, terminal_width=WIDTH, max_content_width=WIDTH)

@@ -10,7 +10,7 @@ from botocore.exceptions import ClientError
 
 from element_rekey.outcomes import Outcome
 from element_rekey.records import Asked, Execution, FleetRequest, FleetRun, Request, Rotation, Selected
-from element_rekey_cli.commands.show import what_it_says
+from element_rekey_cli.starting import what_it_says
 from tests.fakes import NOW
 from tests.unit.cli.golden import assert_is
 from tests.unit.cli.harness import FLEET, arn

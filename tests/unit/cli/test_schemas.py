@@ -11,7 +11,7 @@ import pytest
 from element_rekey.cluster import KeyManagementType, MasterKey
 from element_rekey.codec import wire_name
 from element_rekey.outcomes import Outcome, Trigger
-from element_rekey_cli.documents import HistoryDocument, HistoryLine, StartedDocument, StatusDocument
+from element_rekey_cli.documents import Explanation, HistoryDocument, HistoryLine, StartedDocument, StatusDocument
 from element_rekey_cli.standing import Attempt, HeldLock, Incident, LastLine, RunningLine, Standing, State
 from tests.template import ROOT
 
@@ -39,6 +39,7 @@ OBJECTS: list[tuple[type, dict[str, Any]]] = [
     (HistoryLine, HISTORY["rotations"]["items"]),
     (MasterKey, LINE["oldKey"]),
     (StartedDocument, schema("command-started")),
+    (Explanation, schema("command-explanation")),
 ]
 
 
