@@ -21,12 +21,15 @@ if TYPE_CHECKING:
     from element_rekey.records import Rotation
 
     from .execution_history import HistoryEvent
+    from .hops import Hop
     from .standing import Incident, Standing
 
 STATUS_SCHEMA = "element-rekey.status.v1"
 HISTORY_SCHEMA = "element-rekey.history.v1"
 EXECUTION_SCHEMA = "element-rekey.execution.v1"
 STARTED_SCHEMA = "element-rekey.started.v1"
+DOCTOR_SCHEMA = "element-rekey.doctor.v1"
+REGISTRATION_SCHEMA = "element-rekey.registration.v1"
 EXPLANATION_SCHEMA = "element-rekey.explanation.v1"
 
 
@@ -88,6 +91,37 @@ class Explanation:
     meaning: str
     next_step: str | None = None
     runbook: str | None = None  # the entry, as Markdown
+
+
+@dataclass(frozen=True, slots=True)
+class DoctorDocument:
+    """What every hop is like; ``cluster`` where one was named."""
+
+    schema: str
+    well: bool
+    hops: tuple[Hop, ...]
+    cluster: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RegistrationLine:
+    """What became of the registration of one cluster."""
+
+    cluster: str
+    registered: bool  # whether it is now
+    changed: bool  # whether this call made it so
+    detail: str
+    cluster_uuid: str | None = None
+    certificate_fingerprint: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RegistrationDocument:
+    """What became of the registrations that were asked for."""
+
+    schema: str
+    stack: str
+    clusters: tuple[RegistrationLine, ...]
 
 
 def history_line(rotation: Rotation) -> HistoryLine:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from rich.live import Live
 from rich.spinner import Spinner
@@ -18,10 +18,11 @@ from .deployment import CommandFailed
 from .display import Display
 from .execution_history import ExecutionHistory
 from .exits import Exit
+from .starting import execution_name, start
 from .words import name_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from rich.console import Console, RenderableType
 
@@ -34,6 +35,8 @@ R = TypeVar("R", "Rotation", "FleetRun")
 
 CLOSED_SECONDS = 60
 """How long an execution that was stopped may take to be closed: an event has to come, and a function to run."""
+DRY_RUN_SECONDS = 60
+"""How long a dry run is waited for that only comes before something else."""
 OFTEN, SELDOM, OFTEN_LOOKS = 1.0, 5.0, 60
 """Seconds between two looks: in the first minute, and later."""
 FRAMES_PER_SECOND = 8
@@ -91,6 +94,19 @@ class Execution:
             self.given.tool.sleep(OFTEN)
         what = f"The execution ended, and its record was not closed within {CLOSED_SECONDS} s. {self.how_to_go_on}"
         raise CommandFailed(what, Exit.UNKNOWN)
+
+
+def dry_run(given: Given, request: Mapping[str, Any]) -> tuple[str, Rotation | None]:
+    """The ARN of a dry run, and its record; None where it comes to no end soon, as where no cluster answers."""
+    deployment = given.deployment
+    name = execution_name(f"{request['cluster']}-look", given.tool.clock())
+    arn = start(deployment, deployment.rotate_master_key_arn, name, {**request, "dryRun": True})
+    for _ in range(DRY_RUN_SECONDS):
+        found = deployment.ledger.rotations([arn]).get(arn)
+        if found and found.ended_at:
+            return arn, found
+        given.tool.sleep(OFTEN)
+    return arn, None
 
 
 def follow_rotation(followed: Execution) -> Rotation:

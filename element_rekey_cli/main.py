@@ -7,8 +7,10 @@ import click
 from . import __version__
 from .commands.again import again
 from .commands.compromised import compromised
+from .commands.doctor import doctor
 from .commands.explain import explain
 from .commands.history import history
+from .commands.register import register, unregister
 from .commands.rotate import rotate
 from .commands.show import show
 from .commands.status import status
@@ -26,7 +28,7 @@ def cli() -> None:
     """
 
 
-for one in (status, rotate, again, compromised, history, show, explain):
+for one in (status, rotate, again, compromised, history, show, doctor, register, unregister, explain):
     cli.add_command(one)
 
 

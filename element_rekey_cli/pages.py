@@ -12,6 +12,7 @@ from rich.text import Text
 from element_rekey.records import asked_of
 from element_rekey.text import flat
 
+from .hops import Verdict
 from .standing import State
 from .words import ago, clock, compact, duration, in_full, name_of
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from element_rekey.records import Rotation
 
     from .documents import HistoryLine, StatusDocument
+    from .hops import Hop
     from .standing import Facts, Standing
 
 SHORT_ID = 8
@@ -38,6 +40,8 @@ STYLES = {
     State.DUE: "blue",
     State.OK: "green",
 }
+HOP_STYLES = {Verdict.GOOD: "green", Verdict.NOTE: "yellow", Verdict.BAD: "bold red"}
+_HOPS = 24
 _HEADINGS = ("STATE", "CLUSTER", "KEY", "MGMT", "AGE", "DUE IN", "READY", "LAST OUTCOME")
 _NAME = 1  # the column that gives way where the terminal is narrow
 _NARROWEST = 8
@@ -150,6 +154,18 @@ class Page:
             self.line("")
             rows = [_story_row(one) for one in facts.records]
             self.columns(("BEGAN (UTC)", "EXECUTION", "OUTCOME", "BY"), rows)
+
+    def hop(self, hop: Hop) -> None:
+        """A hop, and what mends it."""
+        first, *rest = self._wrapped(flat(hop.says), _HOPS)
+        self.console.print(
+            Text.assemble((f"  {hop.verdict:<5}", HOP_STYLES[hop.verdict]), (f"{hop.name:<17}", "bold"), first),
+            soft_wrap=True,
+        )
+        for part in rest:
+            self.console.print(Text(" " * _HOPS + part), soft_wrap=True)
+        if hop.mend:
+            self.sentence(f"Mend: {hop.mend}", _HOPS, "dim")
 
     def history(self, lines: Sequence[HistoryLine]) -> None:
         """Rotations, one row each, with who asked and why below it."""

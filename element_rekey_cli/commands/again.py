@@ -12,7 +12,7 @@ from element_rekey.outcomes import Outcome
 from element_rekey_cli.commands.rotate import refuse_unknown, told
 from element_rekey_cli.deployment import CommandFailed
 from element_rekey_cli.exits import Exit
-from element_rekey_cli.following import OFTEN, Execution, follow_rotation
+from element_rekey_cli.following import DRY_RUN_SECONDS, Execution, dry_run, follow_rotation
 from element_rekey_cli.pages import key_in_words
 from element_rekey_cli.reading import latest, running_rotations
 from element_rekey_cli.standing import Facts
@@ -25,9 +25,6 @@ if TYPE_CHECKING:
 
     from element_rekey.records import Request, Rotation
     from element_rekey_cli.tool import Given
-
-LOOKS = 60
-"""How often a dry run is looked at before the rotation is started without it, a second apart."""
 
 
 @click.command()
@@ -56,7 +53,8 @@ def again(given: Given, cluster: str) -> Exit:
         what = f"The input of {name_of(last.execution.id)} was not a valid request: element-rekey rotate {cluster}"
         raise CommandFailed(what, Exit.USAGE)
     given.page.line((f"Again {cluster}, what {name_of(last.execution.id)} left as {last.outcome}", "bold"))
-    for label, text in before(last, look(given, request)):
+    seen = dry_run(given, as_input(request))[1]
+    for label, text in before(last, seen):
         given.page.fact(label, text)
     name = execution_name(f"{cluster}-again", given.tool.clock())
     arn = start(deployment, deployment.rotate_master_key_arn, name, as_input(request))
@@ -79,25 +77,12 @@ def as_input(request: Request) -> dict[str, Any]:
     return what_it_says(encode(request))
 
 
-def look(given: Given, request: Request) -> Rotation | None:
-    """What a dry run of it sees; None where it comes to no end soon, as where the cluster does not answer."""
-    deployment = given.deployment
-    name = execution_name(f"{request.cluster}-look", given.tool.clock())
-    arn = start(deployment, deployment.rotate_master_key_arn, name, {**as_input(request), "dryRun": True})
-    for _ in range(LOOKS):
-        found = deployment.ledger.rotations([arn]).get(arn)
-        if found and found.ended_at:
-            return found
-        given.tool.sleep(OFTEN)
-    return None
-
-
 def before(last: Rotation, seen: Rotation | None) -> Iterator[tuple[str, str]]:
     """The key then, the key now, and the job."""
     then = last.intent.baseline_key if last.intent else last.current_key
     yield "Key then", f"{key_in_words(then)}, as seen {in_full(last.execution.started_at)}" if then else "not seen"
     if seen is None:
-        yield "Key now", f"not known: the dry run came to no end within {LOOKS} s"
+        yield "Key now", f"not known: the dry run came to no end within {DRY_RUN_SECONDS} s"
     elif seen.current_key is None:
         yield "Key now", f"not known: {seen.failure.error}: {seen.failure.cause}" if seen.failure else "not known"
     else:

@@ -150,11 +150,13 @@ class Harness:
     terminal: bool = True
     pauses: list[float] = field(default_factory=list)
     on_pause: Callable[[], None] = lambda: None
+    find: Callable[..., Any] | None = None
+    others: dict[str, Any] = field(default_factory=dict)
     said: io.StringIO = field(default_factory=io.StringIO)
     said_aside: io.StringIO = field(default_factory=io.StringIO)
 
     def __post_init__(self) -> None:
-        others = {"stepfunctions": self.steps, "sts": FakeSts()}
+        self.others = {"stepfunctions": self.steps, "sts": FakeSts()}
         outputs = dict.fromkeys(TEMPLATE["Outputs"], "-") | {
             "TableName": TABLE,
             "SecretPrefix": "element-rekey",
@@ -163,8 +165,16 @@ class Harness:
             "TopicArn": f"arn:aws:sns:{REGION}:{ACCOUNT}:element-rekey",
         }
         self.deployment = Deployment(
-            "element-rekey", outputs, PARAMETERS, lambda name: others.get(name) or moto_client(name), self.clock
+            "element-rekey",
+            outputs,
+            dict(PARAMETERS),
+            lambda name: self.others.get(name) or moto_client(name),
+            self.clock,
         )
+
+    def client(self, service: str) -> Any:  # noqa: ANN401 - a boto3 client, or what stands for one
+        """A client of a service."""
+        return self.others.get(service) or moto_client(service)
 
     @property
     def ledger(self) -> Any:  # noqa: ANN401 - DynamoLedger; its methods are typed where they are used
@@ -182,16 +192,18 @@ class Harness:
         file, terminal = self.said_aside if stderr else self.said, self.terminal
         return Console(file=file, width=self.width, force_terminal=terminal, color_system=None, highlight=False)
 
-    def run(self, *arguments: str) -> Ran:
-        """Run the command as on a terminal, without colour."""
+    def run(self, *arguments: str, given: str = "") -> Ran:
+        """Run the command as on a terminal, without colour; ``given`` is what a person types."""
         self.said, self.said_aside = io.StringIO(), io.StringIO()
 
         def sleep(seconds: float) -> None:
             self.pauses.append(seconds)
             self.on_pause()
 
-        tool = Tool(find=lambda _stack, **_: self.deployment, clock=self.clock, sleep=sleep, console=self.console)
-        result = CliRunner().invoke(cli, list(arguments), obj=tool)
+        tool = Tool(
+            find=self.find or (lambda _stack, **_: self.deployment), clock=self.clock, sleep=sleep, console=self.console
+        )
+        result = CliRunner().invoke(cli, list(arguments), obj=tool, input=given)
         if result.exception and not isinstance(result.exception, SystemExit):
             raise result.exception
         return Ran(result.exit_code, result.stdout + self.said.getvalue(), result.stderr + self.said_aside.getvalue())
@@ -202,7 +214,7 @@ def empty(clients: Sequence[str] = ("dynamodb", "secretsmanager")) -> None:
     for page in moto_client(clients[0]).get_paginator("scan").paginate(TableName=TABLE):
         for item in page["Items"]:
             moto_client(clients[0]).delete_item(TableName=TABLE, Key={"pk": item["pk"]})
-    for page in moto_client(clients[1]).get_paginator("list_secrets").paginate():
+    for page in moto_client(clients[1]).get_paginator("list_secrets").paginate(IncludePlannedDeletion=True):
         for secret in page["SecretList"]:
             moto_client(clients[1]).delete_secret(SecretId=secret["Name"], ForceDeleteWithoutRecovery=True)
 

@@ -11,7 +11,8 @@ import pytest
 from element_rekey.notifications import build_notification
 from element_rekey.outcomes import Outcome, Trigger
 from element_rekey.records import Execution, Failure, Request, Rotation
-from element_rekey_cli.commands.again import LOOKS, input_again, verdict_on
+from element_rekey_cli.commands.again import input_again, verdict_on
+from element_rekey_cli.following import DRY_RUN_SECONDS
 from tests.fakes import NOW
 from tests.unit.cli.golden import assert_is
 from tests.unit.cli.harness import USER
@@ -105,7 +106,7 @@ def test_a_cluster_that_does_not_answer_the_dry_run_is_started_all_the_same(harn
     assert "Key now        not known: the dry run came to no end within 60 s" in ran.out
     assert "Not known again: do not send a rekey by hand" in ran.out
     assert ran.code == 6
-    assert len(harness.pauses) == LOOKS
+    assert len(harness.pauses) == DRY_RUN_SECONDS
 
 
 STAGED = failure("UpgradePending", "Staged.")

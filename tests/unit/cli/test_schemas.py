@@ -11,7 +11,17 @@ import pytest
 from element_rekey.cluster import KeyManagementType, MasterKey
 from element_rekey.codec import wire_name
 from element_rekey.outcomes import Outcome, Trigger
-from element_rekey_cli.documents import Explanation, HistoryDocument, HistoryLine, StartedDocument, StatusDocument
+from element_rekey_cli.documents import (
+    DoctorDocument,
+    Explanation,
+    HistoryDocument,
+    HistoryLine,
+    RegistrationDocument,
+    RegistrationLine,
+    StartedDocument,
+    StatusDocument,
+)
+from element_rekey_cli.hops import Hop, Verdict
 from element_rekey_cli.standing import Attempt, HeldLock, Incident, LastLine, RunningLine, Standing, State
 from tests.template import ROOT
 
@@ -40,6 +50,10 @@ OBJECTS: list[tuple[type, dict[str, Any]]] = [
     (MasterKey, LINE["oldKey"]),
     (StartedDocument, schema("command-started")),
     (Explanation, schema("command-explanation")),
+    (DoctorDocument, schema("command-doctor")),
+    (Hop, schema("command-doctor")["properties"]["hops"]["items"]),
+    (RegistrationDocument, schema("command-registration")),
+    (RegistrationLine, schema("command-registration")["properties"]["clusters"]["items"]),
 ]
 
 
@@ -69,8 +83,9 @@ def test_words_are_those_of_the_code() -> None:
         "state": list(State),
         "outcome": list(Outcome),
         "trigger": list(Trigger),
+        "verdict": list(Verdict),
         "keyManagementType": list(KeyManagementType),
     }
-    found = [*enums(STATUS), *enums(HISTORY)]
+    found = [*enums(STATUS), *enums(HISTORY), *enums(schema("command-doctor"))]
     assert {name for name, _ in found} == set(words)
     assert all(said == [str(word) for word in words[name]] for name, said in found)
