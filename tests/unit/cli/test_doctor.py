@@ -91,10 +91,10 @@ def test_a_deployment_that_is_well(harness: Harness, around: Around) -> None:
 
 def test_on_a_terminal_it_fits(harness: Harness, around: Around) -> None:
     harness.terminal = True
-    around.subscriptions = [MAIL, {**MAIL, "Endpoint": "somebody.else@example.com"}]
+    around.subscriptions = [MAIL, {**MAIL, "Endpoint": "somebody.else@a-rather-long-name.example.com"}]
     ran = harness.run("doctor")
     assert max(map(len, ran.out.splitlines())) <= 80
-    assert "                        somebody.else@example.com" in ran.out
+    assert "                        somebody.else@a-rather-long-name.example.com" in ran.out
 
 
 def verdicts(harness: Harness, *arguments: str) -> tuple[dict[str, str], dict[str, str]]:

@@ -308,7 +308,7 @@ def test_what_is_kept_has_no_secret_no_name_and_no_address(external: RunningClus
         assert secret not in kept
     assert meeting.uuid not in kept
     assert external.cluster.current_key.key_id not in kept
-    for word in ("GetSoftwareEncryptionAtRestInfo", "keyManagementType", "External", "12.3", "keyProviderID"):
+    for word in ("GetSoftwareEncryptionAtRestInfo", "keyManagementType", "external", "12.3", "keyProviderID"):
         assert word in kept
 
 
