@@ -21,6 +21,10 @@ export NODE_DISABLE_COMPILE_CACHE := 1
 .DELETE_ON_ERROR:
 .PHONY: help rotate fleet up test torture lint lint-python lint-types lint-template lint-machines lint-words lint-imports check bench mutate locks clean
 
+# What no rule says how to make. Targets only: what a target needs is in this repository.
+.DEFAULT:
+	@echo "There is no target $@; make help lists those there are." >&2; exit 2
+
 help:  ## List the targets
 	@sed -n 's/^\([a-z][a-z-]*\):.*  ## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
 

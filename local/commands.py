@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING, NamedTuple
 
 from local import fleet, history, rotate, up
+from local.arguments import Impossible
 from local.deployment import DeploymentFailed
 from local.engine import EngineFailed
 from local.lifecycle import Stopped
@@ -40,6 +41,9 @@ def run(options: argparse.Namespace) -> int:
     """Run the chosen command; the exit status."""
     try:
         return COMMANDS[options.command].run(options)
+    except Impossible as error:
+        print(f"local: {error}", file=sys.stderr)
+        return 2
     except (
         SimulatorError,
         EngineFailed,

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 from typing import TYPE_CHECKING, Any
 
+from local.arguments import share
 from local.engine import ACCESS_KEY_ID, REGION, SECRET_ACCESS_KEY
 from local.lifecycle import Stopped, stoppable, undisturbed_end
 from local.simulator import __main__ as simulator
 from local.stack import running_stack
 
 if TYPE_CHECKING:
+    import argparse
+
     from local.stack import Stack
 
 HELP = "keep the application and simulated clusters running until Ctrl-C; the first line of output says where"
@@ -22,19 +24,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     simulator.add_arguments(parser)
     parser.add_argument(
         "--wait-scale",
-        type=scale,
+        type=share,
         default=0.1,
         metavar="X",
         help="multiplies every wait and retry pause of Step Functions (default 0.1; 1 is as in AWS)",
     )
-
-
-def scale(text: str) -> float:
-    """A factor from 0 to 1."""
-    number = float(text)
-    if not 0 <= number <= 1:
-        raise argparse.ArgumentTypeError("must be from 0 to 1")
-    return number
 
 
 def run(options: argparse.Namespace) -> int:
