@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
+import stat
 import subprocess
 from typing import TYPE_CHECKING, Any
 
@@ -198,9 +200,10 @@ def test_rotation_cut_short_leaves_nothing(
     assert command.left_behind() == []
 
 
-def test_nothing_outlives_a_command_that_was_killed(tmp_path: Path) -> None:
-    with Command(tmp_path, "rotate", *SLOW) as command:
-        command.read_until("StartRekey")
+@pytest.mark.parametrize(("arguments", "word"), [(("rotate", *SLOW), "StartRekey"), (("up",), "endpointUrl")])
+def test_nothing_outlives_a_command_that_was_killed(tmp_path: Path, arguments: tuple[str, ...], word: str) -> None:
+    with Command(tmp_path, *arguments) as command:
+        command.read_until(word)
         engine = command.engine()
         command.process.kill()
         command.end()
@@ -210,13 +213,20 @@ def test_nothing_outlives_a_command_that_was_killed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("how", [interrupt_group, terminate])
 def test_up_says_where_everything_is_until_it_is_stopped(tmp_path: Path, how: Callable[[Command], None]) -> None:
-    with Command(tmp_path, "up", "--clusters", "2") as command:
+    with Command(tmp_path, "up", "--names", "prod-a,west") as command:
         addresses = command.first_line()
         engine = command.engine()
+        file = tmp_path / f"element-rekey-up-{os.getuid()}.json"
+        assert json.loads(file.read_text()) == {"pid": command.process.pid, **addresses}
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
         how(command)
         status, rest, err = command.end()
-    assert (status, rest, err) == (0, "", "")
-    assert [cluster["name"] for cluster in addresses["clusters"]] == ["cluster-1", "cluster-2"]
+    assert (status, rest) == (0, "")
+    assert [cluster["name"] for cluster in addresses["clusters"]] == ["prod-a", "west"]
+    assert "with the clusters prod-a, west." in err
+    assert f"export AWS_ENDPOINT_URL={addresses['endpointUrl']} AWS_REGION=us-east-1" in err
+    assert 'eval "$(make -s env)"' in err
+    assert "--input file://events/rotate.json" in err
     assert eventually_gone(engine)
     assert command.left_behind() == []
 
@@ -226,7 +236,8 @@ def test_up_reports_that_the_engine_died(tmp_path: Path) -> None:
         command.first_line()
         kill_engine(command)
         status, _, err = command.end()
-    assert (status, err) == (1, STATEMENT)
+    assert status == 1
+    assert err.endswith(STATEMENT)
     assert command.left_behind() == []
 
 
@@ -248,6 +259,9 @@ def test_anybody_can_drive_it_and_register_a_cluster_of_their_own(tmp_path: Path
             aws.sns.get_topic_attributes(TopicArn=addresses["topicArn"])["Attributes"]["TopicArn"]
             == addresses["topicArn"]
         )
+        assert command.process.stderr is not None
+        told = next(line for line in command.process.stderr if " mine " in line)
+        assert re.fullmatch(r"  \d\d:\d\d:\d\d  mine  Rotated: master key replaced and verified\n", told)
 
 
 def receive(sqs: Any, queue_url: str) -> dict[str, Any]:  # noqa: ANN401 - an SQS client
