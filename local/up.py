@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from local.arguments import share
 from local.deployment import subscribe_queue
+from local.drills import DRILLS
 from local.engine import ACCESS_KEY_ID, REGION, SECRET_ACCESS_KEY
 from local.lifecycle import Stopped, stoppable, undisturbed_end
 from local.simulator import __main__ as simulator
@@ -37,11 +38,14 @@ For anything else that talks to AWS, boto3 for one, this is enough:
 
   {exports}
 
-For example:
+{example}
+Outcomes, as they come:
+"""
+
+
+EXAMPLE = """For example:
 
   aws stepfunctions start-execution --state-machine-arn "$ROTATE" --input file://events/rotate.json
-
-Outcomes, as they come:
 """
 
 
@@ -55,18 +59,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="X",
         help="multiplies every wait and retry pause of Step Functions (default 0.1; with 1 all is as on AWS)",
     )
+    parser.add_argument("--drill", choices=DRILLS, help="set the first cluster up for an entry of docs/runbook.md")
 
 
 def run(options: argparse.Namespace) -> int:
     """Serve until a signal comes; that is the way to end it, so it is no failure."""
-    specs = simulator.specifications(options)
+    drill = DRILLS.get(options.drill)
+    first, *others = simulator.specifications(options)
+    specs = [drill.prepared(first) if drill else first, *others]
+    parameters = drill.parameters if drill else {}
     try:
-        with stoppable(), running_stack(specs, options.wait_scale) as stack:
+        with stoppable(), running_stack(specs, options.wait_scale, parameters=parameters) as stack:
             whereabouts = description(stack)
             with findable(whereabouts), undisturbed_end():
                 outcomes = subscribe_queue(stack.deployment.aws, stack.deployment.topic_arn, "outcomes")
                 print(json.dumps(whereabouts), flush=True)
-                say(banner(whereabouts))
+                say(banner(whereabouts, options.drill))
                 tell(stack, outcomes)
     except Stopped:
         pass
@@ -92,12 +100,15 @@ def description(stack: Stack) -> dict[str, Any]:
     }
 
 
-def banner(whereabouts: Mapping[str, Any]) -> str:
-    """How to drive it."""
+def banner(whereabouts: Mapping[str, Any], drill: str | None = None) -> str:
+    """How to drive it, and what is prepared."""
     names = [cluster["name"] for cluster in whereabouts["clusters"]]
     some = f"the clusters {', '.join(names)}" if 1 < len(names) <= 10 else f"{len(names)} clusters"  # noqa: PLR2004 - a line
     clusters = f"the cluster {names[0]}" if len(names) == 1 else some
-    return BANNER.format(stack=whereabouts["stackName"], clusters=clusters, exports=exports(whereabouts))
+    example = DRILLS[drill].told(drill, whereabouts["clusters"][0]) if drill else EXAMPLE
+    return BANNER.format(
+        stack=whereabouts["stackName"], clusters=clusters, exports=exports(whereabouts), example=example
+    )
 
 
 def tell(stack: Stack, queue_url: str) -> None:

@@ -283,6 +283,16 @@ def test_a_competing_rekey_can_be_over_before_anyone_looks(one: SimulatedCluster
     assert [each.own for each in one.rekeys] == [False, True]
 
 
+def test_a_competing_rekey_can_move_the_key(one: SimulatedCluster) -> None:
+    before = one.current_key
+    for management, provider_id in (("external", 15), ("internal", None)):
+        one.inject(Fault("competingRekey", seconds=0, management=management))
+        assert (one.current_key.management, one.current_key.provider_id) == (management, provider_id)
+    assert one.current_key != before
+    with pytest.raises(SimulatorError, match="There is no management 'shared'; it is internal or external"):
+        Fault("competingRekey", management="shared")
+
+
 def test_a_failing_phase_is_meant_for_our_rekey_not_the_competitors(one: SimulatedCluster, clock: Clock) -> None:
     one.inject(Fault("phaseFailure", phase=Phase.CREATE))
     one.inject(Fault("competingRekey", method=REKEY, seconds=0))
