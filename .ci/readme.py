@@ -97,4 +97,4 @@ def main(documents: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:] or ["README.md", "docs/runbook.md"]))
+    sys.exit(main(sys.argv[1:] or ["README.md", "docs/runbook.md", "docs/first-real-cluster.md"]))
