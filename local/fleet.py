@@ -58,7 +58,7 @@ def run(options: argparse.Namespace) -> int:
     if fail > due:
         raise Impossible(f"--fail {fail} is more than the {due} that are due")
     display = Display(Console(stderr=options.json, highlight=False))
-    display.title(f"Element Rekey: a fleet of {clusters(options.clusters)}, on this machine")
+    display.title(f"Element Rekey: a fleet of {counted(options.clusters, 'cluster')}, on this machine")
     request = {
         "trigger": "schedule",
         "reason": "make fleet",
@@ -67,7 +67,7 @@ def run(options: argparse.Namespace) -> int:
     }
     specs = specifications(options.clusters, due, fail, options.rekey_seconds)
     with stoppable(), running_stack(specs, WAIT_SCALE) as stack, undisturbed_end():
-        display.step("all set up", f"{clusters(options.clusters)}, {due} of them due, engine and template")
+        display.step("all set up", f"{counted(options.clusters, 'cluster')}, {due} of them due, engine and template")
         summary, table = rotate_fleet(stack, display, request)
         unproven = [name for name in table.due if not table.is_proven(name)]
         touched = [name for name in table.before if name not in table.due and table.has_new_key(name)]
@@ -95,16 +95,17 @@ def specifications(number_of: int, due: int, fail: int, rekey_seconds: float) ->
 
 def result_text(due: int, unproven: list[str], touched: list[str]) -> str:
     """How the run ended, as the clusters themselves show."""
+    some = counted(due, "cluster")
     if touched:
         return f"rotated although nothing was due there: {', '.join(touched)}"
     if unproven:
-        return f"{due - len(unproven)} of {clusters(due)} due rotated and verified; not so: {', '.join(unproven)}"
-    return f"{clusters(due)} due, all rotated and verified; no other was touched"
+        return f"{due - len(unproven)} of {some} due rotated and verified; not so: {', '.join(unproven)}"
+    return f"{some} due, all rotated and verified; no other was touched"
 
 
-def clusters(number: int) -> str:
-    """So many clusters."""
-    return f"{number} cluster{'' if number == 1 else 's'}"
+def counted(number: int, one: str) -> str:
+    """So many of something, in words."""
+    return f"{number} {one}{'' if number == 1 else 's'}"
 
 
 @dataclass
@@ -139,7 +140,7 @@ class FleetTable:
             table.add_row(name, phase.value if phase else "", self.outcomes.get(name, ""))
         others = [name for name in self.before if name not in self.due]
         done = sum(name in self.outcomes for name in others)
-        table.add_row(f"{len(others)} other{'' if len(others) == 1 else 's'}", "", f"{done} looked at")
+        table.add_row(counted(len(others), "other"), "", f"{done} looked at")
         return table
 
 

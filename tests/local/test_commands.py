@@ -14,7 +14,7 @@ import pytest
 
 from local.__main__ import main
 from local.aws import connect
-from local.fleet import result_text
+from local.fleet import counted, result_text
 from local.rotate import FAILING_PHASES
 from local.simulator import ClusterSpec, Simulator
 from tests.local.processes import ROOT, Command, eventually_gone
@@ -127,6 +127,10 @@ def test_a_command_interrupted_before_it_has_begun_ends_without_a_word(tmp_path:
 )
 def test_the_last_line_of_a_fleet_run(due: int, unproven: list[str], touched: list[str], words: str) -> None:
     assert result_text(due, unproven, touched) == words
+
+
+def test_one_is_counted_as_one() -> None:
+    assert [counted(number, "other") for number in (0, 1, 2)] == ["0 others", "1 other", "2 others"]
 
 
 THEIRS = {
