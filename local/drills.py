@@ -89,8 +89,8 @@ DRILLS = {
         story="{name} presents another certificate than the one registered.",
         outcome="Failed",
         over=(
-            "Its administrator, whom you called, says that the certificate was renewed, and that its fingerprint is\n"
-            "{certificateFingerprint}."
+            "Its administrator, whom you called, says that it was renewed, and that its fingerprint is now\n\n"
+            "  {certificateFingerprint}"
         ),
         faults=(Fault("certificateReplaced"),),
     ),
@@ -99,7 +99,7 @@ DRILLS = {
         story="while {name} is upgraded, it says nothing of its key that can be understood.",
         outcome="Failed",
         over=(
-            "It takes a few minutes on AWS, and here half a minute. The upgrade is over when you say so:\n\n"
+            "Retries go on for five minutes first, shortened by --wait-scale. The upgrade is over when you say so:\n\n"
             "  curl --cacert {caFile} --user {username}:{password} --request DELETE https://{mvip}/simulator/faults"
         ),
         faults=(Fault("nullResult", method="GetSoftwareEncryptionAtRestInfo", times=None),),
