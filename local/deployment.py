@@ -156,7 +156,7 @@ def wait_until_complete(what: str, status: Callable[[], tuple[str, str]]) -> Non
         if state in {"CREATE_COMPLETE", "UPDATE_COMPLETE"}:
             return
         if "FAILED" in state or "ROLLBACK" in state:
-            raise DeploymentFailed(f"The template could not be deployed: {reason or state}.")
+            raise DeploymentFailed(f"The template could not be deployed: {reason.rstrip('.') or state}.")
         if time.monotonic() > deadline:
             raise DeploymentFailed(f"The template could not be deployed: {what} is still {state}.")
         time.sleep(POLL_SECONDS)

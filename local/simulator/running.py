@@ -43,9 +43,8 @@ class RunningCluster:
         try:
             self._server = ClusterServer(self.cluster, self._identity)
         except (OSError, OverflowError) as error:
-            raise SimulatorError(
-                f"Cluster {spec.name} cannot listen on {spec.host} port {spec.port}: {error}."
-            ) from None
+            why = str(error).rstrip(".")
+            raise SimulatorError(f"Cluster {spec.name} cannot listen on {spec.host} port {spec.port}: {why}.") from None
 
     @property
     def name(self) -> str:

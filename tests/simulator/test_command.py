@@ -149,6 +149,7 @@ def test_what_it_cannot_do_it_says_in_one_sentence(
     assert output.err.startswith("simulator: ")
     assert sentence in output.err
     assert output.err.count("\n") == 1
+    assert ".." not in output.err
     assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == handlers
 
 
