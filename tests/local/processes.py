@@ -6,9 +6,10 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import IO, TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -65,12 +66,24 @@ class Command:
 
     def read_until(self, word: str) -> str:
         """Standard output up to the line that has the word."""
-        assert self.process.stdout is not None
+        return self._read_until(word, self.process.stdout)
+
+    def read_errors_until(self, word: str) -> str:
+        """Standard error up to the line that has the word."""
+        return self._read_until(word, self.process.stderr)
+
+    def _read_until(self, word: str, lines: IO[str] | None) -> str:
+        assert lines is not None
+        patience = threading.Timer(SECONDS, self.process.kill)  # which ends the lines
+        patience.start()
         seen = ""
-        for line in self.process.stdout:
-            seen += line
-            if word in line:
-                return seen
+        try:
+            for line in lines:
+                seen += line
+                if word in line:
+                    return seen
+        finally:
+            patience.cancel()
         raise AssertionError(f"{word!r} never came: {seen}")
 
     def first_line(self) -> dict[str, Any]:

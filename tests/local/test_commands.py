@@ -263,9 +263,8 @@ def test_anybody_can_drive_it_and_register_a_cluster_of_their_own(tmp_path: Path
             aws.sns.get_topic_attributes(TopicArn=addresses["topicArn"])["Attributes"]["TopicArn"]
             == addresses["topicArn"]
         )
-        assert command.process.stderr is not None
-        told = next(line for line in command.process.stderr if " mine " in line)
-        assert re.fullmatch(r"  \d\d:\d\d:\d\d  mine  Rotated: master key replaced and verified\n", told)
+        told = command.read_errors_until("  mine  ").splitlines()[-1]
+        assert re.fullmatch(r"  \d\d:\d\d:\d\d  mine  Rotated: master key replaced and verified", told)
 
 
 def receive(sqs: Any, queue_url: str) -> dict[str, Any]:  # noqa: ANN401 - an SQS client
