@@ -17,22 +17,22 @@ ROOT = Path(__file__).parents[2]
 SECONDS = 60
 
 
-def table() -> list[tuple[int, int, int, str]]:
-    """Every process: its id, its parent's, its group's, and whether it is a zombie."""
+def table() -> list[tuple[int, int, int, str, str]]:
+    """Every process: its id, its parent's, its group's, whether it is a zombie, and its program."""
     listing = subprocess.run(
-        ["ps", "-eo", "pid=,ppid=,pgid=,stat="],  # noqa: S607 - every Unix has one
+        ["ps", "-eo", "pid=,ppid=,pgid=,stat=,comm="],  # noqa: S607 - every Unix has one
         check=True,
         capture_output=True,
         text=True,
     ).stdout
-    rows = (line.split() for line in listing.splitlines())
-    return [(int(pid), int(parent), int(group), state) for pid, parent, group, state in rows]
+    rows = (line.split(maxsplit=4) for line in listing.splitlines())
+    return [(int(pid), int(parent), int(group), state, program) for pid, parent, group, state, program in rows]
 
 
 def eventually_gone(group: int) -> bool:
     """Whether no process of a group is alive; what was killed a moment ago may take a moment."""
     deadline = time.monotonic() + 5
-    while any(one == group and not state.startswith("Z") for _, _, one, state in table()):
+    while any(one == group and not state.startswith("Z") for _, _, one, state, _ in table()):
         if time.monotonic() > deadline:
             return False
         time.sleep(0.05)
@@ -79,13 +79,21 @@ class Command:
 
     def engine(self) -> int:
         """The engine's process, which leads its own group."""
-        (child,) = [pid for pid, parent, group, _ in table() if parent == self.process.pid and pid == group]
-        return child
+        leaders = [row for row in table() if row[1] == self.process.pid and row[0] == row[2]]
+        (engine,) = [pid for pid, _, _, _, program in leaders if "python" in program.lower()]  # others are lifelines
+        return engine
 
     def end(self) -> tuple[int, str, str]:
         """Wait for it: its exit status and what it wrote."""
         out, err = self.process.communicate(timeout=SECONDS)
         return self.process.returncode, out, err
+
+    def eventually_left_behind(self) -> list[str]:
+        """The same after a moment: what a killed process leaves to others to remove, they remove when they notice."""
+        deadline = time.monotonic() + 5
+        while self.left_behind() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        return self.left_behind()
 
     def left_behind(self) -> list[str]:
         return sorted(path.name for path in self.folder.iterdir())
