@@ -6,7 +6,8 @@ import os
 import sys
 from typing import TYPE_CHECKING, NamedTuple
 
-from local import fleet, rotate, up
+from local import fleet, rotate, up, whereabouts
+from local.arguments import Impossible
 from local.deployment import DeploymentFailed
 from local.engine import EngineFailed
 from local.lifecycle import Stopped
@@ -31,6 +32,7 @@ COMMANDS = {
     "rotate": Command(rotate.HELP, rotate.add_arguments, rotate.run),
     "fleet": Command(fleet.HELP, fleet.add_arguments, fleet.run),
     "up": Command(up.HELP, up.add_arguments, up.run),
+    "env": Command(whereabouts.HELP, whereabouts.add_arguments, whereabouts.run),
     "simulator": Command("simulated Element clusters, and nothing else", simulator.add_arguments, simulator.serve),
 }
 
@@ -39,12 +41,17 @@ def run(options: argparse.Namespace) -> int:
     """Run the chosen command; the exit status."""
     try:
         return COMMANDS[options.command].run(options)
+    except Impossible as error:
+        print(f"local: {error}", file=sys.stderr)
+        return 2
     except (
         SimulatorError,
         EngineFailed,
         DeploymentFailed,
         NothingStarted,
         rotate.NothingPublished,
+        whereabouts.CannotTell,
+        whereabouts.NotFound,
     ) as error:
         print(f"local: {error}", file=sys.stderr)
         return 1
