@@ -134,6 +134,28 @@ def test_the_alarm_on_the_oldest_key_leaves_the_schedule_its_time() -> None:
     assert default("AlarmKeyAgeDays") > default("MaxKeyAgeDays") + 2
 
 
+CHOSEN_TABLE = (
+    {"!If": ["MakesTable", {"!Ref": "Table"}, {"!Ref": "ExistingTableName"}]},
+    {
+        "!If": [
+            "MakesTable",
+            {"!GetAtt": "Table.Arn"},
+            {"!Sub": "arn:${AWS::Partition}:dynamodb:${AWS::Region}:${AWS::AccountId}:table/${ExistingTableName}"},
+        ]
+    },
+)
+
+
+def test_a_table_that_was_left_behind_is_used_wherever_the_stacks_own_would_be() -> None:
+    """Policies, environments, machines and outputs: one that still named the stack's own would be left out."""
+    assert TEMPLATE["Conditions"]["MakesTable"] == {"!Equals": [{"!Ref": "ExistingTableName"}, ""]}
+    assert RESOURCES["Table"]["Condition"] == "MakesTable"
+    text = (ROOT / "template.yaml").read_text()
+    named = re.findall(r"!(?:Ref|GetAtt) Table\b|\$\{Table\b", text)
+    chosen = [one for one in walk(TEMPLATE) if one in CHOSEN_TABLE]
+    assert len(named) == len(chosen) > 10
+
+
 LONGEST_STACK_NAME = 67
 NAMES = {"Serverless::LayerVersion": ("LayerName", 140), "Serverless::StateMachine": ("Name", 80)}
 """Names that are unique in an account, and how long they may be. What has no name here is named by CloudFormation."""

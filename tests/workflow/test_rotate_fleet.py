@@ -30,7 +30,7 @@ from element_rekey.errors import AwsCallFailed
 from element_rekey.inputs import parse_request
 from element_rekey.outcomes import Outcome
 from element_rekey.records import Execution, Failure, FleetRun, Intent, Rotation
-from tests.template import ACCOUNT, REGION, ROOT, TEMPLATE, default, function_arn, properties
+from tests.template import ACCOUNT, REGION, ROOT, TEMPLATE, default, function_arn, in_use, properties
 from tests.workflow.clock import BEGIN, VirtualClock
 from tests.workflow.functions import ENVIRONMENT
 from tests.workflow.interpreter import FunctionFailed, abort, aws_in_memory, parsing_once, virtual_interpreter
@@ -48,7 +48,8 @@ AlreadyExists = "StepFunctions.ExecutionAlreadyExistsException"
 def definition() -> str:
     """The machine as the template deploys it, but for what moto cannot do."""
     text = (ROOT / properties("RotateFleet")["DefinitionUri"]).read_text()
-    for name, value in properties("RotateFleet")["DefinitionSubstitutions"].items():
+    for name, chosen in properties("RotateFleet")["DefinitionSubstitutions"].items():
+        value = in_use(chosen)
         function = value.get("!GetAtt", "").removesuffix(".Arn")
         text = text.replace(f"${{{name}}}", function_arn(function) if function else _reference(value))
     parsed = json.loads(text)
