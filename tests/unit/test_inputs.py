@@ -14,7 +14,13 @@ from hypothesis import strategies as st
 
 from element_rekey import errors
 from element_rekey.cluster import KeyManagementType
-from element_rekey.errors import AlarmIgnored, ElementRekeyError, ExecutionAborted, RequestInvalid
+from element_rekey.errors import (
+    AlarmIgnored,
+    AllClustersNotAllowed,
+    ElementRekeyError,
+    ExecutionAborted,
+    RequestInvalid,
+)
 from element_rekey.inputs import (
     parse_close_request,
     parse_execution,
@@ -493,6 +499,24 @@ def test_an_alarm_that_had_no_data_before_is_ignored_by_name_where_the_operator_
     assert parse_fleet_close_request(closing, PREFIX).request, "the summary says what was asked for"
 
 
+@pytest.mark.parametrize("name", ["alarm-all-clusters", "compromise-reported-all"])
+def test_an_event_may_mean_every_cluster_only_where_the_operator_lets_it(name: str) -> None:
+    event = golden(name)
+    with pytest.raises(AllClustersNotAllowed, match=r"Not done: .+, for every cluster") as refused:
+        parse_fleet_request(event, PREFIX, all_by_event=False)
+    assert parsed(event).reason in refused.value.what
+    assert parse_fleet_request(event, PREFIX, all_by_event=True).clusters is None
+    closing = {"execution": STATE["execution"], "input": event}
+    assert parse_fleet_close_request(closing, PREFIX).request, "the summary says what was asked for"
+
+
+@pytest.mark.parametrize(
+    "name", ["alarm-one-cluster", "alarm-tagged", "compromise-reported", "fleet-all", "fleet-schedule"]
+)
+def test_named_clusters_and_people_and_the_schedule_need_no_leave(name: str) -> None:
+    assert parse_fleet_request(golden(name), PREFIX, all_by_event=False) == parsed(golden(name))
+
+
 @pytest.mark.parametrize("name", ["alarm-one-cluster", "alarm-tagged", "compromise-reported"])
 def test_any_other_event_counts_whatever_the_operator_says_of_alarms_without_data(name: str) -> None:
     assert parse_fleet_request(golden(name), PREFIX, from_insufficient_data=False) == parsed(golden(name))
@@ -651,6 +675,12 @@ def test_whoever_may_report_a_compromise_can_ask_for_new_keys_and_for_nothing_el
     said = f"detail.{member}: not in a report; known are clusters, reason, requestedBy, reportedAt."
     assert fleet_refused(event) == said
     assert not VALIDATOR.is_valid(event)
+
+
+@pytest.mark.parametrize("name", REPORTS)
+def test_a_report_that_is_replayed_from_the_archive_asks_for_what_it_asked_for_then(name: str) -> None:
+    """EventBridge adds the replay's name, and leaves the time as it was: the keys made since meet it."""
+    assert parsed(golden(name) | {"replay-name": "again"}) == REPORTS[name]
 
 
 def test_a_report_that_says_nowhere_when_is_refused() -> None:

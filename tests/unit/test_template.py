@@ -157,7 +157,11 @@ def test_a_table_that_was_left_behind_is_used_wherever_the_stacks_own_would_be()
 
 
 LONGEST_STACK_NAME = 67
-NAMES = {"Serverless::LayerVersion": ("LayerName", 140), "Serverless::StateMachine": ("Name", 80)}
+NAMES = {
+    "Serverless::LayerVersion": ("LayerName", 140),
+    "Serverless::StateMachine": ("Name", 80),
+    "Events::EventBus": ("Name", 256),
+}
 """Names that are unique in an account, and how long they may be. What has no name here is named by CloudFormation."""
 
 
@@ -437,6 +441,93 @@ def test_a_rule_may_run_what_it_targets(rule: str) -> None:
             assert properties(name)["EventInvokeConfig"]["DestinationConfig"]["OnFailure"]["Type"] == "SQS"
         else:
             assert (name, target["RoleArn"]) == ("RotateFleet", {"!GetAtt": "StartFleetRole.Arn"})
+
+
+def put_events_is_allowed(by: dict[str, str], given: dict[str, Any], *, own_policy_allows: bool) -> bool:
+    """What IAM says of ``events:PutEvents`` on the bus; ``by`` are the condition keys of whoever asks.
+
+    A negated operator holds where the key is missing, any other does not; all operators of a condition have to hold
+    (https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_condition_operators.html).
+    """
+
+    def holds(operator: str, key: str, value: dict[str, str]) -> bool:
+        equal = key in by and by[key] in listed(given.get(value["!Ref"], default(value["!Ref"])))
+        return not equal if operator == "StringNotEquals" else equal
+
+    effects = set[str]()
+    for one in properties("ReportBus")["Policy"]["Statement"]:
+        assert one["Action"] == "events:PutEvents"
+        if all(holds(op, key, value) for op, keys in one["Condition"].items() for key, value in keys.items()):
+            effects.add(one["Effect"])
+    return "Deny" not in effects and ("Allow" in effects or own_policy_allows)
+
+
+SIEM, ADMIN = "arn:aws:iam::123456789012:role/siem", "arn:aws:iam::123456789012:role/admin"
+FOREIGN = "arn:aws:iam::210987654321:role/siem"
+OURS = "o-a1b2c3d4e5"
+
+
+@pytest.mark.parametrize(
+    ("parameters", "allowed"),
+    [
+        ({}, set[str]()),
+        ({"ReportingPrincipals": [SIEM]}, {SIEM}),
+        ({"ReportingPrincipals": [SIEM, FOREIGN]}, {SIEM, FOREIGN}),
+        ({"ReportingPrincipals": ["*"]}, set[str]()),
+        ({"ReportingOrganization": OURS}, {SIEM, ADMIN}),
+    ],
+)
+def test_only_who_is_named_may_report_whatever_its_own_policy_allows(
+    parameters: dict[str, Any], allowed: set[str]
+) -> None:
+    who = {SIEM: OURS, ADMIN: OURS, FOREIGN: "o-z9y8x7w6v5"}
+    for own_policy_allows in (True, False):
+        found = {
+            arn
+            for arn, organization in who.items()
+            if put_events_is_allowed(
+                {"aws:PrincipalArn": arn, "aws:PrincipalOrgID": organization},
+                parameters,
+                own_policy_allows=own_policy_allows,
+            )
+        }
+        assert found == allowed
+    nobody_known = put_events_is_allowed({}, parameters, own_policy_allows=True)
+    assert not nobody_known, "a service, or an account without an organization"
+
+
+def test_the_policy_is_that_of_the_bus() -> None:
+    assert properties("ReportBus")["Name"] == {"!Ref": "AWS::StackName"}
+    (named,) = {one["Resource"]["!Sub"] for one in properties("ReportBus")["Policy"]["Statement"]}
+    assert named.endswith(":event-bus/${AWS::StackName}")
+    allows, denies = [], []
+    for one in properties("ReportBus")["Policy"]["Statement"]:
+        (allows if one["Effect"] == "Allow" else denies).append(one["Condition"])
+    (denied,) = denies
+    allowed = {key: value for one in allows for key, value in one["StringEquals"].items()}
+    assert denied == {"StringNotEquals": allowed}, "whoever is allowed is not denied, and nobody else gets in"
+
+
+def test_reports_come_by_the_stacks_own_bus_and_the_default_one_carries_what_only_aws_can_put_there() -> None:
+    for rule in RULES:
+        own = properties(rule).get("EventBusName")
+        sources = properties(rule)["EventPattern"]["source"]
+        assert own in (None, {"!Ref": "ReportBus"})
+        assert all(source.startswith("aws.") for source in sources) == (own is None)
+
+
+def test_reports_are_kept_for_replay_where_the_operator_wants_it() -> None:
+    assert default("ReportArchiveDays") == 0
+    assert RESOURCES["ReportArchive"]["Condition"] == "KeepsReports"
+    assert TEMPLATE["Conditions"]["KeepsReports"] == {"!Not": [{"!Equals": [{"!Ref": "ReportArchiveDays"}, "0"]}]}
+    assert properties("ReportArchive")["EventPattern"] == properties("CompromiseReportRule")["EventPattern"]
+    assert properties("ReportArchive")["SourceArn"] == {"!GetAtt": "ReportBus.Arn"}
+
+
+def test_no_event_means_every_cluster_until_the_operator_lets_it() -> None:
+    assert default("AllClustersByEvent") == "false"
+    given = properties("SelectClustersFunction")["Environment"]["Variables"]
+    assert given["ALL_CLUSTERS_BY_EVENT"] == {"!Ref": "AllClustersByEvent"}
 
 
 def test_the_schedule_is_off_until_the_operator_turns_it_on() -> None:

@@ -13,6 +13,7 @@ import os
 import re
 from collections import Counter
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import lru_cache
 from types import SimpleNamespace
@@ -110,6 +111,7 @@ class FleetHarness:
         self.topic_arn = self.clients["sns"].create_topic(Name="Topic")["TopicArn"]
         own = properties(SELECT)["Environment"]["Variables"]
         given = {name: default(value["!Ref"]) for name, value in own.items() if value["!Ref"] != ROTATE}
+        given["ALL_CLUSTERS_BY_EVENT"] = "true"
         given["URGENT_MAX_CONCURRENCY"] = 1  # of the items of a map, virtual time knows one at a time
         os.environ.update({name: str(value) for name, value in given.items()})
         os.environ.update(ENVIRONMENT | {"ROTATE_MASTER_KEY_ARN": MACHINE, "TOPIC_ARN": self.topic_arn})
@@ -320,6 +322,23 @@ def test_an_alarm_that_had_no_data_before_rotates_nothing_and_is_told_of(fleet: 
     summary = fleet.only_summary()
     assert (summary["error"], summary["trigger"]) == ("AlarmIgnored", "alarm")
     assert "element-key-compromise-prod-a, for prod-a" in summary["cause"]
+
+
+@pytest.mark.parametrize("name", ["alarm-all-clusters", "compromise-reported-all"])
+def test_an_event_that_means_every_cluster_and_may_not_rotates_nothing_and_is_told_of(
+    fleet: FleetHarness, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    select = fleet.functions[SELECT]
+    monkeypatch.setattr(select, "SETTINGS", replace(select.SETTINGS, all_by_event=False))
+    fleet.register("prod-a")
+    event = json.loads((ROOT / "events" / f"{name}.json").read_text())
+    ended = fleet.run(event)
+    assert (ended["status"], ended["error"]) == ("FAILED", "AllClustersNotAllowed")
+    assert fleet.begun == []
+    summary = fleet.only_summary()
+    assert (summary["error"], summary["trigger"]) == ("AllClustersNotAllowed", "alarm")
+    assert summary["reason"] in summary["cause"]
+    assert summary["startAgainWith"]["keyCreatedAfter"], "what a person pastes who finds it right"
 
 
 def test_the_canary_goes_first_and_alone(fleet: FleetHarness) -> None:

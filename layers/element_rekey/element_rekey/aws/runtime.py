@@ -88,6 +88,7 @@ def fleet_settings_from_environment() -> FleetSettings:
         urgent_max_concurrency=int(os.environ["URGENT_MAX_CONCURRENCY"]),
         alarm_prefix=os.environ["COMPROMISE_ALARM_PREFIX"],
         from_insufficient_data=os.environ["COMPROMISE_FROM_INSUFFICIENT_DATA"] == "true",
+        all_by_event=os.environ["ALL_CLUSTERS_BY_EVENT"] == "true",
         tolerated_failures=int(os.environ["TOLERATED_FAILURES"]),
     )
 
