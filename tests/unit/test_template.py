@@ -500,11 +500,11 @@ def test_the_policy_is_that_of_the_bus() -> None:
     assert properties("ReportBus")["Name"] == {"!Ref": "AWS::StackName"}
     (named,) = {one["Resource"]["!Sub"] for one in properties("ReportBus")["Policy"]["Statement"]}
     assert named.endswith(":event-bus/${AWS::StackName}")
-    allows, denies = [], []
-    for one in properties("ReportBus")["Policy"]["Statement"]:
-        (allows if one["Effect"] == "Allow" else denies).append(one["Condition"])
-    (denied,) = denies
-    allowed = {key: value for one in allows for key, value in one["StringEquals"].items()}
+    by_effect = [(one["Effect"], one["Condition"]) for one in properties("ReportBus")["Policy"]["Statement"]]
+    (denied,) = (condition for effect, condition in by_effect if effect == "Deny")
+    allowed = {
+        key: value for effect, one in by_effect if effect == "Allow" for key, value in one["StringEquals"].items()
+    }
     assert denied == {"StringNotEquals": allowed}, "whoever is allowed is not denied, and nobody else gets in"
 
 
