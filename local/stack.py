@@ -34,7 +34,8 @@ class Stack:
 def local_parameters(wait_scale: float) -> dict[str, str]:
     """The parameters of the template that are other than on AWS: where waits are shortened, so is the settling time."""
     settling = max(1, round(REAL_SETTLING_SECONDS * min(wait_scale, 1.0)))
-    return {"SettlingSeconds": str(settling), "SpreadMinutes": "0"}  # nobody waits half an hour for a slot
+    # Nobody waits half an hour for a slot, or is to see a run that the time of day has begun.
+    return {"SettlingSeconds": str(settling), "SpreadMinutes": "0", "ReadinessState": "DISABLED"}
 
 
 @contextmanager

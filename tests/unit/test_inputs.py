@@ -198,7 +198,10 @@ EXTERNAL = {"cluster": "a", "keyManagementType": "External", "keyProviderID": 15
         ({"cluster": "a", "reason": None}, "reason: expected a string, not null."),
         ({"cluster": "a", "reason": "x" * 513}, "reason: expected at most 512 characters, not 513."),
         ({"cluster": "a", "requestedBy": "x" * 513}, "requestedBy: expected at most 512 characters, not 513."),
-        ({"cluster": "a", "trigger": "wish"}, "trigger: expected one of manual, schedule, alarm, not a string."),
+        (
+            {"cluster": "a", "trigger": "wish"},
+            "trigger: expected one of manual, schedule, alarm, readiness, not a string.",
+        ),
         ({"cluster": "a", "keyManagementType": "HSM"}, "keyManagementType: expected one of Internal, External"),
         ({"cluster": "a", "keyManagementType": "External"}, "keyProviderID: missing; External"),
         ({"cluster": "a", "keyProviderID": 15}, "keyProviderID: only allowed with keyManagementType External."),
@@ -439,7 +442,7 @@ def test_an_empty_input_means_every_cluster() -> None:
         ({"clusters": None}, "clusters: expected a list, not null."),
         ({"toleratedFailures": -1}, "toleratedFailures: expected a number from 0 to 1000000."),
         ({"toleratedFailures": 1_000_001}, "toleratedFailures: expected a number from 0 to 1000000."),
-        ({"trigger": "siem"}, "trigger: expected one of manual, schedule, alarm, not a string."),
+        ({"trigger": "siem"}, "trigger: expected one of manual, schedule, alarm, readiness, not a string."),
         (
             {"trigger": "schedule", "keyCreatedAfter": "2026-11-23T03:00:00Z"},
             "keyCreatedAfter: not together with the trigger schedule",
@@ -681,6 +684,16 @@ def test_whoever_may_report_a_compromise_can_ask_for_new_keys_and_for_nothing_el
 def test_a_report_that_is_replayed_from_the_archive_asks_for_what_it_asked_for_then(name: str) -> None:
     """EventBridge adds the replay's name, and leaves the time as it was: the keys made since meet it."""
     assert parsed(golden(name) | {"replay-name": "again"}) == REPORTS[name]
+
+
+@pytest.mark.parametrize("dry", [None, False])
+def test_a_look_never_rotates_and_its_input_has_to_say_so(dry: object) -> None:
+    looks = {"trigger": "readiness"} | ({} if dry is None else {"dryRun": dry})
+    said = "dryRun: expected true with the trigger readiness, which never rotates."
+    assert fleet_refused(looks) == said
+    with pytest.raises(RequestInvalid, match=said):
+        parse_request({"cluster": "prod-a", **looks})
+    assert parsed(looks | {"dryRun": True}).trigger is Trigger.READINESS
 
 
 def test_a_report_that_says_nowhere_when_is_refused() -> None:

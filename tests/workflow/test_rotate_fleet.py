@@ -200,6 +200,7 @@ class FleetHarness:
                 failure=failure,
                 current_key=key,
                 intent=Intent("uuid", key, None, self.clock()) if sent else None,
+                ended_at=self.clock(),
             )
         )
         self.statuses.setdefault(name, ["FAILED" if failure else "SUCCEEDED"])
@@ -339,6 +340,46 @@ def test_an_event_that_means_every_cluster_and_may_not_rotates_nothing_and_is_to
     assert (summary["error"], summary["trigger"]) == ("AllClustersNotAllowed", "alarm")
     assert summary["reason"] in summary["cause"]
     assert summary["startAgainWith"]["keyCreatedAfter"], "what a person pastes who finds it right"
+
+
+LOOKS = json.loads((ROOT / "events" / "fleet-readiness.json").read_text()) | {"maxConcurrency": 1}
+"""One after the other: of the items of a map, virtual time knows one at a time."""
+
+
+def test_a_daily_look_tells_of_what_is_news_and_else_keeps_quiet(fleet: FleetHarness) -> None:
+    fleet.register("a", "b")
+    fleet.outcomes = {"a": Outcome.PLANNED, "b": Outcome.PLANNED}
+    ended = fleet.run(LOOKS)
+    assert ended["status"] == "SUCCEEDED"
+    assert json.loads(ended["output"])["headline"] == "readiness of 2 clusters, all ready"
+    assert (fleet.requests["a"]["trigger"], fleet.requests["a"]["dryRun"]) == ("readiness", True)
+    assert fleet.summaries() == []
+    fleet.clock.advance(86_400)
+    fleet.outcomes["b"] = Outcome.FAILED
+    assert fleet.run(LOOKS)["status"] == "SUCCEEDED", "it is an answer"
+    assert fleet.only_summary()["headline"] == "NOT READY any more: b, readiness of 2 clusters, 1 not ready"
+    fleet.clock.advance(86_400)
+    assert fleet.run(LOOKS)["status"] == "SUCCEEDED"
+    assert len(fleet.summaries()) == 1
+    fleet.clock.advance(86_400)
+    fleet.outcomes["b"] = Outcome.PLANNED
+    fleet.run(LOOKS)
+    assert fleet.summaries()[1]["readyAgain"] == ["b"]
+    assert fleet.begun == ["a", "b"] * 4
+
+
+def test_a_look_after_the_schedule_has_nothing_left_to_look_at(fleet: FleetHarness) -> None:
+    """And a map over no items is one that succeeds."""
+    fleet.register("a", "b")
+    fleet.run({"trigger": "schedule"})
+    assert fleet.run(LOOKS)["status"] == "SUCCEEDED"
+    assert sorted(fleet.begun) == ["a", "b"]
+    assert len(fleet.summaries()) == 1, "that of the schedule"
+
+
+def test_a_look_before_the_first_cluster_is_registered_succeeds(fleet: FleetHarness) -> None:
+    assert fleet.run(LOOKS)["status"] == "SUCCEEDED"
+    assert fleet.summaries() == []
 
 
 def test_the_canary_goes_first_and_alone(fleet: FleetHarness) -> None:

@@ -95,6 +95,8 @@ def _problems_of_texts(request: Request) -> Iterator[str]:
             yield f"{name}: expected at most {longest} characters, not {len(text)}."
         if not is_plain(text):
             yield f"{name}: expected one line of characters that can be seen."
+    if request.trigger.looks_only and not request.dry_run:
+        yield f"dryRun: expected true with the trigger {request.trigger}, which never rotates."
     if request.force and not says_something(request.reason):
         yield "reason: missing; force needs one."
     if request.force and request.requested_by and not says_something(request.requested_by):
@@ -154,6 +156,8 @@ def _fleet_problems(request: FleetRequest) -> Iterator[str]:
         yield f"toleratedFailures: expected a number from 0 to {ANY_NUMBER}."
     if request.trigger.by_age and request.key_created_after:
         yield "keyCreatedAfter: not together with the trigger schedule, which goes by each cluster's maximum key age."
+    if request.trigger.looks_only and request.key_created_after:
+        yield f"keyCreatedAfter: not together with the trigger {request.trigger}, which asks about a rotation of now."
     yield from _problems(request.request_for("any"))
 
 

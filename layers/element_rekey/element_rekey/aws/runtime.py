@@ -108,6 +108,11 @@ def schedule_is_enabled() -> bool:
     return os.environ["SCHEDULE_STATE"] == "ENABLED"
 
 
+def readiness_is_enabled() -> bool:
+    """Whether the operator has left the daily look at the readiness of every cluster on."""
+    return os.environ["READINESS_STATE"] == "ENABLED"
+
+
 def answer_step(state: Mapping[str, Any], step: Step) -> dict[str, Any]:
     """The state machine's next state after a step: what it decides by, and what a person sees in the console.
 
