@@ -13,7 +13,7 @@ from botocore.exceptions import EndpointConnectionError
 from moto import mock_aws
 from moto.sns.models import sns_backends
 
-from element_rekey.aws.topic import SnsTopic
+from element_rekey.aws.topic import LARGEST_MESSAGE, SnsTopic
 from element_rekey.errors import AwsCallFailed
 from element_rekey.inputs import parse_request
 from element_rekey.outcomes import NoticeKind, Trigger
@@ -25,6 +25,7 @@ from element_rekey.records import (
     FleetRequest,
     FleetRun,
     NotReady,
+    NotSelected,
     Request,
     Selected,
 )
@@ -137,6 +138,24 @@ def test_a_summary_of_a_failed_run_says_so_in_its_first_word(published: Publishe
     call = published.one()
     assert call["Subject"] == "[ATTENTION] 1 cluster, 0 rotated, 1 need ATTENTION"
     assert attributes(call)["succeeded"] == "false"
+
+
+def test_what_is_larger_than_a_message_is_published_shortened_and_says_so(published: Published) -> None:
+    published.topic.publish(rotated(detail="x" * LARGEST_MESSAGE))
+    message = json.loads(published.one()["Message"])
+    assert len(message["default"]) < LARGEST_MESSAGE
+    assert json.loads(message["default"])["newKey"]["keyID"] == "key-1"
+    assert "This message was too long." in message["email"]
+
+
+def test_a_summary_of_very_long_texts_is_as_short_as_it_must_be(published: Published) -> None:
+    run, results = summary(None)
+    text = "x" * 5000
+    missing = tuple(NotSelected(f"{number}-{text}", text, text) for number in range(9999))
+    published.topic.publish_summary(replace(run, not_selected=missing), results)
+    call = published.one()
+    assert len(call["Message"]) <= LARGEST_MESSAGE
+    assert "This message was too long." in json.loads(call["Message"])["email"]
 
 
 def test_a_topic_that_is_gone_is_a_call_that_failed(published: Published) -> None:
