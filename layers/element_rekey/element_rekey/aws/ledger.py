@@ -154,6 +154,44 @@ class DynamoLedger:
             raise LedgerConflict(what, cluster=rotation.cluster) from error
         return saved
 
+    def fleet_runs(self, execution_ids: Sequence[str]) -> Mapping[str, FleetRun]:
+        """The records of many fleet runs, by their ids (``BatchGetItem``)."""
+        items = self._batch(f"FLEET#{execution_id}" for execution_id in execution_ids)
+        found = (decode(FleetRun, item, strict=False) for item in items)
+        return {run.execution.id: run for run in found}
+
+    def locks(self, clusters: Sequence[str]) -> Mapping[str, Lock]:
+        """Who holds which cluster, or held it until its lease ran out, by their names (``BatchGetItem``)."""
+        items = self._batch(f"LOCK#{cluster}" for cluster in clusters)
+        return {item["pk"].removeprefix("LOCK#"): decode(Lock, item, strict=False) for item in items}
+
+    def rotations_of(self, cluster: str, page: int = _BATCH) -> Iterator[Rotation]:
+        """Every rotation of a cluster, the newest first, ``page`` of them in a call (``Query`` on ByCluster)."""
+        return self._history("ByCluster", "cluster", cluster, page)
+
+    def rotations_in(self, month: str) -> Iterator[Rotation]:
+        """Every rotation begun in a month, such as ``2026-11``, the newest first (``Query`` on ByMonth)."""
+        return self._history("ByMonth", "month", month, _BATCH)
+
+    def _history(self, index: str, key: str, value: str, page: int) -> Iterator[Rotation]:
+        """The rotations an index holds under one value; it may be a second behind the records."""
+        pages = self._client.get_paginator("query").paginate(
+            TableName=self._table,
+            IndexName=index,
+            KeyConditionExpression="#key = :value",
+            ExpressionAttributeNames={"#key": key},
+            ExpressionAttributeValues={":value": {"S": value}},
+            ScanIndexForward=False,
+            PaginationConfig={"PageSize": page},
+        )
+        try:
+            for found in pages:
+                for item in map(_parsed, found["Items"]):
+                    if item["pk"].startswith("ROTATION#"):  # other records may be there one day
+                        yield decode(Rotation, item, strict=False)
+        except (ClientError, BotoCoreError) as error:
+            raise _failed("read", error) from error
+
     def _rotation_item(self, rotation: Rotation) -> dict[str, Any]:
         """A record with the attributes of the indexes at its top."""
         started = rotation.execution.started_at
