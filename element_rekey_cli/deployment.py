@@ -35,7 +35,14 @@ if TYPE_CHECKING:
 DEFAULT_STACK = "element-rekey"
 OUTPUTS = ("RotateMasterKeyArn", "RotateFleetArn", "TopicArn", "TableName", "DeadLettersUrl", "SecretPrefix")
 """What the command reads of the stack's outputs."""
-PARAMETERS = ("MaxKeyAgeDays", "AlarmKeyAgeDays", "CompromiseAlarmPrefix", "ScheduleState", "SecretKmsKeyArn")
+PARAMETERS = (
+    "MaxKeyAgeDays",
+    "AlarmKeyAgeDays",
+    "CompromiseAlarmPrefix",
+    "ScheduleState",
+    "ReadinessState",
+    "SecretKmsKeyArn",
+)
 """What it reads of the stack's parameters."""
 LOCAL_MEMBERS = ("endpointUrl", "region", "accessKeyId", "secretAccessKey", "stackName")
 """What it reads of the file that ``make up`` leaves."""

@@ -262,12 +262,12 @@ def _key_in_full(one: Standing, key: MasterKey | None) -> str:
 
 def _ready_in_full(one: Standing, facts: Facts, now: datetime) -> str:
     look = facts.last_look
-    if look is None or look.outcome is None:
-        return "not known: no rotation or dry run has looked at it yet"
-    when = f", as of {ago(look.ended_at, now)}" if look.ended_at else ""
+    if look is None:
+        return "not known: nobody has looked at it yet"
+    when = f", as of {ago(look.at, now)}" if look.at else ""
     failed = f": {look.failure.error}: {look.failure.cause}" if look.failure and not one.ready else ""
     words = {True: "yes", False: "no", None: "not known"}
-    return f"{words[one.ready]}{when} ({look.outcome}){failed}"
+    return f"{words[one.ready]}{when} ({look.by}){failed}"
 
 
 def _lock_in_full(one: Standing, now: datetime) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from element_rekey.errors import ClusterNotRegistered, ElementRekeyError
 from element_rekey.inputs import parse_fleet_request, parse_request
 from element_rekey.outcomes import Trigger
-from element_rekey.records import Execution, FleetRequest, FleetRun
+from element_rekey.records import Execution, FleetRequest, FleetRun, asked_of
 from element_rekey.rules.selection import select
 
 from .position import phase_of, position_of
@@ -33,7 +33,9 @@ A = TypeVar("A")
 B = TypeVar("B")
 
 LATEST = 12
-"""Records of a cluster that are looked at: a day of schedule, alarms and dry runs is less."""
+"""Records of a cluster that are looked at, if one of them is of a rotation that ended."""
+MOST = 400
+"""Records that are looked at for that: a year of daily dry runs."""
 AT_ONCE = 8
 """Calls side by side: a fleet of five hundred is read in seconds, and no service is struck."""
 _HISTORY_PAGE = 1000  # events, newest first; what GetExecutionHistory gives at once
@@ -59,7 +61,8 @@ def read(deployment: Deployment, clusters: Collection[str] = ()) -> Seen:
         reports = tuple(one for one in asked if one.clusters)
     reported = {name for report in reports for name in report.clusters}
     names = sorted(set(clusters) or {*known, *running, *reported})
-    memories, locks = deployment.ledger.memories(names), deployment.ledger.locks(names)
+    ledger = deployment.ledger
+    memories, locks, readiness = ledger.memories(names), ledger.locks(names), ledger.readiness(names)
     records = dict(zip(names, _side_by_side(lambda name: latest(deployment, name), names), strict=True))
     facts = {
         name: replace(
@@ -68,6 +71,7 @@ def read(deployment: Deployment, clusters: Collection[str] = ()) -> Seen:
             lock=locks.get(name),
             running=tuple(running.get(name, ())),
             records=records[name],
+            readiness=readiness.get(name),
         )
         for name in names
     }
@@ -89,8 +93,15 @@ def policies(deployment: Deployment, clusters: Collection[str], now: datetime) -
 
 
 def latest(deployment: Deployment, cluster: str) -> tuple[Rotation, ...]:
-    """The latest records of a cluster, the newest first."""
-    return tuple(islice(deployment.ledger.rotations_of(cluster, LATEST), LATEST))
+    """The latest records of a cluster, the newest first: so many that one is of a rotation that ended."""
+    found: list[Rotation] = []
+    ended = False
+    for one in islice(deployment.ledger.rotations_of(cluster, LATEST), MOST):
+        if ended and len(found) >= LATEST:
+            break
+        found.append(one)
+        ended = ended or (one.outcome is not None and not asked_of(one).dry_run)
+    return tuple(found)
 
 
 def running_rotations(deployment: Deployment) -> Mapping[str, Sequence[Running]]:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from element_rekey.cluster import KeyManagementType, MasterKey
-    from element_rekey.records import ClusterMemory, Execution, FleetRun, Lock, Rotation
+    from element_rekey.records import ClusterMemory, Execution, Failure, FleetRun, Lock, Readiness, Rotation
 
 REMEMBERED_REPORTS = timedelta(days=31)
 """How long an urgent run that a cluster did not meet stays open: no execution lives longer."""
@@ -83,6 +83,24 @@ class Report:
 
 
 @dataclass(frozen=True, slots=True)
+class Look:
+    """What a look at a cluster says of a rotation that would begin now; ``ready`` is None where it says nothing."""
+
+    at: datetime | None
+    by: str
+    ready: bool | None
+    failure: Failure | None
+
+
+def _look_of(record: Rotation) -> Look:
+    outcome, unfit = record.outcome or Outcome.OUTCOME_UNKNOWN, record.unfit
+    ready = True if outcome.succeeded and not unfit else None
+    if unfit or outcome in (Outcome.FAILED, Outcome.WOULD_BE_REFUSED):
+        ready = False
+    return Look(record.ended_at, outcome, ready, record.failure or unfit)
+
+
+@dataclass(frozen=True, slots=True)
 class Facts:
     """What is known of one cluster."""
 
@@ -94,6 +112,7 @@ class Facts:
     lock: Lock | None = None
     running: tuple[Running, ...] = ()
     records: tuple[Rotation, ...] = ()  # the newest first
+    readiness: Readiness | None = None  # what the daily look found
 
     @property
     def key_made(self) -> datetime | None:
@@ -116,9 +135,14 @@ class Facts:
         return next((one for one in self.records if one.outcome and not asked_of(one).dry_run), None)
 
     @property
-    def last_look(self) -> Rotation | None:
-        """The last rotation or dry run that ended."""
-        return next((one for one in self.records if one.outcome), None)
+    def last_look(self) -> Look | None:
+        """The last look at it that came to an end: a rotation, a dry run, or the daily one."""
+        record = next((one for one in self.records if one.outcome), None)
+        look = _look_of(record) if record else None
+        daily = self.readiness
+        if daily and (look is None or look.at is None or look.at <= daily.looked_at):
+            return Look(daily.looked_at, "the daily look", ready=daily.failure is None, failure=daily.failure)
+        return look
 
     def meets(self, report: Report) -> bool:
         """Whether its key is newer than a report."""
@@ -222,7 +246,7 @@ def stand(facts: Facts, reports: Iterable[Report], grace: timedelta, now: dateti
         key_age_days=_days(now - made) if made else None,
         due_at=due,
         due_in_days=_days(due - now) if due else None,
-        ready=_showed_ready(look.outcome) if look else None,
+        ready=look.ready if look else None,
         lock=_held(facts.lock, now),
         running=_running_line(facts.running),
         last_outcome=_last_line(facts.last),
@@ -244,18 +268,11 @@ def _state(  # noqa: PLR0911 - one for each state
         return State.OVERDUE, f"The key was due {duration(now - due)} ago{_because(facts.last_look)}."
     if facts.problem:
         return State.NOT_READY, facts.problem
-    if facts.last_look and _showed_ready(facts.last_look.outcome) is False:
-        return State.NOT_READY, _failure(facts.last_look)
+    if facts.last_look and facts.last_look.ready is False:
+        return State.NOT_READY, _said(facts.last_look.failure) or f"{facts.last_look.by}."
     if facts.key_made is None:
         return State.NOT_READY, "Its key was never seen: no rotation or dry run has looked at it yet."
     return (State.DUE, "") if due and due <= now else (State.OK, "")
-
-
-def _showed_ready(outcome: Outcome | None) -> bool | None:
-    """Whether the look that ended so found a cluster that can be rotated, as far as it looked."""
-    if outcome in (Outcome.FAILED, Outcome.WOULD_BE_REFUSED):
-        return False
-    return True if outcome and outcome.succeeded else None
 
 
 def _retried(attempt: Attempt) -> str:
@@ -264,13 +281,16 @@ def _retried(attempt: Attempt) -> str:
 
 
 def _failure(rotation: Rotation) -> str:
-    failure = rotation.failure
-    return f"{failure.error}: {failure.cause}" if failure else rotation.detail
+    return _said(rotation.failure) or rotation.detail
 
 
-def _because(look: Rotation | None) -> str:
-    failed = look.failure if look and _showed_ready(look.outcome) is False else None
-    return f", and the last attempt ended with {failed.error}: {failed.cause.rstrip('.')}" if failed else ""
+def _said(failure: Failure | None) -> str:
+    return f"{failure.error}: {failure.cause}" if failure else ""
+
+
+def _because(look: Look | None) -> str:
+    failed = look.failure if look and look.ready is False else None
+    return f", and the last look at it ended with {failed.error}: {failed.cause.rstrip('.')}" if failed else ""
 
 
 def _unmet(report: Report, last: Rotation | None, now: datetime, *, registered: bool) -> str:

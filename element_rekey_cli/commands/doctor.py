@@ -75,6 +75,7 @@ def _all_hops(given: Given, cluster: str | None) -> Iterator[Hop]:
     deployment = given.deployment
     yield good("stack", f"{deployment.stack}, table {deployment.outputs['TableName']}")
     yield _schedule(deployment)
+    yield _readiness(deployment)
     yield _subscriptions(deployment)
     yield _dead_letters(deployment)
     if cluster is None:
@@ -103,6 +104,13 @@ def _schedule(deployment: Deployment) -> Hop:
         return good("schedule", "enabled")
     mend = "Set the parameter ScheduleState to ENABLED once a rotation by hand has gone well."
     return note("schedule", "disabled: nothing is rotated by itself", mend)
+
+
+def _readiness(deployment: Deployment) -> Hop:
+    if deployment.parameters["ReadinessState"] == "ENABLED":
+        return good("readiness", "looked at daily")
+    mend = "Set the parameter ReadinessState to ENABLED, to hear of what would stop a rotation before one is needed."
+    return note("readiness", "not looked at daily", mend)
 
 
 def _subscriptions(deployment: Deployment) -> Hop:

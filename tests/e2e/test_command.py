@@ -81,7 +81,7 @@ def test_every_hop_of_a_cluster_is_looked_at_and_well(results: Results) -> None:
     assert done.returncode == 0, done.stdout
     assert document["well"] is True
     names = [one["name"] for one in document["hops"]]
-    assert names[:6] == ["stack", "schedule", "subscriptions", "dead letters", "secret", "functions"]
+    assert names[:7] == ["stack", "schedule", "readiness", "subscriptions", "dead letters", "secret", "functions"]
     assert names[-1] == "a rotation"
 
 

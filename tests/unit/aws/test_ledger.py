@@ -29,6 +29,7 @@ from element_rekey.records import (
     FleetRun,
     Lock,
     NotSelected,
+    Readiness,
     Rotation,
     Selected,
 )
@@ -248,6 +249,19 @@ def test_many_memories_are_read_at_once(ledger: Ledger) -> None:
 
 
 LATER = Execution(ARN, NOW + 91 * DAY)
+
+
+def test_what_a_look_says_of_a_cluster_is_kept_until_a_later_one(ledger: Ledger) -> None:
+    refused = Failure("ClusterFaultsBlock", "nodeOffline", "Clear the faults.")
+    first, second = Readiness(NOW, NOW, refused), Readiness(NOW + HOUR, NOW + HOUR)
+    assert ledger.readiness(["prod-a", "prod-b"]) == {}
+    ledger.save_readiness("prod-a", first)
+    ledger.save_readiness("prod-b", second)
+    assert ledger.readiness(["prod-a", "prod-b", "prod-c"]) == {"prod-a": first, "prod-b": second}
+    ledger.save_readiness("prod-a", second)
+    ledger.save_readiness("prod-a", first)
+    ledger.save_readiness("prod-a", Readiness(second.looked_at, NOW, refused))
+    assert ledger.readiness(["prod-a"]) == {"prod-a": second}, "nothing older is written over it"
 
 
 def test_a_rotation_whose_execution_has_the_name_of_an_earlier_one_has_a_record_of_its_own(ledger: Ledger) -> None:

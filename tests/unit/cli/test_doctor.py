@@ -106,7 +106,8 @@ def verdicts(harness: Harness, *arguments: str) -> tuple[dict[str, str], dict[st
 
 
 def test_what_is_wrong_with_a_deployment_is_told_with_what_mends_it(harness: Harness, around: Around) -> None:
-    harness.deployment.parameters["ScheduleState"] = "DISABLED"  # type: ignore[index]  # as above
+    for name in ("ScheduleState", "ReadinessState"):
+        harness.deployment.parameters[name] = "DISABLED"  # type: ignore[index]  # as above
     around.subscriptions = []
     around.dead_letters = 3
     ran = harness.run("doctor")
@@ -131,6 +132,7 @@ def test_a_cluster_is_looked_at_by_the_functions_and_from_here(
     assert list(said) == [
         "stack",
         "schedule",
+        "readiness",
         "subscriptions",
         "dead letters",
         "secret",

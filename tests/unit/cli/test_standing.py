@@ -18,6 +18,7 @@ from element_rekey.records import (
     FleetRun,
     Lock,
     NotSelected,
+    Readiness,
     Request,
     Rotation,
     Selected,
@@ -117,11 +118,37 @@ def test_what_else_is_known_makes_its_state(changes: dict[str, Any], expected: S
     assert bool(standing.why) is bool(why)
 
 
+STAGED = Failure("UpgradePending", "Staged.", "Wait.")
+
+
+def test_the_daily_look_counts_where_it_is_the_last() -> None:
+    found = Readiness(NOW + HOUR, NOW - DAY, STAGED)
+    known = facts(readiness=found)
+    standing = stand(known, (), GRACE, NOW)
+    assert (standing.state, standing.ready, standing.why) == (State.NOT_READY, False, "UpgradePending: Staged.")
+    earlier = replace(found, looked_at=NOW - DAY)
+    assert stand(replace(known, readiness=earlier), (), GRACE, NOW).state is State.OK
+    assert stand(facts(records=(), readiness=replace(found, failure=None)), (), GRACE, NOW).ready is True
+    unended = facts(records=(rotated(ended_at=None),), readiness=found)
+    assert stand(unended, (), GRACE, NOW).ready is False
+
+
+def test_what_is_not_due_and_not_fit_is_not_ready() -> None:
+    known = facts(records=(rotated(outcome=Outcome.NOT_DUE, change=None, unfit=STAGED),))
+    standing = stand(known, (), GRACE, NOW)
+    assert (standing.state, standing.why) == (State.NOT_READY, "UpgradePending: Staged.")
+
+
+def test_a_dry_run_that_failed_without_a_word_is_told_by_its_outcome() -> None:
+    known = facts(records=(rotated(outcome=Outcome.FAILED),))
+    assert stand(known, (), GRACE, NOW).why == "Failed."
+
+
 def test_an_overdue_key_says_why_nobody_replaced_it() -> None:
     late = facts(AGE + 9 * DAY, records=(failed("CredentialsRefused"),))
     assert stand(late, (), GRACE, NOW).why == (
-        "The key was due 9 d ago, and the last attempt ended with CredentialsRefused: The rekey ended with xAssumed: "
-        "out of entropy."
+        "The key was due 9 d ago, and the last look at it ended with CredentialsRefused: The rekey ended with "
+        "xAssumed: out of entropy."
     )
 
 

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from element_rekey.outcomes import Trigger
-from element_rekey.records import Execution, FleetRequest, FleetRun
+from element_rekey.outcomes import Outcome, Trigger
+from element_rekey.records import Execution, FleetRequest, FleetRun, Readiness, Request
+from element_rekey_cli.reading import LATEST, latest
 from tests.fakes import NOW
 from tests.unit.cli.golden import assert_is
 from tests.unit.cli.harness import FLEET
-from tests.unit.cli.scenario import REPORTED, a_night, entered, recorded, remembered, rotated, well
+from tests.unit.cli.scenario import REPORTED, a_night, entered, failure, recorded, remembered, rotated, well
 from tests.unit.cli.schemas import assert_valid
 from tests.unit.samples import DAY, MINUTE, key
 
@@ -181,6 +182,29 @@ def test_the_record_of_an_earlier_execution_of_a_name_says_nothing_of_this_one(h
     entered(harness, harness.steps.add(name, NOW - MINUTE, cluster="prod-b"), "StartRekey", NOW)
     states = {one["cluster"]: one["state"] for one in harness.run("status", "--json").document["clusters"]}
     assert states == {"prod-a": "ok", "prod-b": "rotating"}
+
+
+def test_a_rotation_is_remembered_behind_many_days_of_dry_runs(harness: Harness) -> None:
+    harness.register("prod-a")
+    remembered(harness, "prod-a", "key-0", NOW - 80 * DAY)
+    lost = failure("RekeyOutcomeUnknown", "Sent.")
+    recorded(harness, "prod-a", NOW - 30 * DAY, outcome=Outcome.OUTCOME_UNKNOWN, failure=lost)
+    for days in range(1, LATEST + 5):
+        dry = Request("prod-a", trigger=Trigger.READINESS, dry_run=True)
+        recorded(harness, "prod-a", NOW - days * DAY, outcome=Outcome.PLANNED, request=dry)
+    (standing,) = harness.run("status", "--json").document["clusters"]
+    assert (standing["state"], standing["ready"]) == ("unknown", True)
+    well(harness, "prod-b")
+    for days in range(30, 30 + LATEST):
+        recorded(harness, "prod-b", NOW - days * DAY, outcome=Outcome.NOT_DUE)
+    assert len(latest(harness.deployment, "prod-b")) == LATEST
+
+
+def test_what_the_daily_look_found_is_told(harness: Harness) -> None:
+    well(harness)
+    staged = failure("UpgradePending", "Staged.")
+    harness.ledger.save_readiness("prod-a", Readiness(NOW, NOW - DAY, staged))
+    assert "no, as of 0 s ago (the daily look): UpgradePending: Staged." in harness.run("status", "prod-a").out
 
 
 def test_a_failed_rotation_that_nobody_closed_is_under_way_in_the_story(harness: Harness) -> None:

@@ -1,13 +1,15 @@
 """The ledger: one DynamoDB table with a lock and a memory per cluster, and a record per rotation.
 
-``pk`` says what an item is: ``LOCK#<cluster>``, ``CLUSTER#<cluster>``, ``ROTATION#<execution ARN>`` or
-``FLEET#<execution ARN>``. Where the name of an execution was used again, the earlier record has its start behind that.
-Rotations carry ``cluster``, ``month`` and ``startedAt`` at their top for the indexes ByCluster and ByMonth; they are
-the audit history. In ``COUNT#<execution ARN>#<start>`` the fleet's state machine counts.
+``pk`` says what an item is: ``LOCK#<cluster>``, ``CLUSTER#<cluster>``, ``READINESS#<cluster>``,
+``ROTATION#<execution ARN>`` or ``FLEET#<execution ARN>``. Where the name of an execution was used again, the earlier
+record has its start behind that. Rotations carry ``cluster``, ``month`` and ``startedAt`` at their top for the indexes
+ByCluster and ByMonth; they are the audit history. In ``COUNT#<execution ARN>#<start>`` the fleet's state machine
+counts.
 """
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
@@ -16,7 +18,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from element_rekey.codec import decode, encode
 from element_rekey.errors import AwsCallFailed, LedgerConflict
-from element_rekey.records import ClusterMemory, FleetRun, Lock, Record, Rotation
+from element_rekey.records import ClusterMemory, FleetRun, Lock, Readiness, Record, Rotation
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -92,6 +94,17 @@ class DynamoLedger:
         condition = condition if memory.version else "attribute_not_exists(version)"
         self._put({"pk": f"CLUSTER#{cluster}", **encode(written)}, condition, values)
         return written
+
+    def readiness(self, clusters: Sequence[str]) -> Mapping[str, Readiness]:
+        """What the last look says of the readiness of many clusters, by their names (``BatchGetItem``)."""
+        items = self._batch(f"READINESS#{cluster}" for cluster in clusters)
+        return {item["pk"].removeprefix("READINESS#"): decode(Readiness, item, strict=False) for item in items}
+
+    def save_readiness(self, cluster: str, readiness: Readiness) -> None:
+        """Write what a look says, unless a later look was written already (``PutItem``)."""
+        item = {"pk": f"READINESS#{cluster}", **encode(readiness)}
+        with suppress(LedgerConflict):
+            self._put(item, "attribute_not_exists(pk) OR lookedAt < :at", {":at": item["lookedAt"]})
 
     def rotation(self, execution: Execution) -> Rotation | None:
         """The record of an execution (``GetItem``); not that of an earlier one by the same name."""

@@ -7,11 +7,13 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from element_rekey.errors import ElementRekeyError, RekeyOutcomeUnknown, RekeyRefused
+from element_rekey.outcomes import Outcome
 from element_rekey.records import Following, Intent, Rotation
 from element_rekey.rules.decisions import Conclude, Follow, Observation, ProviderCheck, Start
 from element_rekey.rules.demand import demand_of
 from element_rekey.rules.plan import decide, memory_after, report_dry_run, settle_lost_answer
 from element_rekey.rules.preflight import provider_to_check
+from element_rekey.rules.readiness import unfit
 from element_rekey.rules.verify import resolve_lost_answer
 from element_rekey.rules.waiting import for_turn, until_moment
 from element_rekey.rules.wording import in_spite_of, somebody_elses
@@ -65,7 +67,8 @@ def _start_rekey(ports: Ports, execution: Execution, request: Request) -> Step:
 def _dry_run(ports: Ports, rotation: Rotation, demand: Demand, request: Request) -> Step:
     """Look, and report what a rotation would do. Neither a lock is taken nor anything remembered."""
     seen, rotation = _look(ports, ports.clusters.connect(request.cluster), rotation, request)
-    return carry_out(ports, rotation, report_dry_run(demand, seen))
+    decision = report_dry_run(demand, seen)
+    return carry_out(ports, _judged(rotation, decision, demand, seen), decision)
 
 
 def _start(ports: Ports, rotation: Rotation, demand: Demand, request: Request) -> Step:
@@ -81,8 +84,16 @@ def _start(ports: Ports, rotation: Rotation, demand: Demand, request: Request) -
     decision = decide(demand, seen, rotation, ports.settings.settling)
     if isinstance(decision, Start):
         return _begin(ports, cluster, rotation, seen, decision)
+    rotation = _judged(rotation, decision, demand, seen)
     reports = isinstance(decision, Conclude) and decision.reported_error_of is not None
     return carry_out(ports, rotation, decision, memory if reports else None)
+
+
+def _judged(rotation: Rotation, decision: object, demand: Demand, seen: Observation) -> Rotation:
+    """The rotation with what would have refused a rekey, where none is due and a daily run asks."""
+    if isinstance(decision, Conclude) and decision.outcome is Outcome.NOT_DUE and rotation.request:
+        return replace(rotation, unfit=unfit(rotation.request, demand, seen))
+    return rotation
 
 
 def _look(ports: Ports, cluster: ElementCluster, rotation: Rotation, request: Request) -> tuple[Observation, Rotation]:
