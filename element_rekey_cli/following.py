@@ -143,6 +143,9 @@ def follow_fleet_run(followed: Execution) -> tuple[FleetRun, tuple[ClusterResult
                 run = record()
                 table.take(run, results(run) if run else ())
         run = followed.closed(record)
+    if followed.given.console.is_terminal:  # in a pipe there was a line for each change
+        table.take(run, results(run))
+        followed.given.console.print(table.render())
     return run, results(run)
 
 

@@ -49,7 +49,8 @@ def show(given: Given, execution: str) -> Exit:
     rotation = deployment.ledger.rotations([arn]).get(arn)
     status, events = what_step_functions_says(deployment, arn)
     if status is None and rotation is None and run is None:
-        raise CommandFailed(f"There is no execution {execution}, and no record of one.", Exit.NOT_FOUND)
+        what = f"There is no execution {execution}, and no record of one; of a cluster: element-rekey status CLUSTER"
+        raise CommandFailed(what, Exit.NOT_FOUND)
     if run:
         _show_fleet_run(given, run)
     elif given.as_json:

@@ -343,6 +343,8 @@ def test_several_are_a_live_table_on_a_terminal(harness: Harness) -> None:
     fleet_ends(harness)
     ran = harness.run("rotate", "prod-a", "prod-b", "--wait")
     assert "Fleet: 2 clusters, 2 rotated, all well." in ran.out
+    stays = ran.out.split("\n  Published")[0].splitlines()[-2:]
+    assert [line.split() for line in stays] == [["prod-a", "Rotated"], ["prod-b", "Rotated"]]
     assert ran.code == 0
 
 
