@@ -32,7 +32,7 @@ from element_rekey.errors import (
     RekeyRefused,
 )
 from element_rekey.ports import Ports
-from element_rekey.records import ClusterMemory, Execution, FleetRun, Lock, Registered, Rotation
+from element_rekey.records import ClusterMemory, Execution, FleetRun, Lock, OutsideChange, Registered, Rotation
 from element_rekey.settings import Settings
 
 if TYPE_CHECKING:
@@ -93,6 +93,18 @@ class FakeLedger:
         written = replace(memory, version=memory.version + 1)
         self._write(f"CLUSTER#{cluster}", memory.version, encode(written))
         return written
+
+    def save_seen(
+        self, rotation: Rotation, memory: ClusterMemory, settled: Rotation | None
+    ) -> tuple[Rotation, ClusterMemory]:
+        before = dict(self.items)
+        try:
+            if settled:
+                self.save(settled)
+            return self.save(rotation), self.remember(rotation.cluster, memory)
+        except LedgerConflict:
+            self.items = before
+            raise
 
     def rotation(self, execution: Execution) -> Rotation | None:
         rotation = self._rotation(execution.id)
@@ -280,6 +292,7 @@ class FakeTopic:
 
     published: list[Rotation] = field(default_factory=list)
     notices: list[tuple[str, NoticeKind, str]] = field(default_factory=list)
+    outside: list[tuple[str, OutsideChange]] = field(default_factory=list)
     summaries: list[tuple[FleetRun, tuple[ClusterResult, ...]]] = field(default_factory=list)
     failures: int = 0
     """So many of the next publications fail."""
@@ -291,6 +304,10 @@ class FakeTopic:
     def publish_notice(self, rotation: Rotation, kind: NoticeKind, detail: str) -> None:
         self._fail_once("SNS did not publish the notice.", rotation.cluster)
         self.notices.append((rotation.execution.id, kind, detail))
+
+    def publish_outside(self, rotation: Rotation, change: OutsideChange) -> None:
+        self._fail_once("SNS did not publish the change.", rotation.cluster)
+        self.outside.append((rotation.execution.id, change))
 
     def publish_summary(self, run: FleetRun, results: Sequence[ClusterResult]) -> None:
         self._fail_once("SNS did not publish the summary.")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from local.fleet import published, specifications
-from local.history import rotations, row
+from local.history import rotations, rows
 from local.stack import running_stack
 
 pytestmark = [pytest.mark.xdist_group("e2e"), pytest.mark.enable_socket]
@@ -63,11 +63,12 @@ def test_schedule_stops_the_wave_on_the_first_failure() -> None:
         assert counts(summary) == {"Failed": 1, "NotBegun": 2}
         assert [len(one.cluster.rekeys) for one in stack.simulator] == [1, 0, 0]
         (record,) = rotations(deployment.aws.dynamodb, deployment.table_name, "cluster-0001", None)
-        assert row(record)[1:4] == ("cluster-0001", "Failed", "schedule")
+        (line,) = rows(record)
+        assert (line[1:3], line[4]) == (("cluster-0001", "Failed"), "schedule")
         month = record["startedAt"][:7]
-        assert [one["cluster"] for one in rotations(deployment.aws.dynamodb, deployment.table_name, None, month)] == [
-            "cluster-0001"
-        ]
+        of_the_month = list(rotations(deployment.aws.dynamodb, deployment.table_name, None, month))
+        assert [one["pk"].partition("#")[0] for one in of_the_month] == ["ROTATION", "FLEET"]
+        assert next(rows(of_the_month[1]))[2:5] == ("FleetSummary", "fleet run, needs ATTENTION", "schedule")
 
 
 @pytest.mark.parametrize("trigger", ["alarm", "schedule"])

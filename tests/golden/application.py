@@ -8,7 +8,7 @@ from element_rekey.aws.topic import SnsTopic
 from element_rekey.cluster import KeyManagementType
 from element_rekey.codec import decode, encode, wire_name
 from element_rekey.errors import FleetIncomplete
-from element_rekey.notifications import Notification, RotationNotice
+from element_rekey.notifications import KeyChangedOutside, Notification, RotationNotice
 from element_rekey.outcomes import Outcome, Trigger
 from element_rekey.ports import Ports
 from element_rekey.records import ClusterMemory, Execution, FleetRun, Lock, Rotation
@@ -21,6 +21,7 @@ __all__ = [
     "Execution",
     "FleetIncomplete",
     "FleetRun",
+    "KeyChangedOutside",
     "KeyManagementType",
     "Lock",
     "Notification",

@@ -18,6 +18,7 @@ from tests.golden.application import (
     Execution,
     FleetIncomplete,
     FleetRun,
+    KeyChangedOutside,
     KeyManagementType,
     Lock,
     Notification,
@@ -44,12 +45,16 @@ FILES = [(release, name) for release in RELEASES for name in names(release)]
 KINDS: dict[str, type] = {"LOCK": Lock, "CLUSTER": ClusterMemory, "ROTATION": Rotation, "FLEET": FleetRun}
 COUNT = {"begun", "failures", "expiresAt"}
 """An item without a class: the state machine counts in it, and no function reads it."""
-ADDED = {"ROTATION": {"month", "startedAt", "expiresAt"}, "FLEET": {"expiresAt", "begun", "failures"}}
+ADDED = {
+    "ROTATION": {"month", "startedAt", "expiresAt"},
+    "FLEET": {"month", "startedAt", "expiresAt", "begun", "failures"},
+}
 """What an item has beside the members of its class: for the indexes, for the expiry, and what the machine counts."""
 DOCUMENTS: dict[str, type] = {
     "element-rekey.rotation-outcome.v1": Notification,
     "element-rekey.fleet-summary.v1": Summary,
     "element-rekey.rotation-notice.v1": RotationNotice,
+    "element-rekey.key-changed-outside.v1": KeyChangedOutside,
 }
 
 

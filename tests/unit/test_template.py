@@ -18,14 +18,14 @@ from element_rekey.aws.telemetry import NAMESPACE, measure_fleet, measure_outcom
 from element_rekey.inputs import parse_fleet_request
 from element_rekey.outcomes import Outcome, Trigger
 from element_rekey.reconcile import LOOK_BACK
-from element_rekey.records import ClusterResult, Execution, FleetRequest, FleetRun, Selected
+from element_rekey.records import ClusterResult, Execution, FleetRequest, FleetRun, OutsideChange, Selected
 from element_rekey.rules.selection import ANY_NUMBER
 from tests.fakes import NOW
 from tests.golden.files import current_release, names, read
 from tests.retries import retriers_of
 from tests.template import ROOT, TEMPLATE, default, properties, state_machine
 from tests.unit.aws_actions import actions_of, entry_module, reached_functions
-from tests.unit.samples import rotated
+from tests.unit.samples import key, rotated
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -554,6 +554,9 @@ AWS_METRICS = {
 }
 
 
+OUTSIDE = OutsideChange("key-0", key("key-9", NOW), NOW, NOW)
+
+
 @pytest.fixture
 def emitted(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> dict[str, set[str]]:
     """The dimensions of every metric the application emits, as CloudWatch reads them from its log."""
@@ -563,7 +566,7 @@ def emitted(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch)
     measure_fleet(run, [ClusterResult(FIRST_CLUSTER, rotated())], NOW)
     measure_schedule(enabled=True)
     for outcome in Outcome:
-        measure_outcome(replace(rotated(), outcome=outcome), NOW)
+        measure_outcome(replace(rotated(), outcome=outcome, outside=(OUTSIDE,)), NOW)
     found: dict[str, set[str]] = {}
     for line in capsys.readouterr().out.splitlines():
         document = json.loads(line)

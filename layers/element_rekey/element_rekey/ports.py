@@ -20,7 +20,16 @@ if TYPE_CHECKING:
         RekeyJob,
     )
     from .outcomes import NoticeKind
-    from .records import ClusterMemory, ClusterResult, Execution, FleetRun, Lock, Registered, Rotation
+    from .records import (
+        ClusterMemory,
+        ClusterResult,
+        Execution,
+        FleetRun,
+        Lock,
+        OutsideChange,
+        Registered,
+        Rotation,
+    )
     from .settings import Settings
 
 
@@ -113,6 +122,15 @@ class Ledger(Protocol):
         """Write a memory over the version it was read at; returns it with its new version. Raises LedgerConflict."""
         ...
 
+    def save_seen(
+        self, rotation: Rotation, memory: ClusterMemory, settled: Rotation | None
+    ) -> tuple[Rotation, ClusterMemory]:
+        """As ``save`` and ``remember`` at once, and ``save`` of the record that was settled by it: all, or nothing.
+
+        So a change of keys is in a record once, whoever dies in between. Raises LedgerConflict.
+        """
+        ...
+
     def rotation(self, execution: Execution) -> Rotation | None:
         """The record of an execution; not that of an earlier one by the same name."""
         ...
@@ -147,6 +165,10 @@ class Topic(Protocol):
 
     def publish_notice(self, rotation: Rotation, kind: NoticeKind, detail: str) -> None:
         """Publish what is known of a rotation before its end. Raises AwsCallFailed."""
+        ...
+
+    def publish_outside(self, rotation: Rotation, change: OutsideChange) -> None:
+        """Publish a change of keys that nothing explains, and that ``rotation`` saw first. Raises AwsCallFailed."""
         ...
 
     def publish_summary(self, run: FleetRun, results: Sequence[ClusterResult]) -> None:

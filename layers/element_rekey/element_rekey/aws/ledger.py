@@ -2,8 +2,8 @@
 
 ``pk`` says what an item is: ``LOCK#<cluster>``, ``CLUSTER#<cluster>``, ``ROTATION#<execution ARN>`` or
 ``FLEET#<execution ARN>``. Where the name of an execution was used again, the earlier record has its start behind that.
-Rotations carry ``cluster``, ``month`` and ``startedAt`` at their top for the indexes ByCluster and ByMonth; they are
-the audit history. In ``COUNT#<execution ARN>#<start>`` the fleet's state machine counts.
+Rotations carry ``cluster``, ``month`` and ``startedAt`` at their top for the indexes ByCluster and ByMonth, fleet runs
+the latter two; they are the audit history. In ``COUNT#<execution ARN>#<start>`` the fleet's state machine counts.
 """
 
 from __future__ import annotations
@@ -86,12 +86,32 @@ class DynamoLedger:
 
     def remember(self, cluster: str, memory: ClusterMemory) -> ClusterMemory:
         """Write a memory over the version it was read at (``PutItem``). Raises LedgerConflict."""
+        written, put = self._memory_put(cluster, memory)
+        self._write(put)
+        return written
+
+    def _memory_put(self, cluster: str, memory: ClusterMemory) -> tuple[ClusterMemory, dict[str, Any]]:
         written = replace(memory, version=memory.version + 1)
         # A memory that 0.1.0 wrote has no version.
         condition, values = _unchanged_since(memory.version)
         condition = condition if memory.version else "attribute_not_exists(version)"
-        self._put({"pk": f"CLUSTER#{cluster}", **encode(written)}, condition, values)
-        return written
+        return written, self._put_of({"pk": f"CLUSTER#{cluster}", **encode(written)}, condition, values)
+
+    def save_seen(
+        self, rotation: Rotation, memory: ClusterMemory, settled: Rotation | None
+    ) -> tuple[Rotation, ClusterMemory]:
+        """Write a record, the memory of its cluster, and the record it settled, all or none (``TransactWriteItems``).
+
+        Raises LedgerConflict.
+        """
+        saved = replace(rotation, version=rotation.version + 1)
+        written, put = self._memory_put(rotation.cluster, memory)
+        others = [{"Put": put}]
+        if settled:
+            item = self._rotation_item(replace(settled, version=settled.version + 1))
+            others.append({"Put": self._put_of(item, *_unchanged_since(settled.version))})
+        self._write_record(rotation, self._rotation_item(saved), *others)
+        return saved, written
 
     def rotation(self, execution: Execution) -> Rotation | None:
         """The record of an execution (``GetItem``); not that of an earlier one by the same name."""
@@ -120,7 +140,12 @@ class DynamoLedger:
     def save_fleet_run(self, run: FleetRun) -> FleetRun:
         """Write a record over the version it was read at (``PutItem``). Raises LedgerConflict."""
         saved = replace(run, version=run.version + 1)
-        item = {"pk": f"FLEET#{run.execution.id}", **self._expiry(run.execution), **encode(saved)}
+        item = {
+            "pk": f"FLEET#{run.execution.id}",
+            **_of_the_month(run.execution),
+            **self._expiry(run.execution),
+            **encode(saved),
+        }
         self._write_record(run, item)
         return saved
 
@@ -143,11 +168,9 @@ class DynamoLedger:
 
     def _rotation_item(self, rotation: Rotation) -> dict[str, Any]:
         """A record with the attributes of the indexes at its top."""
-        started = rotation.execution.started_at
         item = {
             "pk": f"ROTATION#{rotation.execution.id}",
-            "month": f"{started:%Y-%m}",
-            "startedAt": encode(started),
+            **_of_the_month(rotation.execution),
             **self._expiry(rotation.execution),
             **encode(rotation),
         }
@@ -231,6 +254,11 @@ class DynamoLedger:
             if _is_conflict(error):
                 raise LedgerConflict(f"Item {put['Item']['pk']['S']} was written by another invocation.") from error
             raise _failed("write", error) from error
+
+
+def _of_the_month(execution: Execution) -> dict[str, Any]:
+    """The attributes by which ByMonth finds a record."""
+    return {"month": f"{execution.started_at:%Y-%m}", "startedAt": encode(execution.started_at)}
 
 
 def _unchanged_since(version: int) -> tuple[str, dict[str, Any]]:

@@ -42,5 +42,13 @@ def publish_outcome(ports: Ports, closing: CloseRequest[Request]) -> Published:
         ports.ledger.release_lock(rotation.cluster, execution.id, locked_until(rotation, ports.settings))
     if rotation.notified_at:
         return Published(rotation, published_now=False)
-    rotation = publish_claimed(rotation, lambda: ports.topic.publish(rotation), ports.ledger.save, ports.clock)
+    rotation = publish_claimed(rotation, lambda: _publish(ports, rotation), ports.ledger.save, ports.clock)
     return Published(rotation, published_now=True)
+
+
+def _publish(ports: Ports, rotation: Rotation) -> None:
+    """The outcome, after what could not be published of it on the way. Raises AwsCallFailed."""
+    for change in rotation.outside or ():
+        if change.published_at is None:
+            ports.topic.publish_outside(rotation, change)
+    ports.topic.publish(rotation)

@@ -50,7 +50,13 @@ def updated_memory(seen: Observation, key: MasterKey, *, rekey_runs: bool) -> Cl
     if memory.key_id == key.key_id:
         known_since = memory.key_known_since or seen.key_exists_at
         seen_at = max(now, memory.key_seen_at or now)  # a function that hung before its look began it earlier
-        return replace(memory, key_seen_at=seen_at, key_known_since=known_since, key_created_time=key.key_created_time)
+        return replace(
+            memory,
+            key_seen_at=seen_at,
+            key_known_since=known_since,
+            key_created_time=key.key_created_time,
+            rekey_of=None,  # nothing runs, and the key is as it was: whatever was sent has changed nothing
+        )
     changed = replace(memory, earlier_keys=_earlier(memory, key))
     return _with_key(changed, key, _origin(memory, key, seen.job), seen, seen_at=now)
 
@@ -65,6 +71,7 @@ def _with_key(
         key_seen_at=seen_at,
         key_known_since=origin.known_since or seen.key_exists_at,
         key_created_time=key.key_created_time,
+        rekey_of=None,
     )
 
 

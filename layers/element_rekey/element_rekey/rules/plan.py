@@ -195,6 +195,7 @@ def rotation_undone(demand: Demand, change: KeyChange, key: MasterKey) -> Rotati
 def conclude_satisfied(rotation: Rotation, seen: Observation, satisfied: Satisfied) -> Conclude:
     """The current key meets the demand: by our rekey, by somebody else's that we followed, or as it was before."""
     made, change, key = at_time(satisfied.made), rotation.change, seen.encryption.master_key
+    theirs = next((one for one in rotation.settled or () if key and one.change.new_key.key_id == key.key_id), None)
     if change and change.ours:
         detail = f"{key_replaced(change)} Another rekey came after it and made the current key at {made}."
         return Conclude(Outcome.ROTATED, detail, change)
@@ -202,5 +203,9 @@ def conclude_satisfied(rotation: Rotation, seen: Observation, satisfied: Satisfi
         error = error_of_change(rotation.cluster, change)
         if error:
             return conclude_with_error(rotation.detail, change, error, seen)
-        return Conclude(Outcome.FOLLOWED, f"Somebody else's rekey made the current key at {made}.", change)
+        whose = f"The rekey of execution {theirs.execution.id}" if theirs else "Somebody else's rekey"
+        return Conclude(Outcome.FOLLOWED, f"{whose} made the current key at {made}.", change)
+    if theirs:
+        detail = f"The rekey of execution {theirs.execution.id} made the current key at {made}; that is settled now."
+        return Conclude(Outcome.NOT_DUE, detail)
     return Conclude(Outcome.NOT_DUE, f"The current key was made at {made}, which is recent enough.")
