@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from dataclasses import fields, replace
 from datetime import timedelta
 from functools import partial
@@ -326,7 +327,12 @@ def test_a_wrong_input_is_not_to_be_started_again_with() -> None:
 
 def by_mail(record: Rotation) -> Any:  # noqa: ANN401 - JSON
     (line,) = [line for line in words(record).splitlines() if line.startswith("Start again:   ")]
-    return json.loads(line.removeprefix("Start again:   "))
+    *command, given = shlex.split(line.removeprefix("Start again:   "))
+    assert command == [
+        *("aws", "stepfunctions", "start-execution", "--region", "eu-central-1", "--state-machine-arn"),
+        *("arn:aws:states:eu-central-1:123456789012:stateMachine:RotateMasterKey", "--input"),
+    ]
+    return json.loads(given)
 
 
 @pytest.mark.parametrize("request_", [Request("prod-a"), ASKED], ids=["plain", "everything asked for"])
@@ -454,8 +460,10 @@ def test_the_mail_of_an_unknown_outcome() -> None:
         "\n"
         "What happened: RekeyOutcomeUnknown. The rekey ended with xAssumed: out of entropy\n"
         "What to do:    Mend it, then start again.\n"
-        'Start again:   {"cluster": "prod-a", "reason": "quarterly rotation", "requestedBy": "j.doe@example.com", '
-        '"trigger": "manual", "keyCreatedAfter": "2026-11-23T03:00:00.000Z", "coolDownSeconds": 0}\n'
+        "Start again:   aws stepfunctions start-execution --region eu-central-1 --state-machine-arn "
+        "arn:aws:states:eu-central-1:123456789012:stateMachine:RotateMasterKey --input "
+        '\'{"cluster": "prod-a", "reason": "quarterly rotation", "requestedBy": "j.doe@example.com", '
+        '"trigger": "manual", "keyCreatedAfter": "2026-11-23T03:00:00.000Z", "coolDownSeconds": 0}\'\n'
         "Last seen:     Replacing key key-0.\n"
         "\n"
         "Current key:          key-0 (Internal, made 2025-10-19 03:00:00 UTC)\n"

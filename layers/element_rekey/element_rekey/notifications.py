@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
 from datetime import datetime  # noqa: TC003 - codec reads the annotations at run time
 from typing import TYPE_CHECKING
 
 from .cluster import ElementError, MasterKey, Unfamiliar  # noqa: TC001 - codec reads the annotations at run time
-from .codec import encode
 from .outcomes import NoticeKind, Outcome, Trigger
+from .pasting import start_command
 from .records import OutsideChange, Request, Settled, asked_of
 from .text import flat
 
@@ -114,18 +113,12 @@ def _notice_lines(notice: RotationNotice) -> Iterable[str]:
     yield ""
     yield notice.detail
     if notice.start_now_with:
-        yield f"To rotate now: {_input_text(notice.start_now_with)}"
+        yield f"To rotate now: {start_command(notice.execution_arn, notice.start_now_with)}"
     yield ""
     asked = " and ".join(part for part in (notice.requested_by, notice.reason) if part)
     yield f"{'Asked by:':22}{notice.trigger}{f' ({asked})' if asked else ''}"
     yield f"{'Began:':22}{notice.started_at:%Y-%m-%d %H:%M:%S} UTC"
     yield f"{'Execution:':22}{notice.execution_arn}"
-
-
-def _input_text(request: Request) -> str:
-    """An input as a person pastes it: without the members that say nothing."""
-    members = encode(request).items()
-    return json.dumps({name: value for name, value in members if value is not False and value not in ("", [])})
 
 
 def build_notification(rotation: Rotation) -> Notification:
@@ -284,7 +277,7 @@ def _lines(notification: Notification) -> Iterable[str]:
         yield f"What happened: {notification.error}. {notification.cause}"
         yield f"What to do:    {notification.next_step}"
         if notification.start_again_with:
-            yield f"Start again:   {_input_text(notification.start_again_with)}"
+            yield f"Start again:   {start_command(notification.execution_arn, notification.start_again_with)}"
         if notification.detail:
             yield f"Last seen:     {notification.detail}"
         yield ""
