@@ -94,6 +94,25 @@ class FakeLedger:
         self._write(f"CLUSTER#{cluster}", memory.version, encode(written))
         return written
 
+    def owner(self, uuid: str) -> str | None:
+        return self.items.get(f"UUID#{uuid}", {}).get("registeredAs")
+
+    def claim(self, uuid: str, cluster: str) -> str:
+        owner = self.owner(uuid) or cluster
+        self.items[f"UUID#{uuid}"] = {"registeredAs": owner}
+        return owner
+
+    def move(self, uuid: str, owner: str, cluster: str, version: int, now: datetime) -> ClusterMemory | None:
+        lock = self.items.get(f"LOCK#{owner}")
+        if self.owner(uuid) != owner or (lock and lock["leaseUntil"] > encode(now)):
+            raise LedgerConflict(f"Cluster {uuid} is registered as {owner}.", cluster=cluster)
+        memory, moved = self.memory(owner), None
+        if memory and memory.uuid == uuid:
+            moved = self.remember(cluster, replace(memory, version=version, claimed=True))
+            del self.items[f"CLUSTER#{owner}"]
+        self.items[f"UUID#{uuid}"] = {"registeredAs": cluster}
+        return moved
+
     def save_seen(
         self, rotation: Rotation, memory: ClusterMemory, settled: Rotation | None
     ) -> tuple[Rotation, ClusterMemory]:

@@ -114,7 +114,7 @@ CHANGED = {
     "fleet-that-stops-after-a-failure": "a run counts in an item of its own, which older releases do not have",
     "fleet-on-a-report": "a report names clusters and says why; faults to ignore, or other keys, are not for it to ask",
     "not-proven-to-be-rotated": "the console says first that the outcome is not known, and how to start again",
-    "overdue-and-followed-by-the-next": "the console says how to start again; the record gets the change that was settled",
+    "overdue-and-followed-by-the-next": "the console says how to start again; the record gets the change in the end",
     "rotated-ignoring-a-fault": "nobody can ignore ensembleDegraded any more; the scenario ignores another fault",
 }
 """Scenarios that end otherwise than in an older release, and why: a defect was mended on purpose."""

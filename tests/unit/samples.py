@@ -104,7 +104,9 @@ def main_memory(ledger: Ledger) -> ClusterMemory | None:
     memory = ledger.memory("prod-a")
     if memory is None:
         return None
-    return replace(memory, key_known_since=None, key_created_time=None, earlier_keys=(), version=0, rekey_of=None)
+    return replace(
+        memory, key_known_since=None, key_created_time=None, earlier_keys=(), version=0, rekey_of=None, claimed=None
+    )
 
 
 def looked(at: datetime, job: RekeyJob | None, encryption: EncryptionState) -> Observation:

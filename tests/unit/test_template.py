@@ -300,7 +300,7 @@ def test_a_state_machine_may_do_what_its_tasks_do_and_nothing_else(name: str) ->
 WRITES = {"PutItem", "UpdateItem", "DeleteItem"}
 NAMING_ITS_KEYS = WRITES | {"GetItem", "BatchGetItem", "ConditionCheckItem"}
 KINDS_OF_ITEMS = {
-    "StartRekeyFunction": {"LOCK", "CLUSTER", "ROTATION"},
+    "StartRekeyFunction": {"LOCK", "CLUSTER", "ROTATION", "UUID"},
     "CheckStatusFunction": {"LOCK", "CLUSTER", "ROTATION"},
     "PublishOutcomeFunction": {"LOCK", "ROTATION"},
     "SelectClustersFunction": {"FLEET"},

@@ -122,6 +122,22 @@ class Ledger(Protocol):
         """Write a memory over the version it was read at; returns it with its new version. Raises LedgerConflict."""
         ...
 
+    def owner(self, uuid: str) -> str | None:
+        """The registration a cluster belongs to; None: to none yet."""
+        ...
+
+    def claim(self, uuid: str, cluster: str) -> str:
+        """Let a cluster belong to the registration ``cluster``, if it belongs to none; returns whose it is after."""
+        ...
+
+    def move(self, uuid: str, owner: str, cluster: str, version: int, now: datetime) -> ClusterMemory | None:
+        """Let a cluster belong to ``cluster`` and no more to ``owner``, whose memory of it goes with it.
+
+        It is written over the memory of ``cluster`` that was read at ``version``, and is returned; None: ``owner``
+        remembers no such cluster. Raises LedgerConflict while ``owner`` is locked at ``now``.
+        """
+        ...
+
     def save_seen(
         self, rotation: Rotation, memory: ClusterMemory, settled: Rotation | None
     ) -> tuple[Rotation, ClusterMemory]:

@@ -194,6 +194,7 @@ class ClusterMemory:
     version: int = 0  # of this memory; each write needs the one it read
     rekey_of: Execution | None = None
     """The execution that sent, or follows, the rekey that may have made the next key; None: no such rekey is open."""
+    claimed: bool | None = None  # the ledger says that the cluster belongs to this registration; None: not asked yet
     reported_error_of: int | None = field(default=None, metadata=stored_as("toldErrorOf"))
     """The asyncHandle of a rekey whose error was published; once is enough."""
 

@@ -245,6 +245,83 @@ def test_many_memories_are_read_at_once(ledger: Ledger) -> None:
     assert ledger.memories([]) == {}
 
 
+# --- whose a cluster is ---
+
+
+def test_a_cluster_belongs_to_the_registration_that_claims_it_first(ledger: Ledger) -> None:
+    assert ledger.owner(UUID) is None
+    assert ledger.claim(UUID, "prod-a") == "prod-a"
+    assert ledger.claim(UUID, "prod-a") == "prod-a"
+    assert ledger.claim(UUID, "prod-b") == "prod-a"
+    assert ledger.claim("another", "prod-b") == "prod-b"
+    assert ledger.owner(UUID) == "prod-a"
+
+
+@pytest.mark.parametrize("version", [0, 1])
+def test_a_cluster_that_is_moved_takes_what_is_remembered_of_it_along(ledger: Ledger, version: int) -> None:
+    ledger.claim(UUID, "prod-a")
+    memory = ledger.remember("prod-a", replace(FULL_MEMORY, claimed=True))
+    if version:
+        ledger.remember("prod-b", ClusterMemory("another", "key-9"))
+    moved = ledger.move(UUID, "prod-a", "prod-b", version, NOW)
+    assert moved == ledger.memory("prod-b") == replace(memory, version=version + 1)
+    assert ledger.memory("prod-a") is None
+    assert ledger.owner(UUID) == "prod-b"
+
+
+@pytest.mark.parametrize("remembered", [None, ClusterMemory("another", "key-9")])
+def test_a_cluster_that_its_registration_does_not_remember_is_moved_alone(
+    ledger: Ledger, remembered: ClusterMemory | None
+) -> None:
+    ledger.claim(UUID, "prod-a")
+    kept = ledger.remember("prod-a", remembered) if remembered else None
+    assert ledger.move(UUID, "prod-a", "prod-b", 0, NOW) is None
+    assert (ledger.owner(UUID), ledger.memory("prod-a"), ledger.memory("prod-b")) == ("prod-b", kept, None)
+
+
+@pytest.mark.parametrize("why", ["locked", "moved meanwhile", "remembered meanwhile"])
+def test_a_cluster_is_not_moved_from_under_somebody_at_work(ledger: Ledger, why: str) -> None:
+    ledger.claim(UUID, "prod-a")
+    kept = ledger.remember("prod-a", FULL_MEMORY)
+    version = 0
+    if why == "locked":
+        ledger.take_lock("prod-a", Lock(OTHER_ARN, NOW + MILLISECOND), NOW - HOUR)
+    elif why == "moved meanwhile":
+        ledger.move(UUID, "prod-a", "prod-c", 0, NOW)
+    else:
+        ledger.remember("prod-b", ClusterMemory("another"))
+    before = ledger.owner(UUID), ledger.memory("prod-a"), ledger.memory("prod-b"), ledger.memory("prod-c")
+    with pytest.raises(LedgerConflict) as caught:
+        ledger.move(UUID, "prod-a", "prod-b", version, NOW)
+    assert caught.value.cluster == "prod-b" or why == "remembered meanwhile"
+    after = ledger.owner(UUID), ledger.memory("prod-a"), ledger.memory("prod-b"), ledger.memory("prod-c")
+    assert before == after
+    assert kept.version == 1
+
+
+def test_a_lock_that_has_run_out_keeps_no_cluster(ledger: Ledger) -> None:
+    ledger.claim(UUID, "prod-a")
+    ledger.take_lock("prod-a", Lock(OTHER_ARN, NOW), NOW - HOUR)
+    ledger.move(UUID, "prod-a", "prod-b", 0, NOW)
+    assert ledger.owner(UUID) == "prod-b"
+
+
+def test_a_memory_of_the_first_release_is_moved_like_any_other(dynamo: DynamoDBClient) -> None:
+    dynamo.put_item(TableName=TABLE, Item={"pk": {"S": "CLUSTER#prod-a"}, "uuid": {"S": UUID}, "keyID": {"S": "key-0"}})
+    ledger = DynamoLedger(dynamo, TABLE)
+    ledger.claim(UUID, "prod-a")
+    assert ledger.move(UUID, "prod-a", "prod-b", 0, NOW) == ClusterMemory(UUID, "key-0", version=1, claimed=True)
+    assert ledger.memory("prod-a") is None
+
+
+def test_a_claim_that_vanished_while_it_was_looked_at_is_a_conflict(stubbed: Stubbed) -> None:
+    ledger, stubber = stubbed
+    stubber.add_client_error("put_item", "ConditionalCheckFailedException", "There was one.")
+    stubber.add_response("get_item", {})
+    with pytest.raises(LedgerConflict):
+        ledger.claim(UUID, "prod-a")
+
+
 # --- a key that is seen for the first time ---
 
 
@@ -557,6 +634,8 @@ CALLS: dict[str, tuple[str, Callable[[DynamoLedger], object]]] = {
     "keep the lock": ("update_item", lambda ledger: ledger.release_lock("a", ARN, NOW)),
     "memory": ("get_item", lambda ledger: ledger.memory("a")),
     "remember": ("put_item", lambda ledger: ledger.remember("a", ClusterMemory(UUID))),
+    "owner": ("get_item", lambda ledger: ledger.owner(UUID)),
+    "claim": ("put_item", lambda ledger: ledger.claim(UUID, "prod-a")),
     "save_seen": ("transact_write_items", lambda ledger: ledger.save_seen(rotation(), ClusterMemory(UUID), None)),
     "rotation": ("get_item", lambda ledger: ledger.rotation(execution())),
     "rotations": ("batch_get_item", lambda ledger: ledger.rotations([ARN])),

@@ -1,9 +1,11 @@
 """The ledger: one DynamoDB table with a lock and a memory per cluster, and a record per rotation.
 
 ``pk`` says what an item is: ``LOCK#<cluster>``, ``CLUSTER#<cluster>``, ``ROTATION#<execution ARN>`` or
-``FLEET#<execution ARN>``. Where the name of an execution was used again, the earlier record has its start behind that.
-Rotations carry ``cluster``, ``month`` and ``startedAt`` at their top for the indexes ByCluster and ByMonth, fleet runs
-the latter two; they are the audit history. In ``COUNT#<execution ARN>#<start>`` the fleet's state machine counts.
+``FLEET#<execution ARN>``. ``UUID#<uuid>`` names the one registration that a cluster belongs to, so that lock and memory
+under its name are those of the cluster. Where the name of an execution was used again, the earlier record has its
+start behind that. Rotations carry ``cluster``, ``month`` and ``startedAt`` at their top for the indexes ByCluster and
+ByMonth, fleet runs the latter two; they are the audit history. In ``COUNT#<execution ARN>#<start>`` the fleet's state
+machine counts.
 """
 
 from __future__ import annotations
@@ -92,10 +94,56 @@ class DynamoLedger:
 
     def _memory_put(self, cluster: str, memory: ClusterMemory) -> tuple[ClusterMemory, dict[str, Any]]:
         written = replace(memory, version=memory.version + 1)
-        # A memory that 0.1.0 wrote has no version.
-        condition, values = _unchanged_since(memory.version)
-        condition = condition if memory.version else "attribute_not_exists(version)"
+        condition, values = _memory_unchanged(memory.version)
         return written, self._put_of({"pk": f"CLUSTER#{cluster}", **encode(written)}, condition, values)
+
+    def owner(self, uuid: str) -> str | None:
+        """The registration a cluster belongs to (``GetItem``)."""
+        item = self._get(f"UUID#{uuid}")
+        return None if item is None else str(item["registeredAs"])
+
+    def claim(self, uuid: str, cluster: str) -> str:
+        """Let a cluster belong to a registration, if it belongs to none (``PutItem``); returns whose it is after."""
+        try:
+            self._put(*_claim(uuid, cluster, "attribute_not_exists(pk) OR registeredAs = :from", cluster))
+        except LedgerConflict:
+            owner = self.owner(uuid)
+            if owner is None:
+                raise
+            return owner
+        return cluster
+
+    def move(self, uuid: str, owner: str, cluster: str, version: int, now: datetime) -> ClusterMemory | None:
+        """Let a cluster belong to another registration, with what is remembered of it (``TransactWriteItems``).
+
+        Raises LedgerConflict.
+        """
+        is_free: Any = {
+            "TableName": self._table,
+            "Key": _plain({"pk": f"LOCK#{owner}"}),
+            "ConditionExpression": "attribute_not_exists(pk) OR leaseUntil <= :now",
+            "ExpressionAttributeValues": _plain({":now": encode(now)}),
+        }
+        others: list[Any] = [{"ConditionCheck": is_free}]
+        memory, moved = self.memory(owner), None
+        if memory and memory.uuid == uuid:
+            moved, put = self._memory_put(cluster, replace(memory, version=version, claimed=True))
+            condition, values = _memory_unchanged(memory.version)
+            gone: dict[str, Any] = {
+                "TableName": self._table,
+                "Key": _plain({"pk": f"CLUSTER#{owner}"}),
+                "ConditionExpression": condition,
+            }
+            others += [
+                {"Put": put},
+                {"Delete": gone | ({"ExpressionAttributeValues": _plain(values)} if values else {})},
+            ]
+        try:
+            self._write(self._put_of(*_claim(uuid, cluster, "registeredAs = :from", owner)), *others)
+        except LedgerConflict as error:
+            what = f"Cluster {uuid} is registered as {owner}, where an execution is at work, or was a moment ago."
+            raise LedgerConflict(what, cluster=cluster) from error
+        return moved
 
     def save_seen(
         self, rotation: Rotation, memory: ClusterMemory, settled: Rotation | None
@@ -266,6 +314,17 @@ def _unchanged_since(version: int) -> tuple[str, dict[str, Any]]:
     if version == 0:
         return "attribute_not_exists(pk)", {}
     return "version = :version", {":version": version}
+
+
+def _memory_unchanged(version: int) -> tuple[str, dict[str, Any]]:
+    """The same of a memory; one that 0.1.0 wrote has no version."""
+    condition, values = _unchanged_since(version)
+    return condition if version else "attribute_not_exists(version)", values
+
+
+def _claim(uuid: str, cluster: str, condition: str, owner: str) -> tuple[dict[str, Any], str, dict[str, Any]]:
+    """The item that says which registration a cluster belongs to, its condition, and the values in that."""
+    return {"pk": f"UUID#{uuid}", "registeredAs": cluster}, condition, {":from": owner}
 
 
 def _parsed(item: Mapping[str, Any]) -> dict[str, Any]:

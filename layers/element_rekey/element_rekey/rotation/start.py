@@ -12,6 +12,7 @@ from element_rekey.records import Following, Intent, Rotation
 from element_rekey.rules.changes import first_sight, open_rekey, settled_change, told, with_open_rekey
 from element_rekey.rules.decisions import Conclude, Follow, Observation, ProviderCheck, Start
 from element_rekey.rules.demand import demand_of
+from element_rekey.rules.memory import identity_changed, is_claimed
 from element_rekey.rules.plan import decide, memory_after, report_dry_run, settle_lost_answer
 from element_rekey.rules.preflight import provider_to_check
 from element_rekey.rules.verify import resolve_lost_answer
@@ -68,6 +69,9 @@ def _start_rekey(ports: Ports, execution: Execution, request: Request) -> Step:
 def _dry_run(ports: Ports, rotation: Rotation, demand: Demand, request: Request) -> Step:
     """Look, and report what a rotation would do. Neither a lock is taken nor anything remembered."""
     seen, rotation = _look(ports, ports.clusters.connect(request.cluster), rotation, request)
+    if not is_claimed(seen):
+        owner = ports.ledger.owner(seen.identity.uuid) or request.cluster
+        seen = replace(seen, registered_as="" if owner == request.cluster else owner)
     return carry_out(ports, rotation, report_dry_run(demand, seen))
 
 
@@ -79,6 +83,7 @@ def _start(ports: Ports, rotation: Rotation, demand: Demand, request: Request) -
         if settled:
             return carry_out(ports, _as_seen(rotation, seen), settled)
     seen, rotation = _look(ports, cluster, rotation, request)
+    seen = _claimed(ports, seen, demand)
     remembered = memory_after(rotation, seen, demand.accept_cluster_uuid) or seen.memory
     as_seen = rotation
     closed: Rotation | None = None
@@ -96,6 +101,24 @@ def _start(ports: Ports, rotation: Rotation, demand: Demand, request: Request) -
         return _begin(ports, cluster, rotation, seen, decision)
     reports = isinstance(decision, Conclude) and decision.reported_error_of is not None
     return carry_out(ports, rotation, decision, memory if reports else None)
+
+
+def _claimed(ports: Ports, seen: Observation, demand: Demand) -> Observation:
+    """The look at a cluster that belongs to this registration, or with the name of the one that it belongs to.
+
+    It is claimed at the first look, and moved here if a person wants that. Raises LedgerConflict while the registration
+    it belongs to is locked.
+    """
+    uuid, memory = seen.identity.uuid, seen.memory
+    if is_claimed(seen) or identity_changed(demand.cluster, uuid, memory, demand.accept_cluster_uuid):
+        return seen
+    owner = ports.ledger.claim(uuid, demand.cluster)
+    if owner == demand.cluster:
+        return seen
+    if demand.accept_cluster_uuid != uuid:
+        return replace(seen, registered_as=owner)
+    moved = ports.ledger.move(uuid, owner, demand.cluster, memory.version if memory else 0, ports.clock())
+    return replace(seen, memory=moved or memory)
 
 
 def _told(

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from element_rekey.errors import ClusterIdentityChanged
+from element_rekey.errors import ClusterIdentityChanged, ClusterRegisteredTwice
 from element_rekey.moments import is_plausible
 from element_rekey.records import ClusterMemory, EarlierKey
 
@@ -32,6 +32,19 @@ def identity_changed(
         return None
     what = f"The address answers as cluster {uuid}; remembered is {memory.uuid}."
     return ClusterIdentityChanged(what, cluster=cluster)
+
+
+def registered_twice(cluster: str, seen: Observation, accepted: str) -> ClusterRegisteredTwice | None:
+    """The error of a cluster that belongs to another registration, unless a person wants it moved to this one."""
+    if not seen.registered_as or accepted == seen.identity.uuid:
+        return None
+    what = f"Cluster {seen.identity.uuid} is registered as {seen.registered_as}, too."
+    return ClusterRegisteredTwice(what, cluster=cluster)
+
+
+def is_claimed(seen: Observation) -> bool:
+    """Whether the ledger is known to say that the cluster belongs to the registration it was looked at by."""
+    return bool(seen.memory and seen.memory.claimed and seen.memory.uuid == seen.identity.uuid)
 
 
 def updated_memory(seen: Observation, key: MasterKey, *, rekey_runs: bool) -> ClusterMemory:
