@@ -32,7 +32,7 @@ from element_rekey.errors import (
     RekeyRefused,
 )
 from element_rekey.ports import Ports
-from element_rekey.records import ClusterMemory, Execution, FleetRun, Lock, OutsideChange, Registered, Rotation
+from element_rekey.records import Claim, ClusterMemory, Execution, FleetRun, Lock, OutsideChange, Registered, Rotation
 from element_rekey.settings import Settings
 
 if TYPE_CHECKING:
@@ -95,11 +95,12 @@ class FakeLedger:
         return written
 
     def owner(self, uuid: str) -> str | None:
-        return self.items.get(f"UUID#{uuid}", {}).get("registeredAs")
+        item = self.items.get(f"UUID#{uuid}")
+        return None if item is None else decode(Claim, item).registered_as
 
     def claim(self, uuid: str, cluster: str) -> str:
         owner = self.owner(uuid) or cluster
-        self.items[f"UUID#{uuid}"] = {"registeredAs": owner}
+        self.items[f"UUID#{uuid}"] = encode(Claim(owner))
         return owner
 
     def move(self, uuid: str, owner: str, cluster: str, version: int, now: datetime) -> ClusterMemory | None:
@@ -110,7 +111,7 @@ class FakeLedger:
         if memory and memory.uuid == uuid:
             moved = self.remember(cluster, replace(memory, version=version, claimed=True))
             del self.items[f"CLUSTER#{owner}"]
-        self.items[f"UUID#{uuid}"] = {"registeredAs": cluster}
+        self.items[f"UUID#{uuid}"] = encode(Claim(cluster))
         return moved
 
     def save_seen(
@@ -119,8 +120,8 @@ class FakeLedger:
         before = dict(self.items)
         try:
             if settled:
-                self.save(settled)
-            return self.save(rotation), self.remember(rotation.cluster, memory)
+                FakeLedger.save(self, settled)
+            return FakeLedger.save(self, rotation), FakeLedger.remember(self, rotation.cluster, memory)
         except LedgerConflict:
             self.items = before
             raise

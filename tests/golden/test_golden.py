@@ -13,6 +13,7 @@ import pytest
 from boto3.dynamodb.types import TypeDeserializer
 
 from tests.golden.application import (
+    Claim,
     ClusterMemory,
     DynamoLedger,
     Execution,
@@ -42,7 +43,13 @@ if TYPE_CHECKING:
 
 READER = TypeDeserializer()
 FILES = [(release, name) for release in RELEASES for name in names(release)]
-KINDS: dict[str, type] = {"LOCK": Lock, "CLUSTER": ClusterMemory, "ROTATION": Rotation, "FLEET": FleetRun}
+KINDS: dict[str, type] = {
+    "LOCK": Lock,
+    "CLUSTER": ClusterMemory,
+    "UUID": Claim,
+    "ROTATION": Rotation,
+    "FLEET": FleetRun,
+}
 COUNT = {"begun", "failures", "expiresAt"}
 """An item without a class: the state machine counts in it, and no function reads it."""
 ADDED = {
@@ -217,6 +224,10 @@ def again(table: Table, ledger: DynamoLedger, item: dict[str, Any]) -> dict[str,
         memory = ledger.memory(name)
         assert memory
         ledger.remember(name, memory)
+    elif kind == "UUID":
+        owner = ledger.owner(name)
+        assert owner
+        ledger.claim(name, owner)
     elif kind == "ROTATION":
         rotation = ledger.rotation(execution_of(item))
         assert rotation

@@ -168,6 +168,13 @@ class Lock:
 
 
 @dataclass(frozen=True, slots=True)
+class Claim:
+    """The one registration that a cluster, by its uuid, belongs to."""
+
+    registered_as: str
+
+
+@dataclass(frozen=True, slots=True)
 class EarlierKey:
     """A key a cluster had before its current one; should it come back, it is not a new one."""
 

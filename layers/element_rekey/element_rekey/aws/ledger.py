@@ -18,7 +18,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from element_rekey.codec import decode, encode
 from element_rekey.errors import AwsCallFailed, LedgerConflict
-from element_rekey.records import ClusterMemory, FleetRun, Lock, Record, Rotation
+from element_rekey.records import Claim, ClusterMemory, FleetRun, Lock, Record, Rotation
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -100,7 +100,7 @@ class DynamoLedger:
     def owner(self, uuid: str) -> str | None:
         """The registration a cluster belongs to (``GetItem``)."""
         item = self._get(f"UUID#{uuid}")
-        return None if item is None else str(item["registeredAs"])
+        return None if item is None else decode(Claim, item, strict=False).registered_as
 
     def claim(self, uuid: str, cluster: str) -> str:
         """Let a cluster belong to a registration, if it belongs to none (``PutItem``); returns whose it is after."""
@@ -324,7 +324,7 @@ def _memory_unchanged(version: int) -> tuple[str, dict[str, Any]]:
 
 def _claim(uuid: str, cluster: str, condition: str, owner: str) -> tuple[dict[str, Any], str, dict[str, Any]]:
     """The item that says which registration a cluster belongs to, its condition, and the values in that."""
-    return {"pk": f"UUID#{uuid}", "registeredAs": cluster}, condition, {":from": owner}
+    return {"pk": f"UUID#{uuid}", **encode(Claim(cluster))}, condition, {":from": owner}
 
 
 def _parsed(item: Mapping[str, Any]) -> dict[str, Any]:
