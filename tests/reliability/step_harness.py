@@ -284,9 +284,9 @@ class StepRunner:
         result = do()
         if effect.what == "cluster.encryption":
             invocation.look = Look(result.master_key)
-        elif effect.what in ("ledger.remember", "ledger.save_seen"):
+        if effect.what in ("ledger.remember", "ledger.save_seen"):
             self.oracle.remembered(one, invocation.look)
-        elif effect.what == "ledger.save":
+        if effect.what in ("ledger.save", "ledger.save_seen"):
             self.oracle.saved(one)
         return result
 
