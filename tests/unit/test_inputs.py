@@ -14,7 +14,13 @@ from hypothesis import strategies as st
 
 from element_rekey import errors
 from element_rekey.cluster import KeyManagementType
-from element_rekey.errors import AlarmIgnored, ElementRekeyError, ExecutionAborted, RequestInvalid
+from element_rekey.errors import (
+    AlarmIgnored,
+    AllClustersNotAllowed,
+    ElementRekeyError,
+    ExecutionAborted,
+    RequestInvalid,
+)
 from element_rekey.inputs import (
     parse_close_request,
     parse_execution,
@@ -192,7 +198,10 @@ EXTERNAL = {"cluster": "a", "keyManagementType": "External", "keyProviderID": 15
         ({"cluster": "a", "reason": None}, "reason: expected a string, not null."),
         ({"cluster": "a", "reason": "x" * 513}, "reason: expected at most 512 characters, not 513."),
         ({"cluster": "a", "requestedBy": "x" * 513}, "requestedBy: expected at most 512 characters, not 513."),
-        ({"cluster": "a", "trigger": "wish"}, "trigger: expected one of manual, schedule, alarm, not a string."),
+        (
+            {"cluster": "a", "trigger": "wish"},
+            "trigger: expected one of manual, schedule, alarm, readiness, not a string.",
+        ),
         ({"cluster": "a", "keyManagementType": "HSM"}, "keyManagementType: expected one of Internal, External"),
         ({"cluster": "a", "keyManagementType": "External"}, "keyProviderID: missing; External"),
         ({"cluster": "a", "keyProviderID": 15}, "keyProviderID: only allowed with keyManagementType External."),
@@ -211,6 +220,12 @@ EXTERNAL = {"cluster": "a", "keyManagementType": "External", "keyProviderID": 15
         ({"cluster": "a", "ignoreFaults": [1]}, "ignoreFaults[0]: expected a string, not a number."),
         ({"cluster": "a", "ignoreFaults": ["node offline"]}, "ignoreFaults: expected cluster fault codes"),
         ({"cluster": "a", "ignoreFaults": [""]}, "ignoreFaults: expected cluster fault codes"),
+        ({"cluster": "a", "ignoreFaults": ["f"] * 101}, "ignoreFaults: expected at most 100 codes, not 101."),
+        ({"cluster": "a", "reason": "one\ntwo"}, "reason: expected one line of characters that can be seen."),
+        (
+            {"cluster": "a", "force": True, "reason": "lost", "requestedBy": "  "},
+            "requestedBy: expected somebody's name, or nothing; there is nothing to be seen of it.",
+        ),
         ({"cluster": "a", "acceptClusterUUID": 3}, "acceptClusterUUID: expected a string, not a number."),
     ],
 )
@@ -247,6 +262,31 @@ def test_any_input_is_a_request_we_can_work_with_or_refused_by_our_own_error(val
 
 def test_the_execution_is_read_from_the_state() -> None:
     assert parse_execution(STATE) == Execution(ARN, NOW)
+
+
+@pytest.mark.parametrize(
+    ("state", "said"),
+    [
+        ("all", "execution: expected an object, not null."),
+        ({"execution": {"id": ARN}}, "execution.startedAt: missing."),
+        ({"execution": {"id": "", "startedAt": "2026-11-23T03:00:00Z"}}, "execution.id: expected the ARN"),
+        ({"execution": {"id": "a\nb", "startedAt": "2026-11-23T03:00:00Z"}}, "execution.id: expected the ARN"),
+    ],
+)
+def test_a_state_without_an_execution_is_refused(state: object, said: str) -> None:
+    with pytest.raises(RequestInvalid) as caught:
+        parse_execution(state)
+    assert caught.value.what.startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("event", "said"),
+    [("all", "event: expected an object."), ({"detail": {"executionArn": ARN}}, "detail.startDate: expected")],
+)
+def test_an_event_that_names_no_execution_closes_nothing(event: object, said: str) -> None:
+    with pytest.raises(RequestInvalid) as caught:
+        parse_close_request(event)
+    assert caught.value.what.startswith(said)
 
 
 # --- close requests, from the state machine's own last step ---
@@ -427,13 +467,14 @@ def test_an_empty_input_means_every_cluster() -> None:
         ({"clusters": ["prod-a", 1]}, "clusters[1]: expected a string, not a number."),
         ({"clusters": ["prod-a", "a/b"]}, "clusters[1]: expected the name of a registered cluster."),
         ({"clusters": []}, "clusters: expected at least one; leave it out for every registered cluster."),
+        ({"canary": "a/b"}, "canary: expected the name of a registered cluster."),
         ({"maxConcurrency": 0}, "maxConcurrency: expected a number from 1 to 1000."),
         ({"maxConcurrency": 1001}, "maxConcurrency: expected a number from 1 to 1000."),
         ({"maxConcurrency": 1.5}, "maxConcurrency: expected a whole number"),
         ({"clusters": None}, "clusters: expected a list, not null."),
         ({"toleratedFailures": -1}, "toleratedFailures: expected a number from 0 to 1000000."),
         ({"toleratedFailures": 1_000_001}, "toleratedFailures: expected a number from 0 to 1000000."),
-        ({"trigger": "siem"}, "trigger: expected one of manual, schedule, alarm, not a string."),
+        ({"trigger": "siem"}, "trigger: expected one of manual, schedule, alarm, readiness, not a string."),
         (
             {"trigger": "schedule", "keyCreatedAfter": "2026-11-23T03:00:00Z"},
             "keyCreatedAfter: not together with the trigger schedule",
@@ -491,6 +532,24 @@ def test_an_alarm_that_had_no_data_before_is_ignored_by_name_where_the_operator_
     assert parse_fleet_request(event, PREFIX, from_insufficient_data=True).trigger is Trigger.ALARM
     closing = {"execution": STATE["execution"], "input": event}
     assert parse_fleet_close_request(closing, PREFIX).request, "the summary says what was asked for"
+
+
+@pytest.mark.parametrize("name", ["alarm-all-clusters", "compromise-reported-all"])
+def test_an_event_may_mean_every_cluster_only_where_the_operator_lets_it(name: str) -> None:
+    event = golden(name)
+    with pytest.raises(AllClustersNotAllowed, match=r"Not done: .+, for every cluster") as refused:
+        parse_fleet_request(event, PREFIX, all_by_event=False)
+    assert parsed(event).reason in refused.value.what
+    assert parse_fleet_request(event, PREFIX, all_by_event=True).clusters is None
+    closing = {"execution": STATE["execution"], "input": event}
+    assert parse_fleet_close_request(closing, PREFIX).request, "the summary says what was asked for"
+
+
+@pytest.mark.parametrize(
+    "name", ["alarm-one-cluster", "alarm-tagged", "compromise-reported", "fleet-all", "fleet-schedule"]
+)
+def test_named_clusters_and_people_and_the_schedule_need_no_leave(name: str) -> None:
+    assert parse_fleet_request(golden(name), PREFIX, all_by_event=False) == parsed(golden(name))
 
 
 @pytest.mark.parametrize("name", ["alarm-one-cluster", "alarm-tagged", "compromise-reported"])
@@ -651,6 +710,22 @@ def test_whoever_may_report_a_compromise_can_ask_for_new_keys_and_for_nothing_el
     said = f"detail.{member}: not in a report; known are clusters, reason, requestedBy, reportedAt."
     assert fleet_refused(event) == said
     assert not VALIDATOR.is_valid(event)
+
+
+@pytest.mark.parametrize("name", REPORTS)
+def test_a_report_that_is_replayed_from_the_archive_asks_for_what_it_asked_for_then(name: str) -> None:
+    """EventBridge adds the replay's name, and leaves the time as it was: the keys made since meet it."""
+    assert parsed(golden(name) | {"replay-name": "again"}) == REPORTS[name]
+
+
+@pytest.mark.parametrize("dry", [None, False])
+def test_a_look_never_rotates_and_its_input_has_to_say_so(dry: object) -> None:
+    looks = {"trigger": "readiness"} | ({} if dry is None else {"dryRun": dry})
+    said = "dryRun: expected true with the trigger readiness, which never rotates."
+    assert fleet_refused(looks) == said
+    with pytest.raises(RequestInvalid, match=said):
+        parse_request({"cluster": "prod-a", **looks})
+    assert parsed(looks | {"dryRun": True}).trigger is Trigger.READINESS
 
 
 def test_a_report_that_says_nowhere_when_is_refused() -> None:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         FleetRun,
         Lock,
         OutsideChange,
+        Readiness,
         Registered,
         Rotation,
     )
@@ -145,6 +146,13 @@ class Ledger(Protocol):
 
         So a change of keys is in a record once, whoever dies in between. Raises LedgerConflict.
         """
+
+    def readiness(self, clusters: Sequence[str]) -> Mapping[str, Readiness]:
+        """What the last look says of the readiness of many clusters, by their names; without those never judged."""
+        ...
+
+    def save_readiness(self, cluster: str, readiness: Readiness) -> None:
+        """Write what a look says, unless a later look was written already."""
         ...
 
     def rotation(self, execution: Execution) -> Rotation | None:

@@ -133,15 +133,6 @@ class Execution:
         return self.id == other.id and abs(self.started_at - other.started_at) <= timedelta(seconds=1)
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """Why an execution did not succeed; ``error`` is a class name of ``errors`` or a name Step Functions gave."""
-
-    error: str
-    cause: str
-    next_step: str
-
-
 R = TypeVar("R", Request, FleetRequest)
 
 
@@ -204,6 +195,24 @@ class ClusterMemory:
     claimed: bool | None = None  # the ledger says that the cluster belongs to this registration; None: not asked yet
     reported_error_of: int | None = field(default=None, metadata=stored_as("toldErrorOf"))
     """The asyncHandle of a rekey whose error was published; once is enough."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why an execution did not succeed; ``error`` is a class name of ``errors`` or a name Step Functions gave."""
+
+    error: str
+    cause: str
+    next_step: str
+
+
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """What the last look at a cluster says of a rotation that would begin now."""
+
+    looked_at: datetime
+    since: datetime  # when it was first found so
+    failure: Failure | None = None  # what would refuse or fail it; None: ready
 
 
 # --- what we keep of an execution ---
@@ -310,6 +319,7 @@ class Rotation(Record):
     settled: tuple[Settled, ...] | None = None  # the rekeys of earlier executions whose end this one saw first
     settled_by: Execution | None = None  # which execution saw the end of this one's rekey, and wrote ``change``
     outside: tuple[OutsideChange, ...] | None = None  # changes that this execution saw first, and nothing explains
+    unfit: Failure | None = None  # the schedule found nothing due here, and this would have refused a rekey
 
 
 @dataclass(frozen=True, slots=True)
@@ -332,12 +342,33 @@ class NotSelected:
 
 
 @dataclass(frozen=True, slots=True)
+class NotReady:
+    """A cluster on which a rotation begun now would be refused, or would fail."""
+
+    cluster: str
+    error: str
+    cause: str
+    next_step: str
+
+
+@dataclass(frozen=True, slots=True)
+class FleetReadiness:
+    """What a fleet run found of the readiness of its clusters, and what of it is news. The lists may be cut."""
+
+    clusters_not_ready: int  # of all clusters of the run, those included that were looked at earlier in the day
+    became_not_ready: tuple[NotReady, ...] = ()  # or are so for another reason than before
+    ready_again: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class FleetRun(Record):
     """The record of one fleet run."""
 
     request: FleetRequest | None = None  # None: the input was not a valid one
     selected: tuple[Selected, ...] = ()
     not_selected: tuple[NotSelected, ...] = field(default=(), metadata=stored_as("refused"))
+    looked_at_before: tuple[str, ...] | None = None  # found ready earlier in the day, and left out for that
+    readiness: FleetReadiness | None = None  # of a run that judges it
 
     @property
     def dry(self) -> bool:

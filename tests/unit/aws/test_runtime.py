@@ -93,6 +93,7 @@ def test_the_environment_names_the_policy_of_fleets() -> None:
         urgent_max_concurrency=50,
         alarm_prefix="element-key-compromise-",
         from_insufficient_data=True,
+        all_by_event=True,
         tolerated_failures=3,
     )
 
@@ -112,6 +113,16 @@ def test_the_last_answer_is_the_notification() -> None:
     assert answer["outcome"]["notificationID"] == build_notification(rotated()).notification_id
     assert answer["outcome"]["outcome"] == Outcome.ROTATED
     assert "cause" not in answer["outcome"]
+
+
+@pytest.mark.parametrize(
+    "given", [{"cluster": "x" * 300_000}, {"cluster": "\ud800"}], ids=["too large", "half a surrogate pair"]
+)
+def test_where_a_state_cannot_carry_the_input_the_notification_is_all_there_is(given: dict[str, str]) -> None:
+    answer = answer_outcome(STATE | {"input": given}, rotated())
+    assert answer.keys() == {"execution", "outcome"}
+    assert answer["execution"] == STATE["execution"]
+    assert answer["outcome"]["outcome"] == Outcome.ROTATED
 
 
 def test_the_cause_in_the_console_carries_the_next_step() -> None:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from dataclasses import fields
+from dataclasses import fields, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ from botocore.exceptions import EndpointConnectionError
 from moto import mock_aws
 from moto.sns.models import sns_backends
 
-from element_rekey.aws.topic import SnsTopic
+from element_rekey.aws.topic import LARGEST_MESSAGE, SnsTopic
 from element_rekey.codec import json_name
 from element_rekey.errors import AwsCallFailed
 from element_rekey.inputs import parse_request
@@ -24,8 +24,11 @@ from element_rekey.records import (
     ClusterResult,
     Execution,
     Failure,
+    FleetReadiness,
     FleetRequest,
     FleetRun,
+    NotReady,
+    NotSelected,
     OutsideChange,
     Request,
     Selected,
@@ -123,11 +126,40 @@ def test_a_summary_is_a_document_for_machines_and_words_for_people(published: Pu
     }
 
 
+def test_a_cluster_that_became_not_ready_needs_attention_in_the_first_word(published: Published) -> None:
+    run, results = summary(None)
+    news = FleetReadiness(1, (NotReady("prod-a", "KeyProviderUnusable", "There is none.", "Mend it."),))
+    published.topic.publish_summary(replace(run, readiness=news), results)
+    published.topic.publish_summary(replace(run, readiness=FleetReadiness(0, ready_again=("prod-a",))), results)
+    assert [one["Subject"].split(",")[0] for one in published.calls] == [
+        "[ATTENTION] NOT READY any more: prod-a",
+        "[ok] ready again: prod-a",
+    ]
+
+
 def test_a_summary_of_a_failed_run_says_so_in_its_first_word(published: Published) -> None:
     published.topic.publish_summary(*summary(Failure("FleetIncomplete", "Not as it should be: prod-a.", "Look.")))
     call = published.one()
     assert call["Subject"] == "[ATTENTION] 1 cluster, 0 rotated, 1 need ATTENTION"
     assert attributes(call)["succeeded"] == "false"
+
+
+def test_what_is_larger_than_a_message_is_published_shortened_and_says_so(published: Published) -> None:
+    published.topic.publish(rotated(detail="x" * LARGEST_MESSAGE))
+    message = json.loads(published.one()["Message"])
+    assert len(message["default"]) < LARGEST_MESSAGE
+    assert json.loads(message["default"])["newKey"]["keyID"] == "key-1"
+    assert "This message was too long." in message["email"]
+
+
+def test_a_summary_of_very_long_texts_is_as_short_as_it_must_be(published: Published) -> None:
+    run, results = summary(None)
+    text = "x" * 5000
+    missing = tuple(NotSelected(f"{number}-{text}", text, text) for number in range(9999))
+    published.topic.publish_summary(replace(run, not_selected=missing), results)
+    call = published.one()
+    assert len(call["Message"]) <= LARGEST_MESSAGE
+    assert "This message was too long." in json.loads(call["Message"])["email"]
 
 
 def test_a_topic_that_is_gone_is_a_call_that_failed(published: Published) -> None:

@@ -51,4 +51,5 @@ def _publish(ports: Ports, rotation: Rotation) -> None:
     for change in rotation.outside or ():
         if change.published_at is None:
             ports.topic.publish_outside(rotation, change)
-    ports.topic.publish(rotation)
+    if rotation.request is None or not rotation.request.trigger.looks_only:  # of which its run tells what is news
+        ports.topic.publish(rotation)

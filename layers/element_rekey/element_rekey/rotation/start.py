@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from element_rekey.errors import ElementRekeyError, LedgerConflict, RekeyOutcomeUnknown, RekeyRefused
+from element_rekey.outcomes import Outcome
 from element_rekey.publishing import is_being_published
 from element_rekey.records import Following, Intent, Rotation
 from element_rekey.rules.changes import first_sight, open_rekey, settled_change, told, with_open_rekey
@@ -15,6 +16,7 @@ from element_rekey.rules.demand import demand_of
 from element_rekey.rules.memory import identity_changed, is_claimed
 from element_rekey.rules.plan import decide, memory_after, report_dry_run, settle_lost_answer
 from element_rekey.rules.preflight import provider_to_check
+from element_rekey.rules.readiness import unfit
 from element_rekey.rules.verify import resolve_lost_answer
 from element_rekey.rules.waiting import for_turn, until_moment
 from element_rekey.rules.wording import in_spite_of, somebody_elses
@@ -72,7 +74,8 @@ def _dry_run(ports: Ports, rotation: Rotation, demand: Demand, request: Request)
     if not is_claimed(seen):
         owner = ports.ledger.owner(seen.identity.uuid) or request.cluster
         seen = replace(seen, registered_as="" if owner == request.cluster else owner)
-    return carry_out(ports, rotation, report_dry_run(demand, seen))
+    decision = report_dry_run(demand, seen)
+    return carry_out(ports, _judged(rotation, decision, demand, seen), decision)
 
 
 def _start(ports: Ports, rotation: Rotation, demand: Demand, request: Request) -> Step:
@@ -99,6 +102,7 @@ def _start(ports: Ports, rotation: Rotation, demand: Demand, request: Request) -
     rotation = publish_outside(ports, rotation)
     if isinstance(decision, Start):
         return _begin(ports, cluster, rotation, seen, decision)
+    rotation = _judged(rotation, decision, demand, seen)
     reports = isinstance(decision, Conclude) and decision.reported_error_of is not None
     return carry_out(ports, rotation, decision, memory if reports else None)
 
@@ -142,6 +146,13 @@ def _told(
         seen = replace(seen, job=None if rekey.async_handle is None else cluster.rekey_job(rekey.async_handle))
     demand = demand_of(earlier.request, earlier.execution.started_at)
     return told(rotation, sight, earlier, settled_change(rekey, seen, demand, settling))
+
+
+def _judged(rotation: Rotation, decision: object, demand: Demand, seen: Observation) -> Rotation:
+    """The rotation with what would have refused a rekey, where none is due and a daily run asks."""
+    if isinstance(decision, Conclude) and decision.outcome is Outcome.NOT_DUE and rotation.request:
+        return replace(rotation, unfit=unfit(rotation.request, demand, seen))
+    return rotation
 
 
 def _look(ports: Ports, cluster: ElementCluster, rotation: Rotation, request: Request) -> tuple[Observation, Rotation]:
