@@ -239,14 +239,21 @@ class DynamoLedger:
 
     def rotations_of(self, cluster: str, page: int = _BATCH) -> Iterator[Rotation]:
         """Every rotation of a cluster, the newest first, ``page`` of them in a call (``Query`` on ByCluster)."""
-        return self._history("ByCluster", "cluster", cluster, page)
+        items = self._history("ByCluster", "cluster", cluster, page)
+        return (decode(Rotation, item, strict=False) for item in items if item["pk"].startswith("ROTATION#"))
 
     def rotations_in(self, month: str) -> Iterator[Rotation]:
         """Every rotation begun in a month, such as ``2026-11``, the newest first (``Query`` on ByMonth)."""
-        return self._history("ByMonth", "month", month, _BATCH)
+        items = self._history("ByMonth", "month", month, _BATCH)
+        return (decode(Rotation, item, strict=False) for item in items if item["pk"].startswith("ROTATION#"))
 
-    def _history(self, index: str, key: str, value: str, page: int) -> Iterator[Rotation]:
-        """The rotations an index holds under one value; it may be a second behind the records."""
+    def fleet_runs_in(self, month: str) -> Iterator[FleetRun]:
+        """Every fleet run begun in a month, the newest first (``Query`` on ByMonth)."""
+        items = self._history("ByMonth", "month", month, _BATCH)
+        return (decode(FleetRun, item, strict=False) for item in items if item["pk"].startswith("FLEET#"))
+
+    def _history(self, index: str, key: str, value: str, page: int) -> Iterator[Mapping[str, Any]]:
+        """The records an index holds under one value; it may be a second behind them."""
         pages = self._client.get_paginator("query").paginate(
             TableName=self._table,
             IndexName=index,
@@ -258,9 +265,7 @@ class DynamoLedger:
         )
         try:
             for found in pages:
-                for item in map(_parsed, found["Items"]):
-                    if item["pk"].startswith("ROTATION#"):  # other records may be there one day
-                        yield decode(Rotation, item, strict=False)
+                yield from map(_parsed, found["Items"])
         except (ClientError, BotoCoreError) as error:
             raise _failed("read", error) from error
 
