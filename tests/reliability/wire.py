@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
 from element_rekey.element import client
-from element_rekey.element.transport import AnswerUnusable, HttpAnswer, Timeouts, clock_offset
+from element_rekey.element.transport import AnswerLate, AnswerUnusable, HttpAnswer, Timeouts, clock_offset
 from element_rekey.errors import CertificateRefused, ClusterUnavailable
 from local.simulator.protocol import HttpRequest, Manner, reply_to
 
@@ -41,7 +41,7 @@ class Wire:
         self._trusted = registration.certificate_fingerprint
         self._epoch: int | None = None
 
-    def post(self, path: str, body: bytes, *, fresh_connection: bool) -> HttpAnswer:
+    def post(self, path: str, body: bytes, *, fresh_connection: bool, patience: float | None = None) -> HttpAnswer:
         """One request, one answer. Raises as the real one does."""
         if fresh_connection or self._epoch != self._cluster.epoch:
             self._connect()
@@ -49,8 +49,10 @@ class Wire:
         reply = reply_to(self._cluster, HttpRequest("POST", path, self._authorization, body))
         if reply.manner is not Manner.WHOLE:
             self._epoch = None
-            self._advance({Manner.STALL: LIMITS.read, Manner.DRIP: LIMITS.total}.get(reply.manner, 0.0))
-            raise AnswerUnusable(f"the connection failed before a whole answer came ({reply.manner})")
+            late = {Manner.STALL: patience or LIMITS.read, Manner.DRIP: patience or LIMITS.total}.get(reply.manner)
+            self._advance(late or 0.0)
+            failure = AnswerLate if late else AnswerUnusable
+            raise failure(f"the connection failed before a whole answer came ({reply.manner})")
         date = format_datetime(self._cluster.cluster_time(), usegmt=True)
         return HttpAnswer(reply.status, reply.body, clock_offset(date, sent_at, self._cluster.spec.clock()))
 

@@ -68,7 +68,10 @@ class ElementCluster(Protocol):
         ...
 
     def test_key_provider(self, key_provider_id: int) -> ElementError | None:
-        """``TestKeyProviderKmip``; None when the test passed, else the error it answered with."""
+        """``TestKeyProviderKmip``; None when the test passed, else the error it answered with.
+
+        Raises KeyProviderUnusable where no answer comes in time; it may take much longer than any other call.
+        """
         ...
 
 

@@ -200,6 +200,14 @@ class ClusterMemory:
 
 
 @dataclass(frozen=True, slots=True)
+class ProviderTest:
+    """A key provider that passed its test (``TestKeyProviderKmip``), and when."""
+
+    key_provider_id: int
+    passed_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Intent:
     """Written before a rekey is sent: what the cluster looked like, and how often we asked."""
 
@@ -273,6 +281,7 @@ class Rotation(Record):
     detail: str = ""  # one plain sentence: what was decided last, and why
     outcome: Outcome | None = None  # decided
     unfamiliar: tuple[Unfamiliar, ...] | None = None  # what could not be interpreted in the cluster's answers
+    provider_test: ProviderTest | None = None  # the last one that was passed, good for the retries of the step
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -26,7 +27,7 @@ from element_rekey.errors import (
     UpgradePending,
 )
 from element_rekey.outcomes import NoticeKind, Outcome, Trigger
-from element_rekey.records import ClusterMemory, Execution, Failure, Intent, Lock, Request
+from element_rekey.records import ClusterMemory, Execution, Failure, Intent, Lock, ProviderTest, Request
 from element_rekey.rotation.steps import MOST_UNFAMILIAR, Status
 from tests.fakes import NOW, SETTINGS
 from tests.unit.harness import RotationHarness
@@ -152,6 +153,100 @@ def test_the_provider_of_the_key_in_use_is_checked_too(
     assert caught.value.cluster == "prod-a"
     assert ("test_key_provider" in harness.cluster.calls) is tested
     assert harness.cluster.rekeys == 0
+
+
+TESTED = "test_key_provider"
+
+
+@pytest.fixture
+def outside(harness: RotationHarness) -> RotationHarness:
+    """A cluster whose key is kept outside, by a provider in order."""
+    harness.cluster.key = external()
+    harness.cluster.providers = (KeyProvider(15, (1,)),)
+    return harness
+
+
+def test_a_provider_is_tested_last_and_everything_is_looked_at_once_more(outside: RotationHarness) -> None:
+    outside.start()
+    calls = outside.cluster.calls
+    looks = calls[: calls.index(TESTED)]
+    assert looks == ["check_api_version", "version", "faults", "encryption", "key_providers", "identity"]
+    assert calls == [*looks, TESTED, *looks, "rekey"]
+    assert outside.record().provider_test == ProviderTest(15, NOW)
+
+
+def test_what_changes_while_a_provider_is_tested_is_seen(outside: RotationHarness) -> None:
+    outside.cluster.before = {TESTED: lambda: setattr(outside.cluster, "key", external("key-9", made=NOW + SECOND))}
+    outside.request = scheduled()
+    assert outside.start().rotation.outcome is Outcome.NOT_DUE
+    assert outside.cluster.rekeys == 0
+
+
+def test_a_key_that_moves_to_another_provider_meanwhile_has_that_one_tested_too(outside: RotationHarness) -> None:
+    outside.cluster.providers = (KeyProvider(15, (1,)), KeyProvider(16, (2,)))
+    outside.cluster.before = {TESTED: lambda: setattr(outside.cluster, "key", external("key-9", provider=16))}
+    outside.start()
+    assert outside.cluster.calls.count(TESTED) == 2
+    assert outside.record().provider_test == ProviderTest(16, NOW)
+
+
+@pytest.mark.parametrize("reason", ["not due", "upgrade", "fault", "cooling down"])
+def test_a_provider_is_not_tested_for_a_rekey_that_is_not_sent_anyway(outside: RotationHarness, reason: str) -> None:
+    if reason == "not due":
+        outside.request = scheduled(key_created_after=NOW - 500 * DAY)
+    elif reason == "upgrade":
+        outside.cluster.pending_version = "12.9.1"
+    elif reason == "fault":
+        outside.cluster.current_faults = (ClusterFault("nodeOffline"),)
+    else:
+        outside.request = scheduled(trigger=Trigger.ALARM, cool_down_seconds=500 * 86_400)
+    with suppress(ElementRekeyError):
+        outside.start()
+    assert TESTED not in outside.cluster.calls
+    assert outside.cluster.rekeys == 0
+
+
+def test_a_test_that_was_passed_is_not_repeated_by_retries(outside: RotationHarness) -> None:
+    away = ClusterUnavailable("Refused.")
+    outside.cluster.failing = {"rekey": [away], "faults": [], "identity": []}
+    outside.cluster.before = {TESTED: lambda: outside.cluster.failing["identity"].append(away)}
+    for _ in range(2):
+        with pytest.raises(ClusterUnavailable):
+            outside.start()
+        outside.clock.advance(60)
+    outside.start()
+    assert outside.cluster.calls.count(TESTED) == 1
+    assert outside.cluster.rekeys == 1
+
+
+def test_a_test_that_was_passed_long_ago_is_repeated(outside: RotationHarness) -> None:
+    outside.cluster.failing = {"rekey": [ClusterUnavailable("Refused.")] * 2}
+    for seconds in (899, 1):
+        with pytest.raises(ClusterUnavailable):
+            outside.start()
+        assert outside.cluster.calls.count(TESTED) == 1
+        outside.clock.advance(seconds)
+    outside.start()
+    assert outside.cluster.calls.count(TESTED) == 2
+
+
+def test_a_provider_that_does_not_answer_its_test_in_time_is_unusable(outside: RotationHarness) -> None:
+    outside.cluster.failing = {TESTED: [KeyProviderUnusable("No answer.", cluster="prod-a")]}
+    with pytest.raises(KeyProviderUnusable):
+        outside.start()
+    assert outside.cluster.rekeys == 0
+    assert main_memory(outside.ledger) == SEEN
+
+
+def test_a_dry_run_tests_the_provider_and_keeps_nothing(outside: RotationHarness) -> None:
+    outside.request = Request("prod-a", dry_run=True)
+    step = outside.start()
+    assert step.rotation.outcome is Outcome.PLANNED
+    assert outside.cluster.calls.count(TESTED) == 1
+    assert set(outside.ledger.items) == {f"ROTATION#{ARN}"}
+    outside.cluster.test_errors = {15: BROKEN}
+    with pytest.raises(KeyProviderUnusable):
+        outside.another(OTHER_ARN).start()
 
 
 def test_an_internal_rekey_asks_no_provider(harness: RotationHarness) -> None:

@@ -33,6 +33,7 @@ from element_rekey.errors import (
     CredentialsRefused,
     ElementApiError,
     ElementRekeyError,
+    KeyProviderUnusable,
     PermissionDenied,
     RegistrationInvalid,
     RekeyOutcomeUnknown,
@@ -55,12 +56,14 @@ from .answers import (
     whole_number,
 )
 from .redaction import Redaction
-from .transport import AnswerUnusable, Timeouts, Transport
+from .transport import AnswerLate, AnswerUnusable, Timeouts, Transport
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from element_rekey.records import Registration
+
+    from .transport import HttpAnswer
 
 _FIRST_VERSION: Final = (12, 3)  # the first with RekeySoftwareEncryptionAtRestMasterKey
 _OLDEST_ENDPOINT: Final = "1.0"  # every cluster serves it; a newer one than the cluster knows is a 404
@@ -333,8 +336,17 @@ class ElementApi:
         )
 
     def test_key_provider(self, key_provider_id: int) -> ElementError | None:
-        """``TestKeyProviderKmip``; None when the test passed, else the error it answered with."""
-        answer = self._ask("TestKeyProviderKmip", {"keyProviderID": key_provider_id})
+        """``TestKeyProviderKmip``; None when the test passed, else the error it answered with.
+
+        The cluster contacts every host name of the key server, which may take long: hence a time-out of its own, and
+        one that says something of the provider, not of the cluster. Raises KeyProviderUnusable then.
+        """
+        patience = self._timeouts.provider_test
+        try:
+            answer = self._ask("TestKeyProviderKmip", {"keyProviderID": key_provider_id}, patience=patience)
+        except AnswerLate:
+            what = f"TestKeyProviderKmip of KMIP key provider {key_provider_id} got no whole answer within {patience:g}"
+            raise KeyProviderUnusable(f"{what} seconds.", cluster=self._cluster) from None
         if not isinstance(answer, MethodError):
             return None
         refusal = self._refusal("TestKeyProviderKmip", answer)
@@ -349,20 +361,34 @@ class ElementApi:
             raise self._refusal(method, answer)
         return answer
 
-    def _ask(self, method: str, params: Json | None = None, *, endpoint: str = "") -> Answer | MethodError:
-        """Call a method that changes nothing: whatever is unusable about its answer, it can be called again."""
+    def _ask(
+        self, method: str, params: Json | None = None, *, endpoint: str = "", patience: float | None = None
+    ) -> Answer | MethodError:
+        """Call a method that changes nothing: whatever is unusable about its answer, it can be called again.
+
+        Raises AnswerLate where a call that has its own ``patience``, in seconds, used it up: it knows what that means.
+        """
+        endpoint = endpoint or self._registration.api_version
         try:
-            answer = self._exchange(method, params or {}, endpoint or self._registration.api_version)
+            answer = self._exchange(method, params or {}, endpoint, patience=patience)
         except AnswerUnfamiliar as error:
             raise AnswerNotUnderstood(f"{method} was answered, but {error}.", cluster=self._cluster) from None
         except AnswerUnusable as error:
+            if patience and isinstance(error, AnswerLate):
+                raise
             raise ClusterUnavailable(f"{method} got no usable answer: {error}.", cluster=self._cluster) from None
         if isinstance(answer, MethodError):
             return answer
         return Answer(answer["result"], method, self._cluster, self._clock_offset, self._quote)
 
     def _exchange(
-        self, method: str, params: Json, endpoint: str, *, fresh_connection: bool = False
+        self,
+        method: str,
+        params: Json,
+        endpoint: str,
+        *,
+        fresh_connection: bool = False,
+        patience: float | None = None,
     ) -> Json | MethodError:
         """Send one call; returns the whole answer, whose ``result`` is an object, or the error it holds.
 
@@ -372,10 +398,15 @@ class ElementApi:
         """
         path = f"/json-rpc/{endpoint}"
         call = {"method": method, "params": params, "id": next(self._ids)}
-        http = self._transport.post(path, json.dumps(call).encode(), fresh_connection=fresh_connection)
+
+        def post() -> HttpAnswer:
+            body = json.dumps(call).encode()
+            return self._transport.post(path, body, fresh_connection=fresh_connection, patience=patience)
+
+        http = post()
         if http.status == HTTPStatus.UNAUTHORIZED and self._renew():
             call["id"] = next(self._ids)
-            http = self._transport.post(path, json.dumps(call).encode(), fresh_connection=fresh_connection)
+            http = post()
         if http.status == HTTPStatus.UNAUTHORIZED:
             raise CredentialsRefused(f"{method} was answered with HTTP 401.", cluster=self._cluster)
         if http.clock_offset is not None:

@@ -26,7 +26,7 @@ from requests.adapters import DEFAULT_CA_BUNDLE_PATH, HTTPAdapter
 from requests.auth import HTTPBasicAuth
 from urllib3 import HTTPSConnectionPool
 from urllib3.connection import HTTPSConnection
-from urllib3.exceptions import HTTPError
+from urllib3.exceptions import HTTPError, ReadTimeoutError
 
 from element_rekey.errors import CertificateRefused, ClusterUnavailable, ElementRekeyError, RegistrationInvalid
 
@@ -59,13 +59,27 @@ class AnswerUnusable(Exception):
     """The request may have reached the cluster, and what came back does not say what became of it."""
 
 
+class AnswerLate(AnswerUnusable):
+    """No whole answer came in time."""
+
+
+_LATE: Final = (TimeoutError, requests.Timeout, ReadTimeoutError)
+
+
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """How long one request may take, in seconds; three that stall fit into a function's minute."""
+    """How long one request may take, in seconds.
+
+    A test of a key provider and two other calls that stall fit into the time of a function. No other call is known to
+    be slow: the reads are answered from the cluster's own database (the list of faults from one kept for 30 seconds),
+    and a rekey with its handle as soon as it has begun. While another node becomes cluster master every call fails for
+    a minute or two; that is for the retries of the state machine to outlast.
+    """
 
     connect: float = 5.0  # for each address of the name, and for the TLS handshake
     read: float = 15.0  # without a single byte
     total: float = 20.0  # until the last byte; name resolution is bounded by the resolver
+    provider_test: float = 45.0  # in place of both; the cluster itself contacts every host name of the key server
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,25 +269,26 @@ class Transport:
         )
         self._session.mount(self._url, _Adapter(self._new_pool))
 
-    def post(self, path: str, body: bytes, *, fresh_connection: bool) -> HttpAnswer:
-        """POST once and read the answer.
+    def post(self, path: str, body: bytes, *, fresh_connection: bool, patience: float | None = None) -> HttpAnswer:
+        """POST once and read the answer, within ``patience`` seconds where that is given.
 
         A connection idle for longer than a few seconds is replaced first, by the wall clock, since the monotonic one
         may stand still while a function is frozen. ``fresh_connection`` replaces it always: on a kept one a reset does
         not show whether the request arrived. What still fails on a kept connection is not sent again here.
 
-        Raises ClusterUnavailable or CertificateRefused when certainly nothing was sent, else AnswerUnusable.
+        Raises ClusterUnavailable or CertificateRefused when certainly nothing was sent, else AnswerUnusable, which is
+        AnswerLate where time ran out.
         """
         sent_at = self._clock()
         if fresh_connection or not timedelta(0) <= sent_at - self._last_used <= _KEEP_ALIVE:
             self._session.close()
-        self._deadline = time.monotonic() + self._timeouts.total
+        self._deadline = time.monotonic() + (patience or self._timeouts.total)
         self._received = 0
         request = self._session.prepare_request(requests.Request("POST", self._url + path, data=body))
         # Straight to the adapter: following redirects, keeping cookies and minding the environment are the session's.
         adapter = self._session.get_adapter(self._url)
         try:
-            timeout = (self._timeouts.connect, self._timeouts.read)
+            timeout = (self._timeouts.connect, patience or self._timeouts.read)
             with adapter.send(request, stream=True, timeout=timeout) as response:
                 self._last_used = self._clock()
                 return HttpAnswer(
@@ -285,7 +300,8 @@ class Transport:
             raise
         except Exception as error:  # noqa: BLE001 - sent is sent, whatever the libraries raise at what comes back
             # The class only: the text of some quotes what the other side sent.
-            raise AnswerUnusable(f"the connection failed before a whole answer came ({type(error).__name__})") from None
+            why = f"the connection failed before a whole answer came ({type(error).__name__})"
+            raise (AnswerLate if isinstance(error, _LATE) else AnswerUnusable)(why) from None
 
     def close(self) -> None:
         """Drop the connection."""

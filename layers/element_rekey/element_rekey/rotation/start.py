@@ -7,11 +7,11 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from element_rekey.errors import ElementRekeyError, RekeyOutcomeUnknown, RekeyRefused
-from element_rekey.records import Following, Intent, Rotation
+from element_rekey.records import Following, Intent, ProviderTest, Rotation
 from element_rekey.rules.decisions import Conclude, Follow, Observation, ProviderCheck, Start
 from element_rekey.rules.demand import demand_of
-from element_rekey.rules.plan import decide, memory_after, report_dry_run, settle_lost_answer
-from element_rekey.rules.preflight import provider_to_check
+from element_rekey.rules.plan import decide, memory_after, plan, report_dry_run, settle_lost_answer
+from element_rekey.rules.preflight import key_provider_usable, provider_to_check, test_holds
 from element_rekey.rules.verify import resolve_lost_answer
 from element_rekey.rules.waiting import for_turn, until_moment
 from element_rekey.rules.wording import in_spite_of, somebody_elses
@@ -20,9 +20,11 @@ from .notices import notice_of_error, notice_of_step
 from .steps import Status, Step, carry_out, keep_following, look_at_key, take_lock, with_unfamiliar
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from element_rekey.cluster import MasterKey
     from element_rekey.ports import ElementCluster, Ports
-    from element_rekey.records import Execution, Request
+    from element_rekey.records import ClusterMemory, Execution, Request
     from element_rekey.rules.demand import Demand
 
 
@@ -64,30 +66,67 @@ def _start_rekey(ports: Ports, execution: Execution, request: Request) -> Step:
 
 def _dry_run(ports: Ports, rotation: Rotation, demand: Demand, request: Request) -> Step:
     """Look, and report what a rotation would do. Neither a lock is taken nor anything remembered."""
-    seen, rotation = _look(ports, ports.clusters.connect(request.cluster), rotation, request)
+    cluster = ports.clusters.connect(request.cluster)
+    seen, rotation = _look(ports, cluster, rotation, request)
+    while untested := _to_test(seen, plan(demand, seen)):
+        rotation = _test_provider(ports, cluster, rotation, demand, seen, untested)
+        seen, rotation = _look(ports, cluster, rotation, request)
     return carry_out(ports, rotation, report_dry_run(demand, seen))
 
 
 def _start(ports: Ports, rotation: Rotation, demand: Demand, request: Request) -> Step:
     cluster = ports.clusters.connect(request.cluster, afresh=True)  # what is looked at is what the rekey is sent to
+    settling = ports.settings.settling
     if rotation.intent:
         seen = _look_for_sent_rekey(ports, cluster, request)
-        settled = settle_lost_answer(demand, seen, rotation, ports.settings.settling)
+        settled = settle_lost_answer(demand, seen, rotation, settling)
         if settled:
             return carry_out(ports, _as_seen(rotation, seen), settled)
-    seen, rotation = _look(ports, cluster, rotation, request)
-    memory = memory_after(rotation, seen, demand.accept_cluster_uuid)
-    memory = ports.ledger.remember(rotation.cluster, memory) if memory else seen.memory
-    decision = decide(demand, seen, rotation, ports.settings.settling)
+    seen, rotation, memory = _look_and_remember(ports, cluster, rotation, request, demand)
+    decision = decide(demand, seen, rotation, settling)
+    while untested := _to_test(seen, decision):
+        rotation = ports.ledger.save(_test_provider(ports, cluster, rotation, demand, seen, untested))
+        seen, rotation, memory = _look_and_remember(ports, cluster, rotation, request, demand)
+        decision = decide(demand, seen, rotation, settling)
     if isinstance(decision, Start):
         return _begin(ports, cluster, rotation, seen, decision)
     reports = isinstance(decision, Conclude) and decision.reported_error_of is not None
     return carry_out(ports, rotation, decision, memory if reports else None)
 
 
+def _to_test(seen: Observation, decision: object) -> ProviderCheck | None:
+    """The key provider that has to pass its test before the rekey may be sent that nothing else stands against."""
+    return seen.provider if isinstance(decision, Start) and seen.provider and not seen.provider.tested else None
+
+
+def _test_provider(
+    ports: Ports, cluster: ElementCluster, rotation: Rotation, demand: Demand, seen: Observation, check: ProviderCheck
+) -> Rotation:
+    """Test the key provider; the rotation with the test that was passed. After it everything is looked at once more.
+
+    It is asked last, since it can take long; what was seen before it is old then. Rests on ``TestKeyProviderKmip``
+    (https://docs.netapp.com/us-en/element-software/api/reference_element_api_testkeyproviderkmip.html). Raises
+    KeyProviderUnusable, and what every call may raise.
+    """
+    error = cluster.test_key_provider(check.key_provider_id)
+    unusable = key_provider_usable(demand, replace(seen, provider=replace(check, test_error=error)))
+    if unusable:
+        raise unusable
+    return replace(rotation, provider_test=ProviderTest(check.key_provider_id, ports.clock()))
+
+
+def _look_and_remember(
+    ports: Ports, cluster: ElementCluster, rotation: Rotation, request: Request, demand: Demand
+) -> tuple[Observation, Rotation, ClusterMemory | None]:
+    """What is seen, the rotation with what its notification shows of it, and what is remembered of it from now on."""
+    seen, rotation = _look(ports, cluster, rotation, request)
+    memory = memory_after(rotation, seen, demand.accept_cluster_uuid)
+    return seen, rotation, ports.ledger.remember(rotation.cluster, memory) if memory else seen.memory
+
+
 def _look(ports: Ports, cluster: ElementCluster, rotation: Rotation, request: Request) -> tuple[Observation, Rotation]:
     """What is seen, and the rotation with what its notification shows of it."""
-    seen = _observe(ports, cluster, request)
+    seen = _observe(ports, cluster, rotation, request)
     return seen, _as_seen(rotation, seen)
 
 
@@ -104,7 +143,7 @@ def _look_for_sent_rekey(ports: Ports, cluster: ElementCluster, request: Request
     return Observation(at, cluster.identity(), memory, encryption, key_read_at=ports.clock())
 
 
-def _observe(ports: Ports, cluster: ElementCluster, request: Request) -> Observation:
+def _observe(ports: Ports, cluster: ElementCluster, rotation: Rotation, request: Request) -> Observation:
     at = ports.clock()  # before every look: what is seen is at least as recent
     memory = ports.ledger.memory(request.cluster)  # likewise: what is remembered meanwhile is newer than our look
     cluster.check_api_version()
@@ -117,7 +156,7 @@ def _observe(ports: Ports, cluster: ElementCluster, request: Request) -> Observa
         encryption = look_at_key(cluster)
         job = job if encryption.rekey_async_result_id == handle else None
     key_read_at = ports.clock()
-    provider = _check_provider(cluster, request, encryption.master_key)
+    provider = _check_provider(cluster, rotation, request, encryption.master_key, at)
     identity = cluster.identity()  # last: what was read before it came from no other cluster
     return Observation(
         at=at,
@@ -132,13 +171,14 @@ def _observe(ports: Ports, cluster: ElementCluster, request: Request) -> Observa
     )
 
 
-def _check_provider(cluster: ElementCluster, request: Request, key: MasterKey | None) -> ProviderCheck | None:
+def _check_provider(
+    cluster: ElementCluster, rotation: Rotation, request: Request, key: MasterKey | None, at: datetime
+) -> ProviderCheck | None:
     provider_id = provider_to_check(request, key)
     if provider_id is None:
         return None
     provider = next((one for one in cluster.key_providers() if one.key_provider_id == provider_id), None)
-    testable = provider is not None and provider.key_server_ids
-    return ProviderCheck(provider_id, provider, cluster.test_key_provider(provider_id) if testable else None)
+    return ProviderCheck(provider_id, provider, tested=test_holds(rotation.provider_test, provider_id, at))
 
 
 def _begin(ports: Ports, cluster: ElementCluster, rotation: Rotation, seen: Observation, start: Start) -> Step:

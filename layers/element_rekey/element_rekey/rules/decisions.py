@@ -41,11 +41,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ProviderCheck:
-    """What is known of the provider a rekey would use; ``provider`` is None when the cluster has no such one."""
+    """What is known of the provider a rekey would use; ``provider`` is None when the cluster has no such one.
+
+    Until it is tested it counts as one that passes: the test is asked for only where everything else is in order.
+    """
 
     key_provider_id: int
     provider: KeyProvider | None = None
     test_error: ElementError | None = None  # what TestKeyProviderKmip answered, None when it passed
+    tested: bool = False
 
 
 @dataclass(frozen=True, slots=True)
