@@ -170,6 +170,8 @@ class FakeCluster:
     """Errors the next calls of a method raise, before anything is done."""
     before: dict[str, Callable[[], object]] = field(default_factory=dict)
     """What happens on the cluster just before the next call of a method; once."""
+    kept_result_blocks: bool = False
+    """No rekey is accepted while the result of the last one is kept."""
     lose_answer: bool = False
     """The next rekey begins, and its answer is lost."""
 
@@ -208,10 +210,17 @@ class FakeCluster:
         self._called("rekey_job")
         return self.jobs.get(async_handle)
 
+    def release_result(self, async_handle: int) -> None:
+        self._called("release_result")
+        if self.jobs.pop(async_handle, None) and self.handle == async_handle:
+            self.handle = None
+
     def rekey(self, key_management_type: KeyManagementType | None, key_provider_id: int | None) -> int:
         self._called("rekey")
         if self.handle in self.jobs and not self.jobs[self.handle].complete and self.jobs[self.handle].understood:
             raise RekeyRefused("Another rekey runs.", name="xRekeyAlreadyInProgress")
+        if self.kept_result_blocks and self.handle is not None:
+            raise RekeyRefused("A result is kept.", name="xAssumed")
         handle = self.begin(key_management_type, key_provider_id)
         if self.lose_answer:
             self.lose_answer = False

@@ -207,6 +207,18 @@ def test_or_it_gets_the_handle_of_the_first(clock: Clock) -> None:
     assert len(one.rekeys) == 1
 
 
+def test_a_kept_result_stands_in_the_way_of_the_next_rekey_where_that_is_assumed(clock: Clock) -> None:
+    one = cluster(clock, assumptions=Assumptions().switched("kept_result", "blocks"))
+    handle = start(one)
+    assert refusal(one, REKEY) == "xRekeyAlreadyInProgress"
+    clock.pass_by(100)
+    ask(one, "GetAsyncResult", asyncHandle=handle, keepResult=True)
+    assert refusal(one, REKEY) == "xRekeyResultNotRead"
+    ask(one, "GetAsyncResult", asyncHandle=handle)
+    start(one)
+    assert len(one.rekeys) == 2
+
+
 def test_a_cluster_without_encryption_has_no_key_and_takes_no_rekey(clock: Clock) -> None:
     one = cluster(clock, encryption_enabled=False)
     assert ask(one, INFO) == {"state": "disabled", "version": 0}

@@ -59,6 +59,10 @@ class ElementCluster(Protocol):
         """``GetAsyncResult`` with ``keepResult: true``; None when the cluster does not know the handle."""
         ...
 
+    def release_result(self, async_handle: int) -> None:
+        """``GetAsyncResult`` without ``keepResult``: the cluster gives up the result of a finished job."""
+        ...
+
     def faults(self) -> tuple[ClusterFault, ...]:
         """``ListClusterFaults`` of the current faults."""
         ...

@@ -12,7 +12,7 @@ from dataclasses import KW_ONLY, dataclass, field
 from datetime import datetime, timedelta
 from typing import Generic, TypeVar
 
-from .cluster import ElementError, KeyManagementType, MasterKey, Unfamiliar  # noqa: TC001 - codec reads the annotations at run time
+from .cluster import ElementError, KeyManagementType, MasterKey, RekeyJob, Unfamiliar  # noqa: TC001 - codec reads the annotations at run time
 from .codec import stored_as
 from .moments import is_plausible
 from .outcomes import NoticeKind, Outcome, Trigger
@@ -233,6 +233,15 @@ class Following:
 
 
 @dataclass(frozen=True, slots=True)
+class KeptResult:
+    """The result of an earlier rekey, for which the cluster may have refused ours: held here from then on."""
+
+    job: RekeyJob
+    refused_at: datetime
+    released_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class KeyChange:
     """A finished rekey: what was replaced by what, and how we know."""
 
@@ -281,6 +290,7 @@ class Rotation(Record):
     detail: str = ""  # one plain sentence: what was decided last, and why
     outcome: Outcome | None = None  # decided
     unfamiliar: tuple[Unfamiliar, ...] | None = None  # what could not be interpreted in the cluster's answers
+    kept_result: KeptResult | None = None  # one a rotation, at most
     provider_test: ProviderTest | None = None  # the last one that was passed, good for the retries of the step
 
 

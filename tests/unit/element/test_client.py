@@ -407,6 +407,24 @@ def test_key_provider_test(server: TlsServer, api: ElementApi) -> None:
             api.test_key_provider(3)
 
 
+def test_a_result_is_released_by_reading_it_without_keeping_it(server: TlsServer, api: ElementApi) -> None:
+    server.script = [
+        answering({"status": "complete", "result": {}}),
+        failing("xDBNoSuchPath"),
+        failing("xAsyncHandleDoesNotExist"),
+        lambda exchange: exchange.answer({"id": 4711, "result": "odd"}),
+        failing("xPermissionDenied"),
+        lambda exchange: exchange.reset(),
+    ]
+    for _ in range(4):
+        api.release_result(7)
+    assert server.seen[0].body["method"] == "GetAsyncResult"
+    assert server.seen[0].body["params"] == {"asyncHandle": 7, "keepResult": False}
+    for expected in (errors.PermissionDenied, errors.ClusterUnavailable):
+        with pytest.raises(expected):
+            api.release_result(7)
+
+
 # --- the rekey ---
 
 

@@ -27,7 +27,7 @@ from element_rekey.errors import (
     UpgradePending,
 )
 from element_rekey.outcomes import NoticeKind, Outcome, Trigger
-from element_rekey.records import ClusterMemory, Execution, Failure, Intent, Lock, ProviderTest, Request
+from element_rekey.records import ClusterMemory, Execution, Failure, Intent, KeptResult, Lock, ProviderTest, Request
 from element_rekey.rotation.steps import MOST_UNFAMILIAR, Status
 from tests.fakes import NOW, SETTINGS
 from tests.unit.harness import RotationHarness
@@ -898,6 +898,120 @@ def test_a_refused_rekey_whose_state_cannot_be_read_stays_open(harness: Rotation
     assert harness.record().intent, "nobody knows yet"
     with pytest.raises(RekeyOutcomeUnknown):
         harness.start()
+
+
+# --- a cluster that accepts no rekey while the result of the last one is kept ---
+
+
+@pytest.fixture
+def kept(harness: RotationHarness) -> RotationHarness:
+    """Its key was replaced long ago, by rekey 7, whose result it still keeps."""
+    harness.cluster.begin()
+    harness.cluster.finish()
+    harness.clock.advance(400 * 86_400)
+    harness.execution = Execution(ARN, harness.clock.now)
+    harness.cluster.kept_result_blocks = True
+    return harness
+
+
+RELEASED = "release_result"
+
+
+def test_a_result_for_which_a_rekey_was_refused_is_written_down_and_then_released(kept: RotationHarness) -> None:
+    job = kept.cluster.jobs[7]
+    held: list[KeptResult | None] = []
+    kept.cluster.before = {RELEASED: lambda: held.append(kept.record().kept_result)}
+    now = kept.clock.now
+    step = kept.start()
+    assert held == [KeptResult(job, now)]
+    assert step.rotation == kept.record()
+    assert step.rotation.kept_result == KeptResult(job, now, released_at=now)
+    assert (step.status, step.wait_seconds) == (Status.START_AGAIN, SETTLING_SECONDS + 1)
+    assert "refused while the cluster kept the result of rekey 7" in step.rotation.detail
+    assert kept.cluster.rekeys == 1
+
+
+def test_the_rekey_is_then_sent_once_more_and_proven(kept: RotationHarness) -> None:
+    rotation = kept.run()
+    assert rotation.outcome is Outcome.ROTATED
+    assert rotation.detail == (
+        "Key key-1 was replaced by key-2. It was refused at first; the cluster kept the result of rekey 7, which this "
+        "record holds now."
+    )
+    assert kept.cluster.calls.count("rekey") == 2
+    assert kept.cluster.calls.count(RELEASED) == 1
+
+
+def test_a_second_refusal_releases_nothing_more_and_is_told_as_one(kept: RotationHarness) -> None:
+    kept.cluster.failing = {"rekey": [REFUSED, REFUSED]}
+    rotation = kept.run()
+    assert rotation.outcome is Outcome.FAILED
+    assert rotation.failure
+    assert rotation.failure.error == "RekeyRefused"
+    assert kept.cluster.calls.count("rekey") == 2
+    assert kept.cluster.calls.count(RELEASED) == 1
+    assert kept.cluster.rekeys == 1
+
+
+@pytest.mark.parametrize("lost", [False, True], ids=["the release", "its answer"])
+def test_a_release_that_got_lost_is_made_up_for(kept: RotationHarness, *, lost: bool) -> None:
+    def vanish() -> None:
+        if lost:
+            kept.cluster.jobs.clear()
+            kept.cluster.handle = None
+
+    kept.cluster.before = {RELEASED: vanish}
+    kept.cluster.failing = {RELEASED: [ClusterUnavailable("Reset.")]}
+    with pytest.raises(ClusterUnavailable):
+        kept.start()
+    assert kept.run().outcome is Outcome.ROTATED
+    assert kept.cluster.calls.count("rekey") == 2
+    assert kept.cluster.calls.count(RELEASED) == (1 if lost else 2)
+
+
+def test_nothing_is_released_on_another_cluster(kept: RotationHarness) -> None:
+    kept.cluster.failing = {RELEASED: [ClusterUnavailable("Reset.")]}
+    with pytest.raises(ClusterUnavailable):
+        kept.start()
+    kept.cluster.uuid = "another"
+    with pytest.raises(ClusterIdentityChanged):
+        kept.start()
+    assert kept.cluster.calls.count(RELEASED) == 1
+
+
+def test_a_rekey_that_began_after_all_is_followed_and_no_other_is_sent(kept: RotationHarness) -> None:
+    kept.start()
+    kept.cluster.begin()  # ours, late
+    kept.clock.advance(SETTLING_SECONDS + 1)
+    following = kept.start().rotation.following
+    assert following
+    assert (following.async_handle, following.presumed_ours, kept.cluster.rekeys) == (8, True, 2)
+
+
+@pytest.mark.parametrize("case", ["still runs", "not readable", "another is listed", "another key", "second attempt"])
+def test_nothing_is_released_where_a_kept_result_cannot_be_why(kept: RotationHarness, case: str) -> None:
+    job = kept.cluster.jobs[7]
+    kept.cluster.failing = {"rekey": [REFUSED]}
+    if case == "still runs":
+        kept.cluster.jobs[7] = replace(job, complete=False, understood=False)
+        kept.ledger.save(rotation(execution=kept.execution, disregarded_handle=7))
+    elif case == "not readable":
+        kept.cluster.jobs.clear()
+        kept.ledger.save(rotation(execution=kept.execution, disregarded_handle=7))
+    elif case == "another is listed":
+        kept.cluster.before = {"rekey": lambda: setattr(kept.cluster, "handle", None)}
+    elif case == "another key":
+        other = key("key-9")
+        kept.cluster.before = {"rekey": lambda: setattr(kept.cluster, "key", other)}
+    else:
+        kept.cluster.failing = {"rekey": [RekeyOutcomeUnknown("Reset."), REFUSED]}
+        with pytest.raises(RekeyOutcomeUnknown):
+            kept.start()
+        kept.clock.advance(SETTLING_SECONDS)
+    with suppress(RekeyRefused):
+        kept.start()
+    assert RELEASED not in kept.cluster.calls
+    assert kept.record().kept_result is None
 
 
 def test_no_rekey_is_sent_where_the_lock_changed_hands_before_the_intent(harness: RotationHarness) -> None:

@@ -317,6 +317,18 @@ class ElementApi:
             job.note("resultType", job.source.get("resultType"))
         return _read_job(async_handle, job)
 
+    def release_result(self, async_handle: int) -> None:
+        """``GetAsyncResult`` without ``keepResult``: the cluster gives up the result of a finished job.
+
+        That an answer came is enough: its form, and a handle that is unknown by now, do not matter.
+        """
+        try:
+            answer = self._ask("GetAsyncResult", {"asyncHandle": async_handle, "keepResult": False})
+        except AnswerNotUnderstood:
+            return
+        if isinstance(answer, MethodError) and answer.name not in _UNKNOWN_HANDLE:
+            raise self._refusal("GetAsyncResult", answer)
+
     def faults(self) -> tuple[ClusterFault, ...]:
         """``ListClusterFaults`` of the current faults."""
         answer = self._call("ListClusterFaults", {"faultTypes": "current", "bestPractices": False})

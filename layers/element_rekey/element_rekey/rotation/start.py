@@ -7,13 +7,13 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from element_rekey.errors import ElementRekeyError, RekeyOutcomeUnknown, RekeyRefused
-from element_rekey.records import Following, Intent, ProviderTest, Rotation
+from element_rekey.records import Following, Intent, KeptResult, ProviderTest, Rotation
 from element_rekey.rules.decisions import Conclude, Follow, Observation, ProviderCheck, Start
 from element_rekey.rules.demand import demand_of
 from element_rekey.rules.plan import decide, memory_after, plan, report_dry_run, settle_lost_answer
 from element_rekey.rules.preflight import key_provider_usable, provider_to_check, test_holds
-from element_rekey.rules.verify import resolve_lost_answer
-from element_rekey.rules.waiting import for_turn, until_moment
+from element_rekey.rules.verify import resolve_lost_answer, result_to_release, still_to_release
+from element_rekey.rules.waiting import for_settling, for_turn, until_moment
 from element_rekey.rules.wording import in_spite_of, somebody_elses
 
 from .notices import notice_of_error, notice_of_step
@@ -79,6 +79,9 @@ def _start(ports: Ports, rotation: Rotation, demand: Demand, request: Request) -
     settling = ports.settings.settling
     if rotation.intent:
         seen = _look_for_sent_rekey(ports, cluster, request)
+        kept = still_to_release(rotation, rotation.intent, seen)
+        if kept:
+            return _release(ports, cluster, rotation, rotation.intent, kept)
         settled = settle_lost_answer(demand, seen, rotation, settling)
         if settled:
             return carry_out(ports, _as_seen(rotation, seen), settled)
@@ -203,10 +206,28 @@ def _begin(ports: Ports, cluster: ElementCluster, rotation: Rotation, seen: Obse
         if isinstance(found, Follow):  # somebody else's rekey came in between, and ours was refused for it
             theirs = replace(found.following, ours=False, presumed_ours=False)
             return carry_out(ports, rotation, Follow(theirs, somebody_elses(theirs)))
-        ports.ledger.save(replace(rotation, intent=previous))
+        job = result_to_release(intent, looked, rotation)
+        if job:
+            kept = KeptResult(job, refused_at=ports.clock())
+            rotation = ports.ledger.save(replace(rotation, kept_result=kept))  # held here before it is released there
+            return _release(ports, cluster, rotation, intent, kept)
+        ports.ledger.save(replace(rotation, intent=None if rotation.kept_result else previous))
         raise
     except ElementRekeyError:  # every other class: certainly not applied
         ports.ledger.save(replace(rotation, intent=previous))
         raise
     ours = Following(handle, ours=True, since=now, baseline_key=start.baseline_key)
     return carry_out(ports, rotation, Follow(ours))
+
+
+def _release(ports: Ports, cluster: ElementCluster, rotation: Rotation, intent: Intent, kept: KeptResult) -> Step:
+    """Release a result that this record holds, and start again once the refused rekey can certainly not begin any more.
+
+    The intent stays: what becomes of a rekey that was refused for a reason nobody knows is settled by looking
+    (docs/adr/0009), and the next one is the last.
+    """
+    cluster.release_result(kept.job.async_handle)
+    now = ports.clock()
+    wait = for_settling(intent, kept, now, ports.settings)
+    released = replace(rotation, kept_result=replace(kept, released_at=now), detail=wait.detail)
+    return carry_out(ports, ports.ledger.save(released), wait)
