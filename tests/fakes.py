@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from element_rekey.cluster import (
+    Certificate,
     ClusterFault,
     ClusterIdentity,
     ClusterVersion,
@@ -160,6 +161,9 @@ class FakeCluster:
     pending_version: str = ""
     current_faults: tuple[ClusterFault, ...] = ()
     providers: tuple[KeyProvider, ...] = ()
+    presented: Certificate | None = None
+    server_certificates: dict[int, tuple[Certificate, ...]] = field(default_factory=dict)
+    """Of the key servers of each provider."""
     test_errors: dict[int, ElementError] = field(default_factory=dict)
     jobs: dict[int, RekeyJob] = field(default_factory=dict)
     new_keys: dict[int, MasterKey] = field(default_factory=dict)
@@ -201,6 +205,13 @@ class FakeCluster:
     def key_providers(self) -> tuple[KeyProvider, ...]:
         self._called("key_providers")
         return self.providers
+
+    def certificate(self) -> Certificate | None:
+        return self.presented
+
+    def key_server_certificates(self, key_provider_id: int) -> tuple[Certificate, ...]:
+        self._called("key_server_certificates")
+        return self.server_certificates.get(key_provider_id, ())
 
     def test_key_provider(self, key_provider_id: int) -> ElementError | None:
         self._called("test_key_provider")

@@ -58,6 +58,7 @@ class ClusterState:
         self.assumptions = spec.assumptions
         # Repeatable ids are wanted here, not secret ones.
         self._random = random.Random(f"{spec.name}/{spec.seed}")  # noqa: S311
+        self.begun = spec.clock()
         self.rekeys: list[Rekey] = []
         self.clock_skew = spec.clock_skew
         self.key_time_skew = timedelta(0)

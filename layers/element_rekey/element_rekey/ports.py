@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from .cluster import (
+        Certificate,
         ClusterFault,
         ClusterIdentity,
         ClusterVersion,
@@ -69,6 +70,14 @@ class ElementCluster(Protocol):
 
     def key_providers(self) -> tuple[KeyProvider, ...]:
         """``ListKeyProvidersKmip``."""
+        ...
+
+    def certificate(self) -> Certificate | None:
+        """The certificate that the cluster presented last; None before the first call. Nothing is asked for it."""
+        ...
+
+    def key_server_certificates(self, key_provider_id: int) -> tuple[Certificate, ...]:
+        """``ListKeyServersKmip``: of the key servers of a provider."""
         ...
 
     def test_key_provider(self, key_provider_id: int) -> ElementError | None:

@@ -12,8 +12,8 @@ from dataclasses import KW_ONLY, dataclass, field
 from datetime import datetime, timedelta
 from typing import Generic, TypeVar
 
-from .cluster import ElementError, KeyManagementType, MasterKey, RekeyJob, Unfamiliar  # noqa: TC001 - codec reads the annotations at run time
-from .codec import stored_as
+from .cluster import Certificate, ElementError, KeyManagementType, MasterKey, RekeyJob, Unfamiliar  # noqa: TC001 - codec reads the annotations at run time
+from .codec import one_or_many, stored_as
 from .moments import is_plausible
 from .outcomes import NoticeKind, Outcome, Trigger
 
@@ -102,7 +102,8 @@ class Registration:
     password: str
     ca_bundle: str = ""  # PEM
     server_name: str = ""  # the name in the certificate, where it is not the mvip
-    certificate_fingerprint: str = ""  # SHA-256 of the certificate, hexadecimal, colons allowed
+    certificate_fingerprints: tuple[str, ...] = field(default=(), metadata=one_or_many("certificateFingerprint"))
+    """SHA-256 of the certificate, hexadecimal, colons allowed; and of the one that is to follow it, if there is one."""
     api_version: str = "12.3"
 
     def __repr__(self) -> str:
@@ -194,6 +195,8 @@ class ClusterMemory:
     version: int = 0  # of this memory; each write needs the one it read
     reported_error_of: int | None = field(default=None, metadata=stored_as("toldErrorOf"))
     """The asyncHandle of a rekey whose error was published; once is enough."""
+    certificates: tuple[Certificate, ...] | None = None
+    """The cluster's own, and those of the key servers of its key, as last seen."""
 
 
 # --- what we keep of an execution ---
@@ -290,6 +293,7 @@ class Rotation(Record):
     detail: str = ""  # one plain sentence: what was decided last, and why
     outcome: Outcome | None = None  # decided
     unfamiliar: tuple[Unfamiliar, ...] | None = None  # what could not be interpreted in the cluster's answers
+    certificates: tuple[Certificate, ...] | None = None  # as seen: the one the cluster presented, and its key servers'
     kept_result: KeptResult | None = None  # one a rotation, at most
     provider_test: ProviderTest | None = None  # the last one that was passed, good for the retries of the step
 

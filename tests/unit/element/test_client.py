@@ -9,6 +9,7 @@ import pytest
 
 from element_rekey import errors
 from element_rekey.cluster import (
+    CertificateOf,
     ClusterFault,
     ClusterIdentity,
     ClusterVersion,
@@ -22,6 +23,7 @@ from element_rekey.cluster import (
 )
 from element_rekey.element.client import ElementApi
 from element_rekey.records import Registration
+from local.simulator.certificates import of_key_server
 from tests.unit.element.conftest import PASSWORD
 
 if TYPE_CHECKING:
@@ -388,6 +390,29 @@ def test_key_providers(server: TlsServer, api: ElementApi) -> None:
     server.script = [answering({"kmipKeyProviders": providers})]
     assert api.key_providers() == (KeyProvider(1, (4, 5)), KeyProvider(2))
     assert server.methods == ["ListKeyProvidersKmip"]
+
+
+def test_the_certificates_of_key_servers_are_those_of_one_provider(server: TlsServer, api: ElementApi) -> None:
+    end = datetime(2027, 1, 2, tzinfo=UTC)
+    client, authority = of_key_server("prod-a", end - timedelta(days=365), 365), of_key_server("ca", end, 365)
+    servers = [
+        {"keyServerID": "6", "kmipCaCertificate": authority + client, "kmipClientCertificate": client},
+        {"keyServerID": 7, "kmipCaCertificate": "odd", "kmipClientCertificate": None},
+        {"kmipClientCertificate": client},
+    ]
+    server.script = [answering({"kmipKeyServers": servers}), failing("xKeyProviderDoesNotExist")]
+    found = api.key_server_certificates(15)
+    assert server.seen[0].body["method"] == "ListKeyServersKmip"
+    assert server.seen[0].body["params"] == {"keyProviderID": 15}
+    assert [(one.of, one.expires, one.key_server_id) for one in found] == [
+        (CertificateOf.KEY_SERVER, end + timedelta(days=365), 6),
+        (CertificateOf.KEY_SERVER, end, 6),
+        (CertificateOf.KEY_SERVER_CLIENT, end, 6),
+        (CertificateOf.KEY_SERVER_CLIENT, end, None),
+    ]
+    assert found[1].fingerprint == found[2].fingerprint != found[0].fingerprint
+    with pytest.raises(errors.ElementApiError):
+        api.key_server_certificates(15)
 
 
 def test_key_provider_test(server: TlsServer, api: ElementApi) -> None:

@@ -7,7 +7,16 @@ from typing import Any
 
 import pytest
 
-from element_rekey.cluster import ClusterFault, ElementError, KeyManagementType, KeyProvider, RekeyJob, Unfamiliar
+from element_rekey.cluster import (
+    Certificate,
+    CertificateOf,
+    ClusterFault,
+    ElementError,
+    KeyManagementType,
+    KeyProvider,
+    RekeyJob,
+    Unfamiliar,
+)
 from element_rekey.errors import (
     AnswerNotUnderstood,
     AwsCallFailed,
@@ -16,6 +25,7 @@ from element_rekey.errors import (
     ClusterNotRegistered,
     ClusterUnavailable,
     CredentialsRefused,
+    ElementApiError,
     ElementRekeyError,
     EncryptionDisabled,
     KeyProviderUnusable,
@@ -170,7 +180,8 @@ def test_a_provider_is_tested_last_and_everything_is_looked_at_once_more(outside
     outside.start()
     calls = outside.cluster.calls
     looks = calls[: calls.index(TESTED)]
-    assert looks == ["check_api_version", "version", "faults", "encryption", "key_providers", "identity"]
+    assert looks[:4] == ["check_api_version", "version", "faults", "encryption"]
+    assert looks[4:] == ["key_server_certificates", "key_providers", "identity"]
     assert calls == [*looks, TESTED, *looks, "rekey"]
     assert outside.record().provider_test == ProviderTest(15, NOW)
 
@@ -898,6 +909,65 @@ def test_a_refused_rekey_whose_state_cannot_be_read_stays_open(harness: Rotation
     assert harness.record().intent, "nobody knows yet"
     with pytest.raises(RekeyOutcomeUnknown):
         harness.start()
+
+
+# --- certificates ---
+
+
+OWN = Certificate(CertificateOf.CLUSTER, "aa", NOW + 70 * DAY)
+SERVERS = (Certificate(CertificateOf.KEY_SERVER_CLIENT, "bb", NOW + 20 * DAY, 1),)
+
+
+def test_the_certificates_of_the_cluster_and_of_the_provider_in_use_are_kept(outside: RotationHarness) -> None:
+    outside.cluster.presented = OWN
+    outside.cluster.server_certificates = {15: SERVERS, 16: (OWN,)}
+    outside.request = Request("prod-a", key_management_type=KeyManagementType.INTERNAL)
+    assert outside.start().rotation.certificates == (OWN, *SERVERS)
+    memory = outside.ledger.memory("prod-a")
+    assert memory
+    assert memory.certificates == (OWN, *SERVERS)
+    outside.cluster.finish()
+    outside.check()
+    assert outside.record().certificates == (OWN, *SERVERS)
+    remembered = outside.ledger.memory("prod-a")
+    assert remembered
+    assert (remembered.key_id, remembered.certificates) == ("key-1", (OWN, *SERVERS))
+
+
+def test_an_internal_key_has_no_key_server(harness: RotationHarness) -> None:
+    harness.cluster.presented = OWN
+    harness.cluster.server_certificates = {15: SERVERS}
+    harness.cluster.providers = (KeyProvider(15, (1,)),)
+    harness.request = Request("prod-a", key_management_type=KeyManagementType.EXTERNAL, key_provider_id=15)
+    assert harness.start().rotation.certificates == (OWN,)
+    assert "key_server_certificates" not in harness.cluster.calls
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        AnswerNotUnderstood("Odd."),
+        ClusterUnavailable("Reset."),
+        ElementApiError("Answered with xAssumed.", name="xAssumed"),
+        PermissionDenied("Denied."),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_certificates_that_cannot_be_read_stand_in_no_rotations_way(
+    outside: RotationHarness, error: ElementRekeyError
+) -> None:
+    outside.cluster.failing = {"key_server_certificates": [error] * 2}
+    outside.ledger.remember("prod-a", replace(SEEN, certificates=(OWN, *SERVERS)))
+    step = outside.start()
+    assert step.status is Status.CHECK_AGAIN
+    assert step.rotation.certificates == SERVERS
+    assert outside.cluster.rekeys == 1
+
+
+def test_what_refuses_every_call_refuses_this_one_too(outside: RotationHarness) -> None:
+    outside.cluster.failing = {"key_server_certificates": [CredentialsRefused("HTTP 401.")]}
+    with pytest.raises(CredentialsRefused):
+        outside.start()
 
 
 # --- a cluster that accepts no rekey while the result of the last one is kept ---

@@ -16,6 +16,8 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
 from element_rekey.cluster import (
+    Certificate,
+    CertificateOf,
     ClusterFault,
     ClusterIdentity,
     ClusterVersion,
@@ -55,6 +57,7 @@ from .answers import (
     says_something,
     whole_number,
 )
+from .certificates import expires, fingerprint, from_pem
 from .redaction import Redaction
 from .transport import AnswerLate, AnswerUnusable, Timeouts, Transport
 
@@ -112,6 +115,10 @@ _ONLY_WARNS: Final = ("warning", "bestpractice")  # severities of faults
 _UNKNOWN_HANDLE: Final = frozenset({"xDBNoSuchPath", "xAsyncHandleDoesNotExist"})  # older and newer releases
 # The documented types of asynchronous results (ListAsyncResults), in lower case; none of them is a rekey.
 _OTHER_OPERATIONS: Final = frozenset({"bulkvolume", "clone", "driveadd", "driveremoval", "rtfipendingnode"})
+_KEY_SERVER_CERTIFICATES: Final = {
+    "kmipCaCertificate": CertificateOf.KEY_SERVER,
+    "kmipClientCertificate": CertificateOf.KEY_SERVER_CLIENT,
+}
 _PERMISSION_DENIED: Final = "xPermissionDenied"
 
 
@@ -347,6 +354,26 @@ class ElementApi:
             for provider in self._call("ListKeyProvidersKmip").children("kmipKeyProviders")
         )
 
+    def certificate(self) -> Certificate | None:
+        """The certificate that the cluster presented last; None before the first call. It is no call by itself."""
+        presented = self._transport.presented
+        if not presented:
+            return None
+        return Certificate(CertificateOf.CLUSTER, fingerprint(presented), expires(presented))
+
+    def key_server_certificates(self, key_provider_id: int) -> tuple[Certificate, ...]:
+        """``ListKeyServersKmip`` of one provider: the certificates between the cluster and its key servers.
+
+        https://docs.netapp.com/us-en/element-software/api/reference_element_api_listkeyserverskmip.html
+        """
+        servers = self._call("ListKeyServersKmip", {"keyProviderID": key_provider_id}).children("kmipKeyServers")
+        return tuple(
+            Certificate(of, fingerprint(der), expires(der), server.optional_integer("keyServerID"))
+            for server in servers
+            for member, of in _KEY_SERVER_CERTIFICATES.items()
+            for der in from_pem(server.text(member))
+        )
+
     def test_key_provider(self, key_provider_id: int) -> ElementError | None:
         """``TestKeyProviderKmip``; None when the test passed, else the error it answered with.
 
@@ -461,6 +488,12 @@ class ElementApi:
             raise RegistrationInvalid(what, cluster=self._cluster)
         if max(len(registration.username), len(registration.password)) > _LONGEST_CREDENTIAL:
             what = f"username and password must have at most {_LONGEST_CREDENTIAL} characters."
+            raise RegistrationInvalid(what, cluster=self._cluster)
+        if ":" in registration.username:
+            what = (
+                "username must have no colon: HTTP Basic ends the name there. A local cluster administrator works; an "
+                "LDAP account logs in by its name in the directory, without a prefix such as LDAP:."
+            )
             raise RegistrationInvalid(what, cluster=self._cluster)
         self._quote = Redaction(registration.username, registration.password)
         self._transport = Transport(self._cluster, registration, self._timeouts, self._clock)

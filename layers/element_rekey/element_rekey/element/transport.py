@@ -15,7 +15,6 @@ import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
-from hashlib import sha256
 from http import HTTPStatus
 from http.client import HTTPResponse
 from socket import create_connection
@@ -29,6 +28,8 @@ from urllib3.connection import HTTPSConnection
 from urllib3.exceptions import HTTPError, ReadTimeoutError
 
 from element_rekey.errors import CertificateRefused, ClusterUnavailable, ElementRekeyError, RegistrationInvalid
+
+from .certificates import fingerprint
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,6 +54,7 @@ _LABEL: Final = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _HOST_NAME: Final = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})*\.?")
 _NUMBERS_AND_DOTS: Final = re.compile(r"[0-9.]+")
 _SHA256_HEXADECIMAL: Final = re.compile(r"[0-9a-f]{64}")
+_ANOTHER_NAME: Final = frozenset({62, 64})  # OpenSSL's X509_V_ERR_HOSTNAME_MISMATCH and X509_V_ERR_IP_ADDRESS_MISMATCH
 
 
 class AnswerUnusable(Exception):
@@ -193,13 +195,13 @@ class _Connection(HTTPSConnection):
         try:
             super().connect()
         except ssl.SSLCertVerificationError as error:
-            raise self._transport.certificate_refused(error.verify_message.rstrip(".")) from None
+            raise self._transport.certificate_refused(error) from None
         except (OSError, HTTPError) as error:
             raise self._transport.unreachable(str(error.__cause__ or error)) from None
         connected = cast("_Socket", self.sock)
         connected.seconds_left = self._transport.seconds_left
         connected.count = self._transport.count
-        self._transport.check_pin(connected)
+        self._transport.check_certificate(connected)
         self.is_verified = True  # by the pin alone, if there is no bundle: urllib3 cannot know
         if connected.seconds_left() <= 0:
             raise self._transport.unreachable("the time for the whole call ran out")
@@ -249,10 +251,11 @@ class Transport:
         self._server_name = _host(registration.server_name)
         if registration.server_name and not self._server_name:
             raise RegistrationInvalid("serverName must be a host name or an IP address.", cluster=cluster)
-        self._pin = registration.certificate_fingerprint.replace(":", "").lower()
-        if self._pin and not _SHA256_HEXADECIMAL.fullmatch(self._pin):
-            what = "certificateFingerprint must be a SHA-256 fingerprint: 64 hexadecimal digits."
+        self._pins = [pin.replace(":", "").lower() for pin in registration.certificate_fingerprints if pin]
+        if not all(map(_SHA256_HEXADECIMAL.fullmatch, self._pins)):
+            what = "certificateFingerprint must be a SHA-256 fingerprint, 64 hexadecimal digits, or a list of them."
             raise RegistrationInvalid(what, cluster=cluster)
+        self.presented = b""  # the certificate (DER) of the cluster that was connected to last
         self._tls = self._trust(registration.ca_bundle)
         authority = f"[{self._host}]" if ":" in self._host else self._host
         self._url = f"https://{authority}:{self._port}"
@@ -317,17 +320,27 @@ class Transport:
         if self._received > _ANSWER_LIMIT_BYTES:
             raise AnswerUnusable(f"the answer is longer than {_ANSWER_LIMIT_BYTES} bytes")
 
-    def check_pin(self, connected: ssl.SSLSocket) -> None:
-        """Compare the certificate with the registered fingerprint, if there is one. Raises CertificateRefused."""
-        presented = _fingerprint(connected)
-        if self._pin and not hmac.compare_digest(presented, self._pin):
-            raise self._refusal("it is not the registered certificateFingerprint", presented)
+    def check_certificate(self, connected: ssl.SSLSocket) -> None:
+        """Compare the certificate with the registered fingerprints, if there are any, and keep it.
 
-    def certificate_refused(self, why: str) -> CertificateRefused:
+        Raises CertificateRefused.
+        """
+        certificate = _certificate(connected)
+        presented = fingerprint(certificate)
+        if self._pins and not any(hmac.compare_digest(presented, pin) for pin in self._pins):
+            known = "the registered certificateFingerprint"
+            raise self._refusal(f"it is not {known}" if len(self._pins) == 1 else f"it is none of {known}s", presented)
+        self.presented = certificate
+
+    def certificate_refused(self, error: ssl.SSLCertVerificationError) -> CertificateRefused:
         """The error for a certificate the handshake refused, with its fingerprint so that a person can compare.
 
         A failed handshake does not give the certificate away, hence a second one that trusts anybody and says nothing.
         """
+        why = error.verify_message.rstrip(".")
+        if error.verify_code in _ANOTHER_NAME:
+            why += ". If it is the cluster's, use the fingerprint alone (certificateFingerprint), or serverName with a "
+            why += "name that is in it"
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
@@ -336,7 +349,7 @@ class Transport:
                 create_connection((self._host, self._port), timeout=self._timeouts.connect) as raw,
                 context.wrap_socket(raw, server_hostname=self._server_name or self._host) as connected,
             ):
-                return self._refusal(why, _fingerprint(connected))
+                return self._refusal(why, fingerprint(_certificate(connected)))
         except OSError:
             return self._refusal(why, "not available")
 
@@ -349,7 +362,7 @@ class Transport:
         return CertificateRefused(what, cluster=self._cluster)
 
     def _trust(self, ca_bundle: str) -> ssl.SSLContext:
-        """The registered bundle, or the registered pin, or the public CAs that come with requests.
+        """The registered fingerprints, or else the registered bundle, or else the public CAs that come with requests.
 
         Built by hand: the ready-made contexts obey SSL_CERT_FILE, SSL_CERT_DIR and SSLKEYLOGFILE.
         """
@@ -364,11 +377,13 @@ class Transport:
             except (ssl.SSLError, ValueError, TypeError):
                 what = "caBundle must hold certificates in PEM form."
                 raise RegistrationInvalid(what, cluster=self._cluster) from None
-        elif self._pin:
-            context.check_hostname = False
-            context.verify_mode = ssl.CERT_NONE  # Element's own certificates are self-signed: the pin is the trust
-        else:
+        elif not self._pins:
             context.load_verify_locations(cafile=DEFAULT_CA_BUNDLE_PATH)
+        if self._pins:
+            # A fingerprint names one certificate; no name in it and no authority behind it could say more. Element's
+            # own certificates have neither (docs/adr/0016).
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
         return context
 
     def _new_pool(self) -> _Pool:
@@ -386,6 +401,6 @@ def _read_body(response: requests.Response) -> bytes:
     return bytes(body)
 
 
-def _fingerprint(connected: ssl.SSLSocket) -> str:
-    """SHA-256 of the certificate presented, in hexadecimal."""
-    return sha256(connected.getpeercert(binary_form=True) or b"").hexdigest()
+def _certificate(connected: ssl.SSLSocket) -> bytes:
+    """The certificate presented, as DER."""
+    return connected.getpeercert(binary_form=True) or b""

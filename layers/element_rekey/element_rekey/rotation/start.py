@@ -6,8 +6,17 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from element_rekey.errors import ElementRekeyError, RekeyOutcomeUnknown, RekeyRefused
+from element_rekey.errors import (
+    AnswerNotUnderstood,
+    ClusterUnavailable,
+    ElementApiError,
+    ElementRekeyError,
+    PermissionDenied,
+    RekeyOutcomeUnknown,
+    RekeyRefused,
+)
 from element_rekey.records import Following, Intent, KeptResult, ProviderTest, Rotation
+from element_rekey.rules.certificates import of_key_servers
 from element_rekey.rules.decisions import Conclude, Follow, Observation, ProviderCheck, Start
 from element_rekey.rules.demand import demand_of
 from element_rekey.rules.plan import decide, memory_after, plan, report_dry_run, settle_lost_answer
@@ -22,7 +31,7 @@ from .steps import Status, Step, carry_out, keep_following, look_at_key, take_lo
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from element_rekey.cluster import MasterKey
+    from element_rekey.cluster import Certificate, MasterKey
     from element_rekey.ports import ElementCluster, Ports
     from element_rekey.records import ClusterMemory, Execution, Request
     from element_rekey.rules.demand import Demand
@@ -136,6 +145,7 @@ def _look(ports: Ports, cluster: ElementCluster, rotation: Rotation, request: Re
 def _as_seen(rotation: Rotation, seen: Observation) -> Rotation:
     identity, key = seen.identity, seen.encryption.master_key
     rotation = replace(rotation, cluster_uuid=identity.uuid, cluster_name=identity.name, current_key=key)
+    rotation = replace(rotation, certificates=seen.certificates or rotation.certificates)
     return with_unfamiliar(rotation, seen)
 
 
@@ -159,8 +169,10 @@ def _observe(ports: Ports, cluster: ElementCluster, rotation: Rotation, request:
         encryption = look_at_key(cluster)
         job = job if encryption.rekey_async_result_id == handle else None
     key_read_at = ports.clock()
+    certificates = _key_server_certificates(cluster, encryption.master_key, memory)
     provider = _check_provider(cluster, rotation, request, encryption.master_key, at)
     identity = cluster.identity()  # last: what was read before it came from no other cluster
+    presented = cluster.certificate()
     return Observation(
         at=at,
         identity=identity,
@@ -170,8 +182,21 @@ def _observe(ports: Ports, cluster: ElementCluster, rotation: Rotation, request:
         version=version,
         faults=faults,
         provider=provider,
+        certificates=(presented, *certificates) if presented else certificates,
         key_read_at=key_read_at,
     )
+
+
+def _key_server_certificates(
+    cluster: ElementCluster, key: MasterKey | None, memory: ClusterMemory | None
+) -> tuple[Certificate, ...]:
+    """Those of the provider in use, or as they were last seen: what is known of them stands in no rotation's way."""
+    if key is None or key.key_provider_id is None:
+        return ()
+    try:
+        return cluster.key_server_certificates(key.key_provider_id)
+    except (AnswerNotUnderstood, ClusterUnavailable, ElementApiError, PermissionDenied):
+        return of_key_servers(memory)
 
 
 def _check_provider(

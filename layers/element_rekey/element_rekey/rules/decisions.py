@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from element_rekey.cluster import (
+        Certificate,
         ClusterFault,
         ClusterIdentity,
         ElementError,
@@ -64,6 +65,7 @@ class Observation:
     version: ClusterVersion = field(default_factory=ClusterVersion)
     faults: tuple[ClusterFault, ...] = ()
     provider: ProviderCheck | None = None  # only where the rekey would be external
+    certificates: tuple[Certificate, ...] = ()
     key_read_at: datetime | None = None  # just after the key was read; None: at once
 
     @property

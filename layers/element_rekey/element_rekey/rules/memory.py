@@ -41,17 +41,24 @@ def updated_memory(seen: Observation, key: MasterKey, *, rekey_runs: bool) -> Cl
     bound of its age, and a memory that is there stays as it is.
     """
     memory, now = seen.memory, seen.at
+    certificates = seen.certificates or (memory.certificates if memory else None)
     if memory is None or memory.uuid != seen.identity.uuid:
         version = memory.version if memory else 0
-        fresh = ClusterMemory(seen.identity.uuid, version=version)
+        fresh = ClusterMemory(seen.identity.uuid, version=version, certificates=seen.certificates or None)
         return _with_key(fresh, key, EarlierKey(key.key_id), seen, seen_at=None if rekey_runs else now)
     if rekey_runs:
         return memory
     if memory.key_id == key.key_id:
         known_since = memory.key_known_since or seen.key_exists_at
         seen_at = max(now, memory.key_seen_at or now)  # a function that hung before its look began it earlier
-        return replace(memory, key_seen_at=seen_at, key_known_since=known_since, key_created_time=key.key_created_time)
-    changed = replace(memory, earlier_keys=_earlier(memory, key))
+        return replace(
+            memory,
+            key_seen_at=seen_at,
+            key_known_since=known_since,
+            key_created_time=key.key_created_time,
+            certificates=certificates,
+        )
+    changed = replace(memory, earlier_keys=_earlier(memory, key), certificates=certificates)
     return _with_key(changed, key, _origin(memory, key, seen.job), seen, seen_at=now)
 
 
