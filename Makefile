@@ -35,13 +35,13 @@ up: .venv/.ready  ## Keep the application and simulated clusters running, to dri
 
 PYTEST = $(DEV)/python -m pytest --numprocesses=$(WORKERS) --dist=loadgroup
 
-# The proofs of tests/reliability run the same lines thousands of times: their coverage would say nothing more.
+# The unit tests alone have to reach every line: what the others reach besides costs twice their time to count.
 test: .venv/.ready .venv-sdk/.ready  ## All tests, with the coverage of layers/ and functions/; options: ARGS="-k name"
 ifdef ARGS
 	@$(PYTEST) $(ARGS)
 else
-	@$(PYTEST) --cov --cov-report=term --ignore=tests/reliability
-	@$(PYTEST) tests/reliability
+	@$(PYTEST) --cov --cov-report=term tests/unit
+	@$(PYTEST) --ignore=tests/unit
 endif
 
 torture: .venv/.ready  ## Misfortunes in any order, a hundred times as many as in the tests; options: ARGS="--help"

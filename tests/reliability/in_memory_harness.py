@@ -23,7 +23,7 @@ from tests.fakes import FakeLedger
 from tests.reliability.fault_injection import FaultInjector
 from tests.reliability.wire import fingerprint, without_sockets
 from tests.workflow.clock import BEGIN, VirtualClock
-from tests.workflow.harness import SETTINGS, WorkflowHarness, harness_on_moto
+from tests.workflow.harness import PASSWORD, SETTINGS, WorkflowHarness, harness_on_moto
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
@@ -151,7 +151,9 @@ class InMemoryHarness(WorkflowHarness):
 def in_memory_harness(spec: ClusterSpec | None = None) -> Iterator[InMemoryHarness]:
     """An in-memory harness with one cluster; they share its virtual clock."""
     clock = VirtualClock()
-    cluster = SimulatedCluster(replace(spec or ClusterSpec(rekey_seconds=20.0), name=NAME, clock=clock))
+    cluster = SimulatedCluster(
+        replace(spec or ClusterSpec(rekey_seconds=20.0), name=NAME, clock=clock, password=PASSWORD)
+    )
     with (
         without_sockets({NAME: cluster}, clock.sleep),
         harness_on_moto(clock, lambda: InMemoryHarness(clock, cluster)) as made,

@@ -30,7 +30,7 @@ from tests.retries import RetryCounter
 from tests.template import ACCOUNT, CHECK, PUBLISH, REGION, START, function_timeout
 from tests.workflow.clock import VirtualClock
 from tests.workflow.functions import Killed
-from tests.workflow.harness import SETTINGS
+from tests.workflow.harness import PASSWORD, SETTINGS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -149,7 +149,7 @@ class StepHarness:
     ) -> None:
         """``skew``: how far the clusters' clocks are ahead of ours, as long as nobody sets them."""
         self.clock = VirtualClock()
-        spec = ClusterSpec(rekey_seconds=200.0, clock=self.clock, seed=seed, clock_skew=skew)
+        spec = ClusterSpec(rekey_seconds=200.0, clock=self.clock, seed=seed, clock_skew=skew, password=PASSWORD)
         self.clusters = {name: ClusterThatKeepsStamps(replace(spec, name=name)) for name in names}
         self.cluster = self.clusters[names[0]]
         held.enter_context(without_sockets(dict(self.clusters), self.clock.advance))

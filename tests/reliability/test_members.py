@@ -43,6 +43,7 @@ from tests.reliability.members import (
 from tests.reliability.wire import without_sockets
 from tests.unit.harness import RotationHarness
 from tests.unit.samples import DAY
+from tests.workflow.harness import PASSWORD
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -151,7 +152,7 @@ class Played:
 def play(scenario: Scenario, taken_out: Path | None = None) -> Played:
     """A whole rotation, with one member taken out of every answer."""
     harness = RotationHarness(request=scenario.request)
-    cluster = SimulatedCluster(replace(scenario.spec, name=NAME, clock=harness.clock))
+    cluster = SimulatedCluster(replace(scenario.spec, name=NAME, clock=harness.clock, password=PASSWORD))
     scenario.before(cluster, harness.clock)
     harness.ports = replace(harness.ports, clusters=SimulatedClusters({NAME: cluster}, harness.clock))
     harness.ledger.remember(NAME, ClusterMemory(cluster.uuid))

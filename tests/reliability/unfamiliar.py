@@ -35,6 +35,7 @@ from tests.reliability.members import (
 )
 from tests.reliability.wire import without_sockets
 from tests.unit.harness import RotationHarness
+from tests.workflow.harness import PASSWORD
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -175,7 +176,7 @@ class Played:
 def play(scenario: Scenario, case: Case | None = None) -> Played:
     """A rotation under the case, and one more without it."""
     harness = RotationHarness(request=scenario.request)
-    cluster = SimulatedCluster(replace(scenario.spec, name=NAME, clock=harness.clock))
+    cluster = SimulatedCluster(replace(scenario.spec, name=NAME, clock=harness.clock, password=PASSWORD))
     scenario.before(cluster, harness.clock)
     harness.ports = replace(harness.ports, clusters=SimulatedClusters({NAME: cluster}, harness.clock))
     harness.ledger.remember(NAME, ClusterMemory(cluster.uuid))

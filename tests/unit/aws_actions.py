@@ -282,7 +282,8 @@ def _ports_by_name(body: ast.AST, adapters: dict[str, Adapter]) -> Iterator[tupl
                 yield name, port
 
 
-def actions_of(function: str) -> set[str]:
+@lru_cache
+def actions_of(function: str) -> frozenset[str]:
     """The AWS actions a function of the template can come to."""
     entry = entry_module(function)
     adapters = adapters_in(imported_modules(entry))
@@ -290,4 +291,4 @@ def actions_of(function: str) -> set[str]:
     for body in reached_functions(entry):
         for port, method in port_calls(body, adapters):
             called[port].add(method)
-    return {action for port, methods in called.items() for action in adapters[port].actions(methods)}
+    return frozenset(action for port, methods in called.items() for action in adapters[port].actions(methods))

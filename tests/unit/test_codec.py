@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -12,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from element_rekey.cluster import KeyManagementType, MasterKey
-from element_rekey.codec import CodecError, decode, encode, json_name
+from element_rekey.codec import CodecError, decode, encode, json_name, shortened
 from element_rekey.outcomes import Trigger
 from element_rekey.records import ClusterMemory, Execution, Intent, Lock, Registration, Request, Rotation
+from element_rekey.text import cut
 from tests.fakes import NOW
 from tests.unit.samples import failed, intent, rotated, rotation
 
@@ -84,6 +85,13 @@ def test_written_times_sort_as_times_do(one: datetime, other: datetime) -> None:
         assert encode(one) <= encode(other)
     else:
         assert encode(one) >= encode(other)
+
+
+def test_what_is_shortened_keeps_its_form() -> None:
+    long = "x" * 500
+    whole = Request("a", reason=long, ignore_faults=("nodeOffline", long, "z"), force=True)
+    short = replace(whole, reason=cut(long, 20), ignore_faults=("nodeOffline", cut(long, 20)))
+    assert shortened(whole, 20, 2) == short
 
 
 @pytest.mark.parametrize("value", [rotated(), failed(), Request("a", ignore_faults=("nodeOffline",))])

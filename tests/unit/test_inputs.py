@@ -211,6 +211,12 @@ EXTERNAL = {"cluster": "a", "keyManagementType": "External", "keyProviderID": 15
         ({"cluster": "a", "ignoreFaults": [1]}, "ignoreFaults[0]: expected a string, not a number."),
         ({"cluster": "a", "ignoreFaults": ["node offline"]}, "ignoreFaults: expected cluster fault codes"),
         ({"cluster": "a", "ignoreFaults": [""]}, "ignoreFaults: expected cluster fault codes"),
+        ({"cluster": "a", "ignoreFaults": ["f"] * 101}, "ignoreFaults: expected at most 100 codes, not 101."),
+        ({"cluster": "a", "reason": "one\ntwo"}, "reason: expected one line of characters that can be seen."),
+        (
+            {"cluster": "a", "force": True, "reason": "lost", "requestedBy": "  "},
+            "requestedBy: expected somebody's name, or nothing; there is nothing to be seen of it.",
+        ),
         ({"cluster": "a", "acceptClusterUUID": 3}, "acceptClusterUUID: expected a string, not a number."),
     ],
 )
@@ -247,6 +253,31 @@ def test_any_input_is_a_request_we_can_work_with_or_refused_by_our_own_error(val
 
 def test_the_execution_is_read_from_the_state() -> None:
     assert parse_execution(STATE) == Execution(ARN, NOW)
+
+
+@pytest.mark.parametrize(
+    ("state", "said"),
+    [
+        ("all", "execution: expected an object, not null."),
+        ({"execution": {"id": ARN}}, "execution.startedAt: missing."),
+        ({"execution": {"id": "", "startedAt": "2026-11-23T03:00:00Z"}}, "execution.id: expected the ARN"),
+        ({"execution": {"id": "a\nb", "startedAt": "2026-11-23T03:00:00Z"}}, "execution.id: expected the ARN"),
+    ],
+)
+def test_a_state_without_an_execution_is_refused(state: object, said: str) -> None:
+    with pytest.raises(RequestInvalid) as caught:
+        parse_execution(state)
+    assert caught.value.what.startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("event", "said"),
+    [("all", "event: expected an object."), ({"detail": {"executionArn": ARN}}, "detail.startDate: expected")],
+)
+def test_an_event_that_names_no_execution_closes_nothing(event: object, said: str) -> None:
+    with pytest.raises(RequestInvalid) as caught:
+        parse_close_request(event)
+    assert caught.value.what.startswith(said)
 
 
 # --- close requests, from the state machine's own last step ---
@@ -427,6 +458,7 @@ def test_an_empty_input_means_every_cluster() -> None:
         ({"clusters": ["prod-a", 1]}, "clusters[1]: expected a string, not a number."),
         ({"clusters": ["prod-a", "a/b"]}, "clusters[1]: expected the name of a registered cluster."),
         ({"clusters": []}, "clusters: expected at least one; leave it out for every registered cluster."),
+        ({"canary": "a/b"}, "canary: expected the name of a registered cluster."),
         ({"maxConcurrency": 0}, "maxConcurrency: expected a number from 1 to 1000."),
         ({"maxConcurrency": 1001}, "maxConcurrency: expected a number from 1 to 1000."),
         ({"maxConcurrency": 1.5}, "maxConcurrency: expected a whole number"),

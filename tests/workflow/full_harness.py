@@ -19,7 +19,7 @@ from element_rekey.records import Lock, Rotation
 from local.simulator import ClusterSpec, RunningCluster, Simulator
 from tests.template import ACCOUNT, REGION, default, properties
 from tests.workflow.clock import VirtualClock
-from tests.workflow.harness import SETTINGS, WorkflowHarness, aws_client, harness_on_moto
+from tests.workflow.harness import PASSWORD, SETTINGS, WorkflowHarness, aws_client, harness_on_moto
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -112,7 +112,7 @@ class FullHarness(WorkflowHarness):
 def full_harness(*specs: ClusterSpec) -> Iterator[FullHarness]:
     """A harness with these clusters, one usual one if none is given; they share its virtual clock."""
     clock = VirtualClock()
-    clusters = [replace(spec, clock=clock) for spec in specs or (ClusterSpec(rekey_seconds=600.0),)]
+    clusters = [replace(spec, clock=clock, password=PASSWORD) for spec in specs or (ClusterSpec(rekey_seconds=600.0),)]
     with Simulator(clusters) as simulator, harness_on_moto(clock, lambda: FullHarness(clock, simulator)) as made:
         registry = cast("SecretsRegistry", made.ports.clusters)
         try:

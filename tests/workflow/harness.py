@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from element_rekey.ports import Ports
     from tests.workflow.clock import VirtualClock
 
+PASSWORD = "Gr33n.Tea"
 SETTINGS = Settings(
     deadline=timedelta(minutes=int(default("DeadlineMinutes"))),
     settling=timedelta(seconds=int(default("SettlingSeconds"))),

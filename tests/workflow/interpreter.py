@@ -16,9 +16,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 from unittest.mock import patch
 
 from botocore.exceptions import ClientError
+from cryptography.hazmat.primitives.asymmetric import rsa
 from jsonpath_ng.ext.parser import parse
 from moto import mock_aws
 from moto.core import models as core_models
+from moto.sns.models import Subscription
 from moto.stepfunctions.parser import models
 from moto.stepfunctions.parser.asl.component.common.retry import jitter_strategy_decl, retrier_decl
 from moto.stepfunctions.parser.asl.component.common.timeouts.timeout import EvalTimeoutError
@@ -43,6 +45,11 @@ CONFIG: Any = {"stepfunctions": {"execute_state_machine": True}}
 
 _parse = lru_cache(maxsize=8)(AmazonStateLanguageParser.parse)  # a parsed definition holds no state
 _path = lru_cache(parse)
+
+
+@lru_cache
+def _signing_key() -> rsa.RSAPrivateKey:
+    return rsa.generate_private_key(public_exponent=65537, key_size=2048)
 
 
 class FunctionFailed(Exception):
@@ -83,8 +90,15 @@ def task_timeout() -> TimeoutError:
 
 @contextmanager
 def aws_in_memory() -> Iterator[None]:
-    """Moto, answering boto3 only: to listen to ``requests`` as well takes it longer than a whole rotation takes us."""
-    with patch.object(core_models, "RESPONSES_METHODS", ()), mock_aws(config=CONFIG):
+    """Moto, answering boto3 only: to listen to ``requests`` as well takes it longer than a whole rotation takes us.
+
+    Nor does it make a new key for each message that it signs.
+    """
+    with (
+        patch.object(core_models, "RESPONSES_METHODS", ()),
+        patch.object(Subscription, "private_key", lambda _: _signing_key()),
+        mock_aws(config=CONFIG),
+    ):
         yield
 
 

@@ -114,6 +114,16 @@ def test_the_last_answer_is_the_notification() -> None:
     assert "cause" not in answer["outcome"]
 
 
+@pytest.mark.parametrize(
+    "given", [{"cluster": "x" * 300_000}, {"cluster": "\ud800"}], ids=["too large", "half a surrogate pair"]
+)
+def test_where_a_state_cannot_carry_the_input_the_notification_is_all_there_is(given: dict[str, str]) -> None:
+    answer = answer_outcome(STATE | {"input": given}, rotated())
+    assert answer.keys() == {"execution", "outcome"}
+    assert answer["execution"] == STATE["execution"]
+    assert answer["outcome"]["outcome"] == Outcome.ROTATED
+
+
 def test_the_cause_in_the_console_carries_the_next_step() -> None:
     answer = answer_outcome(STATE, failed())["outcome"]
     assert answer["cause"] == "The rekey ended with xAssumed: out of entropy Next: Mend it, then start again."

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +13,20 @@ from botocore.exceptions import EndpointConnectionError
 from moto import mock_aws
 from moto.sns.models import sns_backends
 
-from element_rekey.aws.topic import SnsTopic
+from element_rekey.aws.topic import LARGEST_MESSAGE, SnsTopic
 from element_rekey.errors import AwsCallFailed
 from element_rekey.inputs import parse_request
 from element_rekey.outcomes import NoticeKind, Trigger
-from element_rekey.records import ClusterResult, Execution, Failure, FleetRequest, FleetRun, Request, Selected
+from element_rekey.records import (
+    ClusterResult,
+    Execution,
+    Failure,
+    FleetRequest,
+    FleetRun,
+    NotSelected,
+    Request,
+    Selected,
+)
 from tests.fakes import NOW
 from tests.template import ROOT
 from tests.unit.samples import failed, rotated, rotation
@@ -115,6 +125,26 @@ def test_a_summary_of_a_failed_run_says_so_in_its_first_word(published: Publishe
     call = published.one()
     assert call["Subject"] == "[ATTENTION] 1 cluster, 0 rotated, 1 need ATTENTION"
     assert attributes(call)["succeeded"] == "false"
+
+
+def test_what_is_larger_than_a_message_is_published_shortened_and_says_so(published: Published) -> None:
+    published.topic.publish(rotated(detail="x" * LARGEST_MESSAGE))
+    message = json.loads(published.one()["Message"])
+    assert len(message["default"]) < LARGEST_MESSAGE
+    assert json.loads(message["default"])["newKey"]["keyID"] == "key-1"
+    assert "This message was too long." in message["email"]
+
+
+@pytest.mark.parametrize("characters", [10, 5000])
+def test_a_summary_of_very_many_clusters_is_as_short_as_it_must_be(published: Published, characters: int) -> None:
+    run, results = summary(None)
+    missing = tuple(
+        NotSelected(f"{number}-{'x' * characters}", "y" * characters, "z" * characters) for number in range(9999)
+    )
+    published.topic.publish_summary(replace(run, not_selected=missing), results)
+    call = published.one()
+    assert len(call["Message"]) <= LARGEST_MESSAGE
+    assert "This message was too long." in json.loads(call["Message"])["email"]
 
 
 def test_a_topic_that_is_gone_is_a_call_that_failed(published: Published) -> None:

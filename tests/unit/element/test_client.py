@@ -747,6 +747,7 @@ def created(api: ElementApi) -> datetime | None:
         (1767348000, None),
         (None, None),
         ("0001-01-01T00:00:00+14:00", None),
+        ("1999-12-31T23:59:59Z", None),
     ],
 )
 def test_time_formats(server: TlsServer, connect: Connect, stamp: object, expected: datetime | None) -> None:
@@ -849,6 +850,12 @@ def test_an_unsupported_version_names_the_cluster(server: TlsServer, api: Elemen
     with pytest.raises(errors.ApiVersionUnsupported) as caught:
         api.check_api_version()
     assert caught.value.cluster == "prod-a"
+
+
+@pytest.mark.parametrize("member", ["username", "password"])
+def test_credentials_longer_than_anybody_has_are_refused(server: TlsServer, connect: Connect, member: str) -> None:
+    with pytest.raises(errors.RegistrationInvalid, match="must have at most 500 characters"):
+        connect(server, **{member: "x" * 501})
 
 
 def test_a_wrong_registered_version_names_the_cluster(server: TlsServer, connect: Connect) -> None:
