@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class ElementCluster(Protocol):
-    """One Element cluster. Every method is one API call and raises the classes of ``errors``.
+    """One Element cluster. Every method but ``certificate`` is one API call and raises the classes of ``errors``.
 
     All may raise ClusterUnavailable, AnswerNotUnderstood, CredentialsRefused, CertificateRefused, PermissionDenied,
     ElementApiError.

@@ -854,8 +854,9 @@ def test_an_unsupported_version_names_the_cluster(server: TlsServer, api: Elemen
 
 @pytest.mark.parametrize("member", ["username", "password"])
 def test_credentials_longer_than_anybody_has_are_refused(server: TlsServer, connect: Connect, member: str) -> None:
+    changes: dict[str, Any] = {member: "x" * 501}
     with pytest.raises(errors.RegistrationInvalid, match="must have at most 500 characters"):
-        connect(server, **{member: "x" * 501})
+        connect(server, **changes)
 
 
 def test_a_wrong_registered_version_names_the_cluster(server: TlsServer, connect: Connect) -> None:
