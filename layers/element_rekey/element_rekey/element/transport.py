@@ -202,7 +202,7 @@ class _Connection(HTTPSConnection):
         connected.seconds_left = self._transport.seconds_left
         connected.count = self._transport.count
         self._transport.check_certificate(connected)
-        self.is_verified = True  # by the pin alone, if there is no bundle: urllib3 cannot know
+        self.is_verified = True  # by the pin alone, if there is one: urllib3 cannot know
         if connected.seconds_left() <= 0:
             raise self._transport.unreachable("the time for the whole call ran out")
 
