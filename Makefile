@@ -19,7 +19,11 @@ export NODE_DISABLE_COMPILE_CACHE := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help rotate fleet up test torture lint lint-python lint-types lint-template lint-machines lint-words lint-imports check bench mutate locks clean
+.PHONY: help rotate fleet up env test torture lint lint-python lint-types lint-template lint-machines lint-words lint-imports check bench mutate locks clean
+
+# What no rule says how to make. Targets only: what a target needs is in this repository.
+.DEFAULT:
+	@echo "There is no target $@; make help lists those there are." >&2; exit 2
 
 help:  ## List the targets
 	@sed -n 's/^\([a-z][a-z-]*\):.*  ## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
@@ -32,6 +36,9 @@ fleet: .venv/.ready  ## Rotate what is due in a whole fleet of simulated cluster
 
 up: .venv/.ready  ## Keep the application and simulated clusters running, to drive it yourself
 	@$(DEV)/python -m local up $(ARGS)
+
+env: .venv/.ready  ## Point the AWS CLI of this shell at "make up" in another one: eval "$(make -s env)"
+	@$(DEV)/python -m local env
 
 PYTEST = $(DEV)/python -m pytest --numprocesses=$(WORKERS) --dist=loadgroup
 
@@ -116,6 +123,7 @@ define environment
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) was not found: install Python 3.11 or later, or name it: make PYTHON=/path/to/python3" >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$(PYTHON) is $$($(PYTHON) -V 2>&1); 3.11 or later is needed: make PYTHON=/path/to/python3" >&2; exit 1; }
 	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "$(PYTHON) has no venv module: install it (Debian and Ubuntu: apt install python3-venv)" >&2; exit 1; }
+	@test ! -L $(@D) || { echo "$(@D) is a link; what it points to would be emptied: remove the link, or make it there" >&2; exit 1; }
 	@echo "Preparing $(@D) (once, $(1)) ..." >&2
 	@$(PYTHON) -m venv --clear $(@D) >&2
 	@$(@D)/bin/python -m pip install -qq --disable-pip-version-check $(2) >&2

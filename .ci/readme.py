@@ -18,6 +18,7 @@ sys.path.insert(0, str(ROOT))
 
 from local.engine import ACCESS_KEY_ID, REGION, SECRET_ACCESS_KEY, Engine  # noqa: E402 - after the path is set
 from local.simulator import ClusterSpec, Simulator  # noqa: E402 - likewise
+from local.whereabouts import AWS_FUNCTION  # noqa: E402 - likewise
 
 TOOLS = ROOT / ".venv-sam" / "bin"
 SECONDS = 300
@@ -25,8 +26,7 @@ WAIT_SCALE = 0.05
 PARAMETERS = len(
     re.findall(r"^    Type: (?:String|Number|CommaDelimitedList)$", (ROOT / "template.yaml").read_text(), re.MULTILINE)
 )
-FOR_A_PERSON = ("make ", "…", "event.json", "element ", "element(", "10.20.30.40", "aws sqs")
-"""The last: this version of the AWS CLI sends a queue's calls to AWS whatever endpoint it is given."""
+FOR_A_PERSON = ("make ", "…", "event.json", "element ", "element(", "10.20.30.40")
 ANSWERS = "\n".join(
     [
         *[""] * (2 + PARAMETERS),  # stack name, region, and each parameter: as proposed
@@ -71,8 +71,9 @@ def main(documents: list[str]) -> int:
             secret.write_text(json.dumps(cluster.registration()))
             before = cluster.cluster.current_key
             for document in documents:
+                script = "\n".join([AWS_FUNCTION, "set -x", *commands((ROOT / document).read_text())])
                 ran = subprocess.run(
-                    ["bash", "-euo", "pipefail", "-c", "\n".join(["set -x", *commands((ROOT / document).read_text())])],
+                    ["bash", "-euo", "pipefail", "-c", script],
                     cwd=ROOT,
                     env=environment(engine.endpoint_url),
                     input=ANSWERS,  # only the guided deployment asks
@@ -96,4 +97,4 @@ def main(documents: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:] or ["README.md", "docs/runbook.md"]))
+    sys.exit(main(sys.argv[1:] or ["README.md", "docs/runbook.md", "docs/first-real-cluster.md"]))

@@ -6,19 +6,14 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
+from local import commands
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; the exit status. Failures that a person can do something about are one sentence."""
-    try:
-        from local import commands  # noqa: PLC0415 - so that a missing package is one sentence, and not a traceback
-    except ModuleNotFoundError as error:
-        print(
-            f"local: {error.name} is not installed for {sys.executable}; use make, or .venv/bin/python", file=sys.stderr
-        )
-        return 1
     parser = argparse.ArgumentParser(prog="python -m local", description="Element Rekey on one machine.")
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, command in commands.COMMANDS.items():

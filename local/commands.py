@@ -6,7 +6,8 @@ import os
 import sys
 from typing import TYPE_CHECKING, NamedTuple
 
-from local import fleet, history, rotate, up
+from local import fleet, history, rotate, up, whereabouts
+from local.arguments import Impossible
 from local.deployment import DeploymentFailed
 from local.engine import EngineFailed
 from local.lifecycle import Stopped
@@ -32,6 +33,7 @@ COMMANDS = {
     "fleet": Command(fleet.HELP, fleet.add_arguments, fleet.run),
     "history": Command(history.HELP, history.add_arguments, history.run),
     "up": Command(up.HELP, up.add_arguments, up.run),
+    "env": Command(whereabouts.HELP, whereabouts.add_arguments, whereabouts.run),
     "simulator": Command("simulated Element clusters, and nothing else", simulator.add_arguments, simulator.serve),
 }
 
@@ -40,6 +42,9 @@ def run(options: argparse.Namespace) -> int:
     """Run the chosen command; the exit status."""
     try:
         return COMMANDS[options.command].run(options)
+    except Impossible as error:
+        print(f"local: {error}", file=sys.stderr)
+        return 2
     except (
         SimulatorError,
         EngineFailed,
@@ -47,6 +52,8 @@ def run(options: argparse.Namespace) -> int:
         NothingStarted,
         history.NoHistory,
         rotate.NothingPublished,
+        whereabouts.CannotTell,
+        whereabouts.NotFound,
     ) as error:
         print(f"local: {error}", file=sys.stderr)
         return 1

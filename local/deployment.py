@@ -76,13 +76,14 @@ class Deployment:
         pages = self.aws.stepfunctions.get_paginator("get_execution_history").paginate(executionArn=execution)
         return (event for page in pages for event in page["events"])
 
-    def receive(self, seconds: int = 1) -> Iterator[dict[str, Any]]:
-        """Take the notifications off the queue; wait for the first so many seconds at most."""
+    def receive(self, seconds: int = 1, queue_url: str = "") -> Iterator[dict[str, Any]]:
+        """Take the notifications off our queue, or another one; wait for the first so many seconds at most."""
+        queue_url = queue_url or self.queue_url
         messages = self.aws.sqs.receive_message(
-            QueueUrl=self.queue_url, MaxNumberOfMessages=10, WaitTimeSeconds=seconds
+            QueueUrl=queue_url, MaxNumberOfMessages=10, WaitTimeSeconds=seconds
         ).get("Messages", [])
         for message in messages:
-            self.aws.sqs.delete_message(QueueUrl=self.queue_url, ReceiptHandle=message["ReceiptHandle"])
+            self.aws.sqs.delete_message(QueueUrl=queue_url, ReceiptHandle=message["ReceiptHandle"])
             yield json.loads(message["Body"])
 
 
@@ -120,13 +121,13 @@ def deploy(aws: Aws, parameters: Mapping[str, str] | None = None, template: Path
         },
         log_groups=tuple(group for (kind, _), group in of_type.items() if kind == "AWS::Logs::LogGroup"),
         resources=len(resources),
-        queue_url=subscribe_queue(aws, outputs["TopicArn"]),
+        queue_url=subscribe_queue(aws, outputs["TopicArn"], "notifications"),
     )
 
 
-def subscribe_queue(aws: Aws, topic_arn: str) -> str:
+def subscribe_queue(aws: Aws, topic_arn: str, name: str) -> str:
     """A queue that gets every notification; returns its URL."""
-    url = aws.sqs.create_queue(QueueName=f"{STACK_NAME}-notifications")["QueueUrl"]
+    url = aws.sqs.create_queue(QueueName=f"{STACK_NAME}-{name}")["QueueUrl"]
     arn = aws.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
     statement = {
         "Effect": "Allow",
@@ -155,7 +156,7 @@ def wait_until_complete(what: str, status: Callable[[], tuple[str, str]]) -> Non
         if state in {"CREATE_COMPLETE", "UPDATE_COMPLETE"}:
             return
         if "FAILED" in state or "ROLLBACK" in state:
-            raise DeploymentFailed(f"The template could not be deployed: {reason or state}.")
+            raise DeploymentFailed(f"The template could not be deployed: {reason.rstrip('.') or state}.")
         if time.monotonic() > deadline:
             raise DeploymentFailed(f"The template could not be deployed: {what} is still {state}.")
         time.sleep(POLL_SECONDS)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import argparse
 import json
+import secrets
 import time
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -14,13 +14,15 @@ from rich.live import Live
 from rich.table import Table
 
 from local.application import summary_in_plain_words
+from local.arguments import Impossible, above_zero, whole_number
 from local.display import Display
 from local.lifecycle import stoppable, undisturbed_end
-from local.rotate import NothingPublished, positive
+from local.rotate import NothingPublished
 from local.simulator import ClusterSpec, Fault, Phase
 from local.stack import running_stack
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Iterator, Mapping
 
     from local.deployment import Deployment
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
 HELP = "rotate whatever is due in a fleet of simulated clusters, and sum it up"
 OLD, YOUNG = timedelta(days=100), timedelta(days=10)  # the schedule replaces keys of more than 90 days
+DUE = 8  # of twenty
 WAIT_SCALE = 0.05
 SUMMARY_SECONDS = 30
 ROWS = 24
@@ -37,36 +40,34 @@ LOOK_SECONDS = 0.2
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options."""
     add = parser.add_argument
-    add("--clusters", type=count, default=20, metavar="N", help="how many clusters (default 20)")
-    add("--due", type=count, default=8, metavar="N", help="how many of them have a key that is too old (default 8)")
-    add("--fail", type=count, default=0, metavar="N", help="on how many of those the rekey fails (default 0)")
-    add("--concurrency", type=count, default=4, metavar="N", help="how many are worked on at a time (default 4)")
-    add("--rekey-seconds", type=positive, default=1.0, metavar="S", help="how long a rekey takes (default 1)")
+    add("--clusters", type=whole_number(1), default=20, metavar="N", help="how many clusters (default 20)")
+    add("--due", type=whole_number(0), metavar="N", help=f"how many of them have a key that is too old (default {DUE})")
+    add("--fail", type=whole_number(0), default=0, metavar="N", help="on how many of those the rekey fails (default 0)")
+    add(
+        "--concurrency", type=whole_number(1), default=4, metavar="N", help="how many are worked on at once (default 4)"
+    )
+    add("--rekey-seconds", type=above_zero, default=1.0, metavar="S", help="how long a rekey takes (default 1)")
     add("--json", action="store_true", help="print only the published summary, as JSON, on standard output")
-
-
-def count(text: str) -> int:
-    """A whole number from 0."""
-    number = int(text)
-    if number < 0:
-        raise argparse.ArgumentTypeError("must be from 0 up")
-    return number
 
 
 def run(options: argparse.Namespace) -> int:
     """Run the command; 0 only if every due cluster was rotated and verified, and no other was touched."""
-    due, fail = min(options.due, options.clusters), min(options.fail, options.due, options.clusters)
+    due, fail = min(DUE, options.clusters) if options.due is None else options.due, options.fail
+    if due > options.clusters:
+        raise Impossible(f"--due {due} is more than --clusters {options.clusters}")
+    if fail > due:
+        raise Impossible(f"--fail {fail} is more than the {due} that are due")
     display = Display(Console(stderr=options.json, highlight=False))
-    display.title(f"Element Rekey: a fleet of {options.clusters} clusters, on this machine")
+    display.title(f"Element Rekey: a fleet of {counted(options.clusters, 'cluster')}, on this machine")
     request = {
         "trigger": "schedule",
         "reason": "make fleet",
-        "maxConcurrency": max(1, options.concurrency),
+        "maxConcurrency": options.concurrency,
         "toleratedFailures": fail,  # a schedule tolerates none; here the others are to have their chance
     }
     specs = specifications(options.clusters, due, fail, options.rekey_seconds)
     with stoppable(), running_stack(specs, WAIT_SCALE) as stack, undisturbed_end():
-        display.step("all set up", f"{options.clusters} clusters, {due} of them due, engine and template")
+        display.step("all set up", f"{counted(options.clusters, 'cluster')}, {due} of them due, engine and template")
         summary, table = rotate_fleet(stack, display, request)
         unproven = [name for name in table.due if not table.is_proven(name)]
         touched = [name for name in table.before if name not in table.due and table.has_new_key(name)]
@@ -76,8 +77,9 @@ def run(options: argparse.Namespace) -> int:
     return 1 if unproven or touched else 0
 
 
-def specifications(clusters: int, due: int, fail: int, rekey_seconds: float) -> list[ClusterSpec]:
+def specifications(number_of: int, due: int, fail: int, rekey_seconds: float) -> list[ClusterSpec]:
     """Clusters of which the first ``due`` have old keys, and the first ``fail`` of those cannot rewrap theirs."""
+    seed = secrets.token_hex()
     failing = (Fault(fault="phaseFailure", phase=Phase.REWRAP.value),)
     return [
         ClusterSpec(
@@ -85,19 +87,25 @@ def specifications(clusters: int, due: int, fail: int, rekey_seconds: float) -> 
             key_age=OLD if number <= due else YOUNG,
             rekey_seconds=rekey_seconds,
             faults=failing if number <= fail else (),
-            seed=number,
+            seed=seed,
         )
-        for number in range(1, clusters + 1)
+        for number in range(1, number_of + 1)
     ]
 
 
 def result_text(due: int, unproven: list[str], touched: list[str]) -> str:
     """How the run ended, as the clusters themselves show."""
+    some = counted(due, "cluster")
     if touched:
-        return f"{len(touched)} clusters were rotated although nothing was due there"
+        return f"rotated although nothing was due there: {', '.join(touched)}"
     if unproven:
-        return f"{due - len(unproven)} of {due} due clusters were rotated and verified; not so: {', '.join(unproven)}"
-    return f"all {due} due clusters were rotated and verified, no other was touched"
+        return f"{due - len(unproven)} of {some} due rotated and verified; not so: {', '.join(unproven)}"
+    return f"{some} due, all rotated and verified; no other was touched"
+
+
+def counted(number: int, one: str) -> str:
+    """So many of something, in words."""
+    return f"{number} {one}{'' if number == 1 else 's'}"
 
 
 @dataclass
@@ -132,7 +140,7 @@ class FleetTable:
             table.add_row(name, phase.value if phase else "", self.outcomes.get(name, ""))
         others = [name for name in self.before if name not in self.due]
         done = sum(name in self.outcomes for name in others)
-        table.add_row(f"{len(others)} others", "", f"{done} looked at")
+        table.add_row(counted(len(others), "other"), "", f"{done} looked at")
         return table
 
 

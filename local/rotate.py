@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import argparse
 import json
-import sys
 import time
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
 from local.application import in_plain_words
+from local.arguments import Impossible, above_zero
 from local.cost import cost_of
 from local.display import Display, describe
 from local.execution_history import ExecutionHistory
@@ -20,6 +19,8 @@ from local.stack import running_stack
 from local.triggers import ALARM_PREFIX, raise_alarm, schedule_parameters, started_execution
 
 if TYPE_CHECKING:
+    import argparse
+
     from local.deployment import Deployment
     from local.stack import Stack
 
@@ -39,26 +40,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--dry-run", action="store_true", help="stop after planning and say what would be done")
     add("--external", action="store_true", help=f"move the key to the external key provider {PROVIDER}")
-    add("--rekey-seconds", type=positive, default=4.0, metavar="N", help="how long the rekey takes (default 4)")
+    add("--rekey-seconds", type=above_zero, default=4.0, metavar="N", help="how long the rekey takes (default 4)")
     add("--fail", choices=FAILING_PHASES, metavar="PHASE", help=f"let a phase fail: {', '.join(FAILING_PHASES)}")
     add("--trigger", choices=TRIGGERS, default="hand", help="what starts it: a person's hand (default), or for real")
     add("--reason", default="make rotate", metavar="TEXT", help="why; it is published with the outcome")
     add("--json", action="store_true", help="print only the published notification, as JSON, on standard output")
 
 
-def positive(text: str) -> float:
-    """A number of seconds above zero."""
-    number = float(text)
-    if not 0 < number < float("inf"):
-        raise argparse.ArgumentTypeError("must be above zero")
-    return number
-
-
 def run(options: argparse.Namespace) -> int:
     """Run the command; 0 only for a verified rotation, or a dry run that would rotate."""
     if options.trigger != "hand" and (options.dry_run or options.external):
-        print(f"local: --dry-run and --external are said by hand, not by --trigger {options.trigger}", file=sys.stderr)
-        return 2
+        raise Impossible(f"--dry-run and --external are said by hand, not by --trigger {options.trigger}")
+    if options.dry_run and options.fail:
+        raise Impossible("--fail is about a rekey, and --dry-run sends none")
     display = Display(Console(stderr=options.json, highlight=False))
     faults = (Fault(fault="phaseFailure", phase=options.fail),) if options.fail else ()
     spec = ClusterSpec(name=CLUSTER, rekey_seconds=options.rekey_seconds, faults=faults, seed=time.time_ns())

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import secrets
 import signal
 import sys
 import threading
@@ -19,7 +20,7 @@ from local.simulator.assumptions import Assumptions
 from local.simulator.errors import SimulatorError
 from local.simulator.faults import Fault, parse_rules
 from local.simulator.running import Simulator
-from local.simulator.spec import OLDEST_KEY, ClusterSpec
+from local.simulator.spec import ACCESS_TYPES, OLDEST_KEY, ClusterSpec
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,25 +28,28 @@ if TYPE_CHECKING:
     from local.simulator.running import RunningCluster
 
 _MOST_CLUSTERS = 500
+NAMES = ("prod-a", "prod-b", "lab-a")  # those of the examples in events/
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the simulator's options to a parser; `serve` takes what comes out."""
     usual = ClusterSpec()
     add = parser.add_argument
-    add("--clusters", type=int, default=1, metavar="N", help="how many clusters (default 1), named cluster-1 and so on")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--names", metavar="A,B", help=f"the clusters (default {','.join(NAMES)}, as in events/)")
+    which.add_argument("--clusters", type=int, metavar="N", help="so many clusters, named cluster-1 and so on")
     add("--rekey-seconds", type=float, default=10.0, metavar="S", help="how long a rekey takes (default 10)")
     add("--faults", type=Path, metavar="FILE", help="fault rules for every cluster, as JSON (docs/simulator.md)")
     add("--api-version", default=usual.api_version, metavar="V", help="API version of the clusters (default 12.3)")
     add("--key-age-days", type=float, default=100.0, metavar="D", help="age of the master keys at the start")
     add("--external", type=int, metavar="ID", help="keep the first key with this key provider (there is one: 15)")
-    add("--role", default=usual.role, help="access type of the account (default administrator)")
+    add("--role", default=usual.role, metavar="ROLE", help=f"access type of the account: {', '.join(ACCESS_TYPES)}")
     add("--no-encryption", action="store_true", help="software encryption at rest is disabled")
     add("--self-signed", action="store_true", help="self-signed certificates, as from the factory")
     add("--element-tls", action="store_true", help="certificates, protocol and cipher suites as documented for Element")
     add("--ipv6", action="store_true", help="listen on ::1")
     add("--port", type=int, default=0, metavar="P", help="port of the first cluster, the others follow (default: any)")
-    add("--seed", default="0", help="makes cluster, key and handle ids repeatable")
+    add("--seed", metavar="TEXT", help="makes cluster, key and handle ids repeatable (default: new ones each time)")
     add(
         "--assume",
         action="append",
@@ -61,13 +65,12 @@ def specifications(options: argparse.Namespace) -> tuple[ClusterSpec, ...]:
     Raises:
         SimulatorError: an option makes no sense; the message says which.
     """
-    if not 1 <= options.clusters <= _MOST_CLUSTERS:
-        raise SimulatorError(f"--clusters is a number from 1 to {_MOST_CLUSTERS}, not {options.clusters}.")
+    names = _names(options)
     if not 0 <= options.key_age_days <= OLDEST_KEY.days:
         raise SimulatorError(f"--key-age-days is a number from 0 to {OLDEST_KEY.days}, not {options.key_age_days:g}.")
     try:
         first = ClusterSpec(
-            name="cluster-1",
+            name=names[0],
             api_version=options.api_version,
             rekey_seconds=options.rekey_seconds,
             encryption_enabled=not options.no_encryption,
@@ -76,17 +79,27 @@ def specifications(options: argparse.Namespace) -> tuple[ClusterSpec, ...]:
             role=options.role,
             faults=_rules(options.faults),
             assumptions=_assumptions(options.assume),
-            seed=options.seed,
+            seed=secrets.token_hex() if options.seed is None else options.seed,
             host="::1" if options.ipv6 else "127.0.0.1",
             self_signed=options.self_signed,
             tls="element" if options.element_tls else "modern",
         )
+        return tuple(
+            replace(first, name=name, port=options.port + number if options.port else 0)
+            for number, name in enumerate(names)
+        )
     except ValueError as error:
         raise SimulatorError(str(error)) from None
-    return tuple(
-        replace(first, name=f"cluster-{number + 1}", port=options.port + number if options.port else 0)
-        for number in range(options.clusters)
-    )
+
+
+def _names(options: argparse.Namespace) -> tuple[str, ...]:
+    if options.names is not None:
+        return tuple(name.strip() for name in options.names.split(","))
+    if options.clusters is None:
+        return NAMES
+    if not 1 <= options.clusters <= _MOST_CLUSTERS:
+        raise SimulatorError(f"--clusters is a number from 1 to {_MOST_CLUSTERS}, not {options.clusters}.")
+    return tuple(f"cluster-{number + 1}" for number in range(options.clusters))
 
 
 def _rules(path: Path | None) -> tuple[Fault, ...]:

@@ -298,7 +298,7 @@ class SimulatedCluster:
             FaultName.OTHER_CLUSTER: lambda _: self._state.become_other_cluster(),
             FaultName.HANDLE_VANISHED: lambda _: self._state.forget_result(self._state.latest_handle),
             FaultName.PHASE_FAILURE: self._fail_next_rekey,
-            FaultName.COMPETING_REKEY: lambda one: self._state.compete(one.seconds),
+            FaultName.COMPETING_REKEY: lambda one: self._state.compete(one.seconds, one.management),
             FaultName.CLOCK_SKEW: self._skew_clock,
             FaultName.KEY_TIME_SKEW: self._skew_key_time,
             FaultName.UPGRADE_PENDING: self._stage_upgrade,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from local.simulator.errors import SimulatorError
 from local.simulator.names import MethodName
-from local.simulator.rekey import Phase
+from local.simulator.rekey import Management, Phase
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -114,7 +114,7 @@ FAULTS: Final[Mapping[FaultName, FaultKind]] = {
     FaultName.PHASE_FAILURE: FaultKind(
         _STATE, hits=(MethodName.REKEY,), members={"name": "", "message": ""}, required=("phase",)
     ),
-    FaultName.COMPETING_REKEY: FaultKind(_STATE, members={"seconds": None}),
+    FaultName.COMPETING_REKEY: FaultKind(_STATE, members={"seconds": None, "management": None}),
     FaultName.CLOCK_SKEW: FaultKind(_STATE, members={"seconds": 3 * 3600.0}),
     FaultName.KEY_TIME_SKEW: FaultKind(_STATE, members={"seconds": 3 * 3600.0}),
     FaultName.UPGRADE_PENDING: FaultKind(_STATE, members={"version": "12.5.0.897"}),
@@ -127,7 +127,7 @@ _MOST: Final = 10 * 365 * 86400  # ten years in seconds; and no fewer calls than
 _SKEWS = frozenset({FaultName.CLOCK_SKEW, FaultName.KEY_TIME_SKEW})
 _COMMON = ("fault", "method", "times", "skip", "phase")
 _NUMBERS: Final = {"seconds": (int, float), "connections": (int,), "skip": (int,), "times": (int,)}
-_TEXTS = ("name", "message", "password", "version", "code", "method")
+_TEXTS = ("name", "message", "password", "version", "code", "method", "management")
 
 
 @dataclass(frozen=True)
@@ -154,6 +154,7 @@ class Fault:
     password: str | None = field(default=None, repr=False)
     version: str | None = None
     code: str | None = None
+    management: str | None = None
 
     def __post_init__(self) -> None:
         if self.fault not in set(FaultName):
@@ -236,6 +237,8 @@ class Fault:
             raise SimulatorError(f"There is no phase {self.phase!r}; the phases are {', '.join(Phase)}.")
         if self.fault == FaultName.PHASE_FAILURE and self.phase == Phase.READY:
             raise SimulatorError("A rekey cannot fail in the phase 'Ready': it is over then.")
+        if self.management is not None and self.management not in set(Management):
+            raise SimulatorError(f"There is no management {self.management!r}; it is {' or '.join(Management)}.")
         if self.method == "*":
             return
         method = MethodName.from_text(self.method)

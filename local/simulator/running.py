@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Self
 
 import trustme
 
+from local.lifeline import Lifeline
 from local.simulator import certificates
 from local.simulator.cluster import SimulatedCluster
 from local.simulator.errors import SimulatorError
@@ -39,9 +40,8 @@ class RunningCluster:
         try:
             self._server = ClusterServer(self.cluster, self._identity)
         except (OSError, OverflowError) as error:
-            raise SimulatorError(
-                f"Cluster {spec.name} cannot listen on {spec.host} port {spec.port}: {error}."
-            ) from None
+            why = str(error).rstrip(".")
+            raise SimulatorError(f"Cluster {spec.name} cannot listen on {spec.host} port {spec.port}: {why}.") from None
 
     @property
     def name(self) -> str:
@@ -129,13 +129,15 @@ class Simulator:
             raise SimulatorError("Two simulated clusters cannot have the same name.")
         self._clusters: dict[str, RunningCluster] = {}
         self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._lifeline: Lifeline | None = None
 
     def start(self) -> Self:
         """Starts all clusters; if one cannot start, none is left running."""
-        # Removed by `stop`, which may be far from here.
-        self._folder = tempfile.TemporaryDirectory(prefix="element-simulator-")
-        authority = trustme.CA()
         try:
+            # Removed by `stop`, which may be far from here; and by the lifeline, where nothing can be called any more.
+            self._folder = tempfile.TemporaryDirectory(prefix="element-simulator-")
+            self._lifeline = Lifeline('rm -rf -- "$1"', self._folder.name)
+            authority = trustme.CA()
             for spec in self._specs:
                 self._clusters[spec.name] = RunningCluster(spec, authority, Path(self._folder.name))
             for running in self._clusters.values():
@@ -153,6 +155,9 @@ class Simulator:
         if self._folder is not None:
             self._folder.cleanup()
             self._folder = None
+        if self._lifeline is not None:
+            self._lifeline.close()
+            self._lifeline = None
 
     def __getitem__(self, name: str) -> RunningCluster:
         return self._clusters[name]

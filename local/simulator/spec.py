@@ -19,6 +19,23 @@ TlsProfile = Literal["modern", "element"]
 ProviderTrouble = Literal["connection", "authentication", "serverError"]
 OLDEST_KEY = timedelta(days=36500)
 _LONGEST_REKEY = 10 * 365 * 86400
+ACCESS_TYPES = (
+    "accounts",
+    "administrator",
+    "clusterAdmin",
+    "drives",
+    "nodes",
+    "read",
+    "reporting",
+    "repositories",
+    "volumes",
+    "write",
+)
+"""What the access of a cluster administrator can be.
+
+https://docs.netapp.com/us-en/element-software/api/reference_element_api_app_b_access_control.html
+"""
+
 _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
 
 
@@ -97,6 +114,8 @@ class ClusterSpec:
         if not _NAME.fullmatch(self.name):
             raise ValueError(f"A cluster name is letters, digits and hyphens, not {self.name!r}.")
         version_pair(self.api_version)
+        if self.role not in ACCESS_TYPES:
+            raise ValueError(f"role is one of {', '.join(ACCESS_TYPES)}, not {self.role!r}.")
         # Written so that NaN fails.
         if not 0 <= self.rekey_seconds <= _LONGEST_REKEY:
             raise ValueError(f"rekey_seconds is a number from 0 to {_LONGEST_REKEY}, not {self.rekey_seconds}.")

@@ -175,10 +175,15 @@ class ClusterState:
         """A rekey request that is held up inside the cluster and applied `delay` from now, unless one runs then."""
         self._late.append(_LateRekey(self.now() + delay, by, params))
 
-    def compete(self, seconds: float | None) -> None:
-        """Another administrator rekeys under the current management; no effect if a rekey runs already."""
+    def compete(self, seconds: float | None, management: str | None = None) -> None:
+        """Another administrator rekeys, under the current management unless one is named; no effect if a rekey runs.
+
+        External is with the first provider.
+        """
         if self._running is None and self.spec.encryption_enabled:
-            self._start(COMPETITOR, {}, own=False, begun=self.now(), seconds=seconds)
+            provider = self.spec.providers[0].provider_id if management == Management.EXTERNAL else None
+            params = _params(Management(management) if management else None, provider)
+            self._start(COMPETITOR, params, own=False, begun=self.now(), seconds=seconds)
             self._end_rekey(self.now())
 
     def _check_rekey(self, management: Management | None, provider_id: int | None) -> None:

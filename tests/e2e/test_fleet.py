@@ -54,7 +54,7 @@ def test_fleet_with_a_failure_lets_the_others_have_their_chance_and_fails() -> N
 
 
 def test_schedule_stops_the_wave_on_the_first_failure() -> None:
-    specs = specifications(clusters=3, due=3, fail=1, rekey_seconds=0.5)
+    specs = specifications(3, due=3, fail=1, rekey_seconds=0.5)
     with running_stack(specs, 0.05) as stack:
         deployment = stack.deployment
         execution = deployment.start({"trigger": "schedule", "canary": "cluster-0001"}, "RotateFleet")

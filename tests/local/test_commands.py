@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
+import stat
+import subprocess
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from local.__main__ import main
 from local.aws import connect
+from local.fleet import counted, result_text
 from local.rotate import FAILING_PHASES
 from local.simulator import ClusterSpec, Simulator
-from tests.local.processes import Command, eventually_gone
+from tests.local.processes import ROOT, Command, eventually_gone
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,13 +61,76 @@ def test_failed_rotation_is_no_success(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [(), ("rotate", "--fail", "NoSuchPhase"), ("rotate", "--rekey-seconds", "0"), ("up", "--wait-scale", "2")],
+    [(), ("rotate", "--fail", "NoSuchPhase"), ("up", "--names", "prod-a", "--clusters", "2")],
 )
 def test_usage_error(tmp_path: Path, arguments: tuple[str, ...]) -> None:
     with Command(tmp_path, *arguments) as command:
         status, out, err = command.end()
     assert (status, out) == (2, "")
     assert "usage:" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ("rotate --rekey-seconds 0", "argument --rekey-seconds: must be a number above zero, not 0"),
+        ("rotate --rekey-seconds soon", "argument --rekey-seconds: must be a number above zero, not soon"),
+        ("rotate --dry-run --fail RewrapDataEncryptionKeys", "--fail is about a rekey, and --dry-run sends none"),
+        ("rotate --dry-run --trigger alarm", "--dry-run and --external are said by hand, not by --trigger alarm"),
+        ("fleet --clusters 0", "argument --clusters: must be a whole number from 1 up, not 0"),
+        ("fleet --clusters two", "argument --clusters: must be a whole number from 1 up, not two"),
+        ("fleet --concurrency 0", "argument --concurrency: must be a whole number from 1 up, not 0"),
+        ("fleet --clusters 4 --due 5", "--due 5 is more than --clusters 4"),
+        ("fleet --clusters 4 --fail 5", "--fail 5 is more than the 4 that are due"),
+        ("fleet --due 2 --fail 3", "--fail 3 is more than the 2 that are due"),
+        ("up --wait-scale 2", "argument --wait-scale: must be a number from 0 to 1, not 2"),
+        ("up --wait-scale nan", "argument --wait-scale: must be a number from 0 to 1, not nan"),
+    ],
+)
+def test_options_that_make_no_sense_are_one_sentence(
+    capsys: pytest.CaptureFixture[str], arguments: str, sentence: str
+) -> None:
+    try:
+        status: object = main(arguments.split())
+    except SystemExit as ended:  # how argparse refuses
+        status = ended.code
+    assert status == 2
+    assert capsys.readouterr().err.splitlines()[-1].endswith(f": {sentence}")
+
+
+def test_an_unknown_target_of_make_is_one_sentence() -> None:
+    done = subprocess.run(["make", "-s", "rotat"], cwd=ROOT, capture_output=True, text=True, check=False)  # noqa: S607 - on the path
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("There is no target rotat; make help lists those there are.\n")
+
+
+def test_a_command_interrupted_before_it_has_begun_ends_without_a_word(tmp_path: Path) -> None:
+    slow = tmp_path / "slow" / "rich"
+    slow.mkdir(parents=True)
+    (slow / "__init__.py").write_text("import signal\nprint('importing', flush=True)\nsignal.pause()\n")
+    with Command(tmp_path, "rotate", PYTHONPATH=str(slow.parent)) as command:
+        command.read_until("importing")
+        interrupt(command)
+        ended = command.end()
+    assert ended == (-signal.SIGINT, "", "")
+    assert command.left_behind() == ["slow"]
+
+
+@pytest.mark.parametrize(
+    ("due", "unproven", "touched", "words"),
+    [
+        (2, [], [], "2 clusters due, all rotated and verified; no other was touched"),
+        (1, [], [], "1 cluster due, all rotated and verified; no other was touched"),
+        (2, ["b"], [], "1 of 2 clusters due rotated and verified; not so: b"),
+        (2, ["b"], ["c", "d"], "rotated although nothing was due there: c, d"),
+    ],
+)
+def test_the_last_line_of_a_fleet_run(due: int, unproven: list[str], touched: list[str], words: str) -> None:
+    assert result_text(due, unproven, touched) == words
+
+
+def test_one_is_counted_as_one() -> None:
+    assert [counted(number, "other") for number in (0, 1, 2)] == ["0 others", "1 other", "2 others"]
 
 
 THEIRS = {
@@ -136,25 +204,33 @@ def test_rotation_cut_short_leaves_nothing(
     assert command.left_behind() == []
 
 
-def test_nothing_outlives_a_command_that_was_killed(tmp_path: Path) -> None:
-    with Command(tmp_path, "rotate", *SLOW) as command:
-        command.read_until("StartRekey")
+@pytest.mark.parametrize(("arguments", "word"), [(("rotate", *SLOW), "StartRekey"), (("up",), "endpointUrl")])
+def test_nothing_outlives_a_command_that_was_killed(tmp_path: Path, arguments: tuple[str, ...], word: str) -> None:
+    with Command(tmp_path, *arguments) as command:
+        command.read_until(word)
         engine = command.engine()
         command.process.kill()
         command.end()
     assert eventually_gone(engine)
-    assert [name for name in command.left_behind() if name.startswith("element-rekey")] == []
+    assert command.eventually_left_behind() == []
 
 
 @pytest.mark.parametrize("how", [interrupt_group, terminate])
 def test_up_says_where_everything_is_until_it_is_stopped(tmp_path: Path, how: Callable[[Command], None]) -> None:
-    with Command(tmp_path, "up", "--clusters", "2") as command:
+    with Command(tmp_path, "up", "--names", "prod-a,west") as command:
         addresses = command.first_line()
         engine = command.engine()
+        file = tmp_path / f"element-rekey-up-{os.getuid()}.json"
+        assert json.loads(file.read_text()) == {"pid": command.process.pid, **addresses}
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
         how(command)
         status, rest, err = command.end()
-    assert (status, rest, err) == (0, "", "")
-    assert [cluster["name"] for cluster in addresses["clusters"]] == ["cluster-1", "cluster-2"]
+    assert (status, rest) == (0, "")
+    assert [cluster["name"] for cluster in addresses["clusters"]] == ["prod-a", "west"]
+    assert "with the clusters prod-a, west." in err
+    assert f"export AWS_ENDPOINT_URL={addresses['endpointUrl']} AWS_REGION=us-east-1" in err
+    assert 'eval "$(make -s env)"' in err
+    assert "--input file://events/rotate.json" in err
     assert eventually_gone(engine)
     assert command.left_behind() == []
 
@@ -164,7 +240,8 @@ def test_up_reports_that_the_engine_died(tmp_path: Path) -> None:
         command.first_line()
         kill_engine(command)
         status, _, err = command.end()
-    assert (status, err) == (1, STATEMENT)
+    assert status == 1
+    assert err.endswith(STATEMENT)
     assert command.left_behind() == []
 
 
@@ -186,6 +263,8 @@ def test_anybody_can_drive_it_and_register_a_cluster_of_their_own(tmp_path: Path
             aws.sns.get_topic_attributes(TopicArn=addresses["topicArn"])["Attributes"]["TopicArn"]
             == addresses["topicArn"]
         )
+        told = command.read_errors_until("  mine  ").splitlines()[-1]
+        assert re.fullmatch(r"  \d\d:\d\d:\d\d  mine  Rotated: master key replaced and verified", told)
 
 
 def receive(sqs: Any, queue_url: str) -> dict[str, Any]:  # noqa: ANN401 - an SQS client

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
 
-from local.simulator.__main__ import main
+from local.simulator import ClusterSpec, SimulatedCluster
+from local.simulator.__main__ import add_arguments, main, specifications
 
 ROOT = Path(__file__).parents[2]
 
@@ -70,9 +73,61 @@ def test_it_says_where_the_clusters_are_and_serves_until_a_signal_comes(tmp_path
     assert list(temporary.iterdir()) == []
 
 
+def test_its_files_go_away_with_it_even_where_it_is_killed(tmp_path: Path) -> None:
+    with begin(temporary=tmp_path) as process:
+        assert process.stdout is not None
+        (cluster, *_) = json.loads(process.stdout.readline())["clusters"]
+        folder = Path(cluster["caFile"]).parent
+        assert folder.parent == tmp_path
+        process.kill()
+        process.communicate()
+    until = time.monotonic() + 10
+    while folder.exists() and time.monotonic() < until:
+        time.sleep(0.02)
+    assert list(tmp_path.iterdir()) == []
+
+
+def specs(*options: str) -> tuple[ClusterSpec, ...]:
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    return specifications(parser.parse_args(options))
+
+
+def ids(*options: str) -> list[tuple[str, str]]:
+    made = [SimulatedCluster(spec) for spec in specs(*options)]
+    return [(one.uuid, one.current_key.key_id) for one in made]
+
+
+def test_clusters_and_keys_are_new_ones_each_time_unless_a_seed_is_given() -> None:
+    assert ids("--seed", "x") == ids("--seed", "x")
+    assert not set(ids()) & set(ids())
+
+
+def test_the_clusters_are_those_of_the_examples_unless_they_are_named_or_counted() -> None:
+    named: set[str] = set()
+    for file in (ROOT / "events").glob("*.json"):
+        event = json.loads(file.read_text())
+        named |= {event[member] for member in ("cluster", "canary") if member in event} | set(event.get("clusters", ()))
+    assert {one.name for one in specs()} == named
+    assert [one.name for one in specs("--names", "prod-a, west")] == ["prod-a", "west"]
+    assert [one.name for one in specs("--clusters", "2")] == ["cluster-1", "cluster-2"]
+
+
+def test_a_machine_without_the_packages_is_told_so() -> None:
+    for module in ("local", "local.simulator"):
+        done = subprocess.run(  # noqa: S603
+            [sys.executable, "-S", "-m", module], cwd=ROOT, capture_output=True, text=True, check=False
+        )
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr == f"local: boto3 is not installed for {sys.executable}; use make, or .venv/bin/python\n"
+
+
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
+        (["--role", "admin"], "role is one of accounts, administrator,"),
+        (["--names", "a,b,a"], "cannot have the same name"),
+        (["--names", "a,,b"], "A cluster name is letters, digits and hyphens, not ''."),
         (["--clusters", "0"], "--clusters is a number from 1 to 500, not 0."),
         (["--api-version", "new"], "'new' is not an API version such as 12.3."),
         (["--rekey-seconds", "-1"], "rekey_seconds is a number from 0 to 315360000, not -1.0."),
@@ -94,6 +149,7 @@ def test_what_it_cannot_do_it_says_in_one_sentence(
     assert output.err.startswith("simulator: ")
     assert sentence in output.err
     assert output.err.count("\n") == 1
+    assert ".." not in output.err
     assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == handlers
 
 

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from local.simulator import FAULTS, Assumptions, Fault, FaultGroup, FaultName
+from local.simulator import FAULTS, Assumptions, ClusterSpec, Fault, FaultGroup, FaultName, RpcError, SimulatedCluster
 
-TEXT = (Path(__file__).parents[2] / "docs" / "simulator.md").read_text(encoding="utf-8")
+DOCS = Path(__file__).parents[2] / "docs"
+TEXT = (DOCS / "simulator.md").read_text(encoding="utf-8")
 ROWS = re.findall(r'^\| `(\{"fault".*?\})` \| (.*) \|$', TEXT, re.MULTILINE)
 
 
@@ -44,3 +45,21 @@ def test_every_assumption_has_its_row_with_its_default() -> None:
     texts = {field.name: field.default for field in fields(Assumptions) if isinstance(field.default, str)}
     del texts["same_type_operation"]
     assert {name: rows[name] for name in texts} == {name: f"`{value}`" for name, value in texts.items()}
+
+
+@pytest.mark.parametrize("document", ["runbook.md", "first-real-cluster.md"])
+def test_the_calls_that_a_person_makes_by_hand_exist_and_change_nothing(document: str) -> None:
+    calls = re.findall(r"^(?:time )?element '(.*)'$", (DOCS / document).read_text(encoding="utf-8"), re.MULTILINE)
+    assert calls
+    one = SimulatedCluster(ClusterSpec(rekey_seconds=0.0, key_provider_id=15))
+    handle = one.call("RekeySoftwareEncryptionAtRestMasterKey")["asyncHandle"]
+    before = one.call("ListAsyncResults"), one.call("GetSoftwareEncryptionAtRestInfo")
+    for text in calls:
+        call = json.loads(text)
+        params = call["params"] | ({"asyncHandle": handle} if "asyncHandle" in call["params"] else {})
+        try:
+            one.call(call["method"], params)
+        except RpcError as error:
+            pytest.fail(f"{call['method']}: {error}")
+    assert (one.call("ListAsyncResults"), one.call("GetSoftwareEncryptionAtRestInfo")) == before
+    assert len(one.rekeys) == 1

@@ -147,6 +147,29 @@ def test_a_rule_can_hold_for_ever_until_it_is_cleared(one: SimulatedCluster) -> 
     assert outcome(one, "GetAPI") == "result"
 
 
+def test_clearing_does_not_recall_what_was_sent_begun_or_lost(one: SimulatedCluster, clock: Clock) -> None:
+    one.inject(Fault("applyDelay", method=REKEY, seconds=10))
+    outcome(one, REKEY)
+    one.clear_faults()
+    clock.pass_by(10)
+    (late,) = one.rekeys
+    assert late.begun == clock.time
+
+    one.inject(Fault("handleVanished", method=INFO))
+    one.call(INFO)
+    one.clear_faults()
+    assert "rekeyMasterKeyAsyncResultID" not in one.call(INFO)
+    clock.pass_by(100)
+    assert one.current_key == late.new
+
+    one.inject(Fault("competingRekey"))
+    one.inject(Fault("masterMove"))
+    one.clear_faults()
+    assert one.call("GetClusterMasterNodeID") == {"nodeID": 2}
+    clock.pass_by(100)
+    assert len(one.rekeys) == 2
+
+
 def test_rules_for_one_call_take_turns(one: SimulatedCluster) -> None:
     one.inject(Fault("resetBeforeProcessing"))
     one.inject(Fault("rpcError", name="xDBClosing"))
@@ -258,6 +281,16 @@ def test_a_competing_rekey_can_be_over_before_anyone_looks(one: SimulatedCluster
     assert one.current_key != old
     assert outcome(one, REKEY) == "result"
     assert [each.own for each in one.rekeys] == [False, True]
+
+
+def test_a_competing_rekey_can_move_the_key(one: SimulatedCluster) -> None:
+    before = one.current_key
+    for management, provider_id in (("external", 15), ("internal", None)):
+        one.inject(Fault("competingRekey", seconds=0, management=management))
+        assert (one.current_key.management, one.current_key.provider_id) == (management, provider_id)
+    assert one.current_key != before
+    with pytest.raises(SimulatorError, match="There is no management 'shared'; it is internal or external"):
+        Fault("competingRekey", management="shared")
 
 
 def test_a_failing_phase_is_meant_for_our_rekey_not_the_competitors(one: SimulatedCluster, clock: Clock) -> None:

@@ -503,6 +503,7 @@ def test_passwords_are_random_unless_given(clock: Clock) -> None:
         ({"rekey_seconds": float("nan")}, "rekey_seconds"),
         ({"key_age": timedelta(days=-1)}, "key_age"),
         ({"key_provider_id": 3}, "key_provider_id"),
+        ({"role": "admin"}, "role is one of accounts, administrator, .* not 'admin'"),
     ],
 )
 def test_a_specification_that_makes_no_sense_is_refused(changes: dict[str, Any], word: str) -> None:

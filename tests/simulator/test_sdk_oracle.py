@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,11 +17,28 @@ from local.simulator.__main__ import description
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from local.simulator import SimulatedCluster
+
 # One run of the SDK serves all tests of this module, also where tests run in several processes.
 pytestmark = pytest.mark.xdist_group("sdk-oracle")
 
 ROOT = Path(__file__).parents[2]
 DRIVER = Path(__file__).with_name("sdk_driver.py")
+
+
+REKEY_SECONDS = 60.0
+POLL = timedelta(seconds=10)
+
+
+class PollClock:
+    """A clock that only a poll moves: what the SDK sees of a rekey is the same on every machine, however busy it is."""
+
+    def __init__(self) -> None:
+        self.polled: SimulatedCluster | None = None
+
+    def __call__(self) -> datetime:
+        polls = self.polled.calls["GetAsyncResult"] if self.polled else 0
+        return datetime(2026, 1, 31, 12, 0, 18, tzinfo=UTC) + polls * POLL
 
 
 def sdk_python() -> Path:
@@ -32,12 +50,14 @@ def sdk_python() -> Path:
 
 @pytest.fixture(scope="module")
 def clusters() -> Iterator[Simulator]:
+    clock = PollClock()
     specs = [
-        ClusterSpec(name="full", rekey_seconds=0.6, cluster_faults=("nodeOffline",)),
+        ClusterSpec(name="full", rekey_seconds=REKEY_SECONDS, cluster_faults=("nodeOffline",), clock=clock),
         ClusterSpec(name="reporting", role="reporting"),
         ClusterSpec(name="later", api_version="12.10"),
     ]
     with Simulator(specs) as simulator:
+        clock.polled = simulator["full"].cluster
         yield simulator
 
 
@@ -131,11 +151,9 @@ def test_it_rekeys_under_internal_management(transcript: dict[str, dict[str, Any
 
 
 def test_it_sees_the_phases_go_by_in_order(transcript: dict[str, dict[str, Any]]) -> None:
-    order = ["CreateNewMasterKey", "RewrapDataEncryptionKeys", "DecommissionOldMasterKey"]
-    phases = ok(transcript, "internal:phases") + ok(transcript, "external:phases")
-    assert set(phases) == set(order)
-    first = ok(transcript, "internal:phases")
-    assert first == sorted(first, key=order.index)
+    seen = ["CreateNewMasterKey", *["RewrapDataEncryptionKeys"] * 3, "DecommissionOldMasterKey"]
+    assert ok(transcript, "internal:phases") == seen
+    assert ok(transcript, "external:phases") == seen
 
 
 def test_it_moves_the_key_to_an_external_provider(transcript: dict[str, dict[str, Any]]) -> None:

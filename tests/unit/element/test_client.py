@@ -852,11 +852,10 @@ def test_an_unsupported_version_names_the_cluster(server: TlsServer, api: Elemen
     assert caught.value.cluster == "prod-a"
 
 
-@pytest.mark.parametrize("member", ["username", "password"])
-def test_credentials_longer_than_anybody_has_are_refused(server: TlsServer, connect: Connect, member: str) -> None:
-    changes: dict[str, Any] = {member: "x" * 501}
-    with pytest.raises(errors.RegistrationInvalid, match="must have at most 500 characters"):
-        connect(server, **changes)
+def test_credentials_longer_than_anybody_has_are_refused(server: TlsServer, connect: Connect) -> None:
+    for username, password in (("x" * 501, "secret"), ("admin", "x" * 501)):
+        with pytest.raises(errors.RegistrationInvalid, match="must have at most 500 characters"):
+            connect(server, username=username, password=password)
 
 
 def test_a_wrong_registered_version_names_the_cluster(server: TlsServer, connect: Connect) -> None:

@@ -53,6 +53,17 @@ def test_a_rotation(harness: RotationHarness) -> None:
     assert harness.ledger.lock("prod-a") is None
 
 
+def test_an_alarm_has_a_key_of_unknown_age_replaced_and_does_so_once(harness: RotationHarness) -> None:
+    harness.cluster.key = key("key-0", made=None)
+    harness.request = Request("prod-a", trigger=Trigger.ALARM, reason="alarm x", key_created_after=NOW - MINUTE)
+    assert harness.run().outcome is Outcome.ROTATED
+    made = harness.cluster.key
+    harness.cluster.key = replace(made, key_created_time=None)
+    harness.execution = replace(harness.execution, id=OTHER_ARN)
+    assert harness.run().outcome is Outcome.NOT_DUE
+    assert harness.cluster.rekeys == 1
+
+
 def test_a_rekey_that_fails(harness: RotationHarness) -> None:
     harness.finish_with = BROKEN
     ended = harness.run()

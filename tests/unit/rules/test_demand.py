@@ -28,9 +28,8 @@ def test_what_a_person_asks_for_is_not_refused_because_nobody_knows_how_old_the_
     assert not asked.needs_age
 
 
-@pytest.mark.parametrize("trigger", [Trigger.SCHEDULE, Trigger.ALARM])
-def test_nobody_but_a_person_has_a_key_of_unknown_age_replaced(trigger: Trigger) -> None:
-    assert demand_of(Request("prod-a", trigger=trigger, key_created_after=NOW - HOUR), NOW).needs_age
+def test_an_emergency_is_not_refused_because_nobody_knows_how_old_the_key_is() -> None:
+    assert not demand_of(Request("prod-a", trigger=Trigger.ALARM, key_created_after=NOW - HOUR), NOW).needs_age
 
 
 def test_a_schedule_demands_a_key_of_an_age_and_so_needs_to_know_it() -> None:

@@ -146,6 +146,7 @@ def test_an_unfit_cluster_is_refused_with_what_to_mend(
     refusal = error_of(plan(demand(), state))
     assert type(refusal) is error
     assert said in refusal.what
+    assert ".." not in refusal.what
 
 
 def test_encryption_without_a_master_key_is_refused() -> None:

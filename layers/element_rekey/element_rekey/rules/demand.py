@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from element_rekey.cluster import KeyManagementType
 from element_rekey.errors import RequestInvalid
-from element_rekey.outcomes import Trigger
 
 if TYPE_CHECKING:
     from element_rekey.cluster import MasterKey
@@ -53,7 +52,8 @@ def demand_of(request: Request, started_at: datetime) -> Demand:
     """The demand a request states, for an execution that began at ``started_at``.
 
     A moment a little ahead of our clock is one of another clock, and is waited for (``waiting.until_moment``). Raises
-    RequestInvalid for one further in the future. A person knows what a rotation is for: an unknown age is too old then.
+    RequestInvalid for one further in the future. To a person and to an alarm an unknown age is too old: they have a
+    reason to replace this very key, and the age of the next one is known.
     """
     if request.key_created_after and request.key_created_after > started_at + CLOCK_TOLERANCE:
         raise RequestInvalid("keyCreatedAfter: expected a time that is not in the future.", cluster=request.cluster)
@@ -62,7 +62,7 @@ def demand_of(request: Request, started_at: datetime) -> Demand:
         made_after=request.key_created_after or started_at,
         key_management_type=request.key_management_type,
         key_provider_id=request.key_provider_id,
-        needs_age=request.trigger is not Trigger.MANUAL and request.key_created_after is not None and not request.force,
+        needs_age=request.trigger.by_age and request.key_created_after is not None and not request.force,
         cool_down=timedelta() if request.force else timedelta(seconds=request.cool_down_seconds),
         urgent=request.trigger.urgent,
         ignore_faults=frozenset(request.ignore_faults),

@@ -75,7 +75,8 @@ def key_provider_usable(demand: Demand, seen: Observation) -> KeyProviderUnusabl
     elif not check.provider.key_server_ids:
         problem = f"KMIP key provider {check.key_provider_id} has no key server."
     elif check.test_error:
-        problem = f"KMIP key provider {check.key_provider_id} fails its test with {error_text(check.test_error)}."
+        why = error_text(check.test_error).rstrip(".")
+        problem = f"KMIP key provider {check.key_provider_id} fails its test with {why}."
     else:
         return None
     return KeyProviderUnusable(problem, cluster=demand.cluster)
