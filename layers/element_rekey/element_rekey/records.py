@@ -241,6 +241,7 @@ class KeptResult:
 
     job: RekeyJob
     refused_at: datetime
+    refused_with: str  # what the cluster said; nobody knows yet by which name it says so
     released_at: datetime | None = None
 
 

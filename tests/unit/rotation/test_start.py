@@ -993,9 +993,9 @@ def test_a_result_for_which_a_rekey_was_refused_is_written_down_and_then_release
     kept.cluster.before = {RELEASED: lambda: held.append(kept.record().kept_result)}
     now = kept.clock.now
     step = kept.start()
-    assert held == [KeptResult(job, now)]
+    assert held == [KeptResult(job, now, "A result is kept.")]
     assert step.rotation == kept.record()
-    assert step.rotation.kept_result == KeptResult(job, now, released_at=now)
+    assert step.rotation.kept_result == KeptResult(job, now, "A result is kept.", released_at=now)
     assert (step.status, step.wait_seconds) == (Status.START_AGAIN, SETTLING_SECONDS + 1)
     assert "refused while the cluster kept the result of rekey 7" in step.rotation.detail
     assert kept.cluster.rekeys == 1

@@ -98,7 +98,9 @@ def test_another_rekey_waits_until_one_that_was_refused_can_not_begin_any_more(
     ago: int, settling: int, seconds: int
 ) -> None:
     settings = replace(SETTINGS, settling=settling * SECOND)
-    wait = for_settling(intent(sent_at=NOW - ago * SECOND), KeptResult(done(None, None), NOW), NOW, settings)
+    wait = for_settling(
+        intent(sent_at=NOW - ago * SECOND), KeptResult(done(None, None), NOW, "xAssumed"), NOW, settings
+    )
     assert wait.seconds == seconds
     assert wait.detail == "The rekey was refused while the cluster kept the result of rekey 7; that was released."
     assert wait.cooling_until is None

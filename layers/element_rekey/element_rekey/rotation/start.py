@@ -225,7 +225,7 @@ def _begin(ports: Ports, cluster: ElementCluster, rotation: Rotation, seen: Obse
         handle = cluster.rekey(start.key_management_type, start.key_provider_id)
     except RekeyOutcomeUnknown:
         raise
-    except RekeyRefused:
+    except RekeyRefused as refused:
         looked = replace(seen, encryption=look_at_key(cluster))
         found = resolve_lost_answer(intent, looked, ports.settings.settling, rotation.cluster)
         if isinstance(found, Follow):  # somebody else's rekey came in between, and ours was refused for it
@@ -233,7 +233,7 @@ def _begin(ports: Ports, cluster: ElementCluster, rotation: Rotation, seen: Obse
             return carry_out(ports, rotation, Follow(theirs, somebody_elses(theirs)))
         job = result_to_release(intent, looked, rotation)
         if job:
-            kept = KeptResult(job, refused_at=ports.clock())
+            kept = KeptResult(job, refused_at=ports.clock(), refused_with=refused.what)
             rotation = ports.ledger.save(replace(rotation, kept_result=kept))  # held here before it is released there
             return _release(ports, cluster, rotation, intent, kept)
         ports.ledger.save(replace(rotation, intent=None if rotation.kept_result else previous))
