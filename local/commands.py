@@ -6,7 +6,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, NamedTuple
 
-from local import fleet, history, rotate, up, whereabouts
+from local import fleet, rotate, up, whereabouts
 from local.arguments import Impossible
 from local.deployment import DeploymentFailed
 from local.engine import EngineFailed
@@ -31,7 +31,6 @@ class Command(NamedTuple):
 COMMANDS = {
     "rotate": Command(rotate.HELP, rotate.add_arguments, rotate.run),
     "fleet": Command(fleet.HELP, fleet.add_arguments, fleet.run),
-    "history": Command(history.HELP, history.add_arguments, history.run),
     "up": Command(up.HELP, up.add_arguments, up.run),
     "env": Command(whereabouts.HELP, whereabouts.add_arguments, whereabouts.run),
     "simulator": Command("simulated Element clusters, and nothing else", simulator.add_arguments, simulator.serve),
@@ -50,7 +49,6 @@ def run(options: argparse.Namespace) -> int:
         EngineFailed,
         DeploymentFailed,
         NothingStarted,
-        history.NoHistory,
         rotate.NothingPublished,
         whereabouts.CannotTell,
         whereabouts.NotFound,

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rich.console import Console, Group
+from rich.console import Group
 from rich.live import Live
 from rich.padding import Padding
 from rich.progress_bar import ProgressBar
@@ -15,6 +15,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
+from element_rekey_cli.display import Display as CommandDisplay
 from local.simulator.rekey import PHASE_ENDS
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from local.execution_history import ExecutionHistory, HistoryEvent
+    from element_rekey_cli.execution_history import ExecutionHistory
     from local.simulator import MasterKey, Rekey, RunningCluster
 
 BAR_WIDTH = 40
@@ -30,10 +31,8 @@ FRAMES_PER_SECOND = 12
 
 
 @dataclass
-class Display:
-    """Writes to ``console``. Without a terminal it writes the same lines, and no control codes."""
-
-    console: Console
+class Display(CommandDisplay):
+    """The command's own, with what it takes to set everything up, and with a view of the simulated cluster."""
 
     def __post_init__(self) -> None:
         """Start the clock that every step is timed by."""
@@ -51,30 +50,9 @@ class Display:
         self._row("✔", f"{now - self._lap:5.1f} s", what, detail, style="green", width=23)
         self._lap = now
 
-    def event(self, event: HistoryEvent) -> None:
-        """An event of the execution's history."""
-        mark, style = ("✘", "red") if event.is_error else ("•", "cyan")
-        self._row(mark, f"{event.seconds:5.1f} s", event.state, event.text, style=style, width=16)
-
-    def heading(self, text: str) -> None:
-        """What follows."""
-        self.console.print()
-        self.console.print(Text(f"  {text}", style="bold"), soft_wrap=True)
-
-    def quote(self, text: str) -> None:
-        """Words of the application itself."""
-        for line in text.rstrip().splitlines():
-            self.console.print(Text(f"  │ {line}"), soft_wrap=True)
-
     def fact(self, label: str, text: str) -> None:
         """A line of the summary."""
         self.console.print(Text.assemble((f"  {label:<12}", "dim"), text), soft_wrap=True)
-
-    def result(self, text: str, *, good: bool) -> None:
-        """How the command ended."""
-        self.console.print()
-        self.console.print(Text(f"  {'✔' if good else '✘'} {text}", style="bold green" if good else "bold red"))
-        self.console.print()
 
     @contextmanager
     def watching(self, cluster: RunningCluster, history: ExecutionHistory) -> Iterator[None]:
@@ -90,10 +68,6 @@ class Display:
 
         with Live(console=self.console, get_renderable=view, refresh_per_second=FRAMES_PER_SECOND, transient=True):
             yield
-
-    def _row(self, mark: str, clock: str, what: str, detail: str, *, style: str, width: int) -> None:
-        row = Text.assemble((f"  {mark} ", style), (f"{clock}  ", "dim"), (f"{what:<{width}}", "bold"), detail)
-        self.console.print(row, soft_wrap=True)
 
 
 def live_view(cluster: RunningCluster, history: ExecutionHistory, spinner: Spinner, seconds: float) -> RenderableType:

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from element_rekey_cli.execution_history import ExecutionHistory
 from local.application import in_plain_words
 from local.arguments import Impossible, above_zero
 from local.cost import cost_of
 from local.display import Display, describe
-from local.execution_history import ExecutionHistory
 from local.lifecycle import stoppable, undisturbed_end
 from local.simulator import ClusterSpec, Fault, Phase
 from local.stack import running_stack

@@ -35,11 +35,12 @@ def local_parameters(wait_scale: float) -> dict[str, str]:
     """The parameters of the template that are other than on AWS; none, where no wait is shortened.
 
     The settling time is shortened as the waits are. The slots of a scheduled run are times of the day, which nothing
-    shortens; so there are none.
+    shortens; so there are none, nor a daily look that the time of day begins.
     """
     if wait_scale == 1:
         return {}
-    return {"SettlingSeconds": str(max(1, round(REAL_SETTLING_SECONDS * wait_scale))), "SpreadMinutes": "0"}
+    settling = max(1, round(REAL_SETTLING_SECONDS * wait_scale))
+    return {"SettlingSeconds": str(settling), "SpreadMinutes": "0", "ReadinessState": "DISABLED"}
 
 
 @contextmanager

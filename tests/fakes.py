@@ -33,7 +33,7 @@ from element_rekey.errors import (
     RekeyRefused,
 )
 from element_rekey.ports import Ports
-from element_rekey.records import ClusterMemory, Execution, FleetRun, Lock, Registered, Rotation
+from element_rekey.records import ClusterMemory, Execution, FleetRun, Lock, Readiness, Registered, Rotation
 from element_rekey.settings import Settings
 
 if TYPE_CHECKING:
@@ -117,6 +117,15 @@ class FakeLedger:
         if held is None or held["owner"] != rotation.execution.id or held["leaseUntil"] <= encode(now):
             raise LedgerConflict("The lock changed hands.", cluster=rotation.cluster)
         return self.save(rotation)
+
+    def readiness(self, clusters: Sequence[str]) -> Mapping[str, Readiness]:
+        found = {cluster: self.items.get(f"READINESS#{cluster}") for cluster in clusters}
+        return {cluster: decode(Readiness, item) for cluster, item in found.items() if item is not None}
+
+    def save_readiness(self, cluster: str, readiness: Readiness) -> None:
+        known = self.readiness([cluster]).get(cluster)
+        if known is None or known.looked_at < readiness.looked_at:
+            self.items[f"READINESS#{cluster}"] = encode(readiness)
 
     def fleet_run(self, execution: Execution) -> FleetRun | None:
         item = self.items.get(f"FLEET#{execution.id}")

@@ -47,6 +47,24 @@ def default(parameter: str) -> Any:  # noqa: ANN401 - YAML
     return TEMPLATE["Parameters"][parameter]["Default"]
 
 
+def in_use(value: Any) -> Any:  # noqa: ANN401 - YAML
+    """What a value is with the defaults of the parameters: of an ``!If`` the branch that is taken then."""
+    match value:
+        case {"!If": [condition, yes, no]}:
+            return in_use(yes if _holds(TEMPLATE["Conditions"][condition]) else no)
+        case _:
+            return value
+
+
+def _holds(condition: Any) -> bool:  # noqa: ANN401 - YAML
+    match condition:
+        case {"!Not": [inner]}:
+            return not _holds(inner)
+        case {"!Equals": [{"!Ref": parameter}, expected]}:
+            return bool(default(parameter) == expected)
+    raise AssertionError(condition)
+
+
 def function_arn(resource: str) -> str:
     """The ARN a function would have."""
     return f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{resource}"
@@ -61,7 +79,8 @@ def function_timeout(resource: str) -> int:
 def definition(resource: str = "RotateMasterKey") -> str:
     """The text of a state machine with the template's substitutions made."""
     text: str = (ROOT / properties(resource)["DefinitionUri"]).read_text()
-    for name, value in properties(resource)["DefinitionSubstitutions"].items():
+    for name, chosen in properties(resource)["DefinitionSubstitutions"].items():
+        value = in_use(chosen)
         function = value.get("!GetAtt", "").removesuffix(".Arn")
         text = text.replace(f"${{{name}}}", function_arn(function) if function else "aws")
     return text

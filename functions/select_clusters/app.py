@@ -21,7 +21,10 @@ SETTINGS = fleet_settings_from_environment()
 def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
     """Run ``fleet.select`` on the fleet machine's state."""
     request = parse_fleet_request(
-        event["input"], SETTINGS.alarm_prefix, from_insufficient_data=SETTINGS.from_insufficient_data
+        event["input"],
+        SETTINGS.alarm_prefix,
+        from_insufficient_data=SETTINGS.from_insufficient_data,
+        all_by_event=SETTINGS.all_by_event,
     )
     run = select_clusters(PORTS, SETTINGS, parse_execution(event), request)
     log_selection(run)

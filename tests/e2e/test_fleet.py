@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from element_rekey.aws.ledger import DynamoLedger
+from element_rekey.outcomes import Outcome, Trigger
+from element_rekey.records import asked_of
 from local.fleet import published, specifications
-from local.history import rotations, row
 from local.stack import running_stack
 
 pytestmark = [pytest.mark.xdist_group("e2e"), pytest.mark.enable_socket]
@@ -62,12 +64,10 @@ def test_schedule_stops_the_wave_on_the_first_failure() -> None:
         assert summary["executionArn"] == execution
         assert counts(summary) == {"Failed": 1, "NotBegun": 2}
         assert [len(one.cluster.rekeys) for one in stack.simulator] == [1, 0, 0]
-        (record,) = rotations(deployment.aws.dynamodb, deployment.table_name, "cluster-0001", None)
-        assert row(record)[1:4] == ("cluster-0001", "Failed", "schedule")
-        month = record["startedAt"][:7]
-        assert [one["cluster"] for one in rotations(deployment.aws.dynamodb, deployment.table_name, None, month)] == [
-            "cluster-0001"
-        ]
+        ledger = DynamoLedger(deployment.aws.dynamodb, deployment.table_name)
+        (record,) = ledger.rotations_of("cluster-0001")
+        assert (record.outcome, asked_of(record).trigger) == (Outcome.FAILED, Trigger.SCHEDULE)
+        assert [one.cluster for one in ledger.rotations_in(f"{record.execution.started_at:%Y-%m}")] == ["cluster-0001"]
 
 
 @pytest.mark.parametrize("trigger", ["alarm", "schedule"])

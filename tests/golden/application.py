@@ -11,7 +11,7 @@ from element_rekey.errors import FleetIncomplete
 from element_rekey.notifications import Notification, RotationNotice
 from element_rekey.outcomes import Outcome, Trigger
 from element_rekey.ports import Ports
-from element_rekey.records import ClusterMemory, Execution, FleetRun, Lock, Rotation
+from element_rekey.records import ClusterMemory, Execution, FleetRun, Lock, Readiness, Rotation
 from element_rekey.rotation.steps import Status
 from element_rekey.summary import Summary
 
@@ -26,6 +26,7 @@ __all__ = [
     "Notification",
     "Outcome",
     "Ports",
+    "Readiness",
     "Rotation",
     "RotationNotice",
     "SecretsRegistry",

@@ -384,6 +384,17 @@ def fleet_in_a_dry_run_that_would_be_refused(here: GoldenHarness) -> None:
     )
 
 
+@scenario(A, replace(B, cluster_faults=("nodeOffline",)))
+def fleet_looked_at_every_day(here: GoldenHarness) -> None:
+    looks = {"trigger": "readiness", "dryRun": True, "reason": "daily readiness"}
+    here.run_fleet({"trigger": "schedule", "reason": "daily"})
+    here.clusters["prod-a"].inject(Fault("passwordChanged"))
+    here.clock.advance(86_400)
+    here.run_fleet(looks)
+    here.clock.advance(86_400)
+    here.run_fleet(looks)
+
+
 @scenario(A, B)
 def fleet_that_moves_keys_and_fails(here: GoldenHarness) -> None:
     here.clusters["prod-a"].inject(Fault("phaseFailure", phase="CreateNewMasterKey"))

@@ -22,6 +22,7 @@ from tests.golden.application import (
     Lock,
     Notification,
     Outcome,
+    Readiness,
     Rotation,
     RotationNotice,
     Status,
@@ -41,7 +42,13 @@ if TYPE_CHECKING:
 
 READER = TypeDeserializer()
 FILES = [(release, name) for release in RELEASES for name in names(release)]
-KINDS: dict[str, type] = {"LOCK": Lock, "CLUSTER": ClusterMemory, "ROTATION": Rotation, "FLEET": FleetRun}
+KINDS: dict[str, type] = {
+    "LOCK": Lock,
+    "CLUSTER": ClusterMemory,
+    "READINESS": Readiness,
+    "ROTATION": Rotation,
+    "FLEET": FleetRun,
+}
 COUNT = {"begun", "failures", "expiresAt"}
 """An item without a class: the state machine counts in it, and no function reads it."""
 ADDED = {"ROTATION": {"month", "startedAt", "expiresAt"}, "FLEET": {"expiresAt", "begun", "failures"}}
@@ -210,6 +217,10 @@ def again(table: Table, ledger: DynamoLedger, item: dict[str, Any]) -> dict[str,
         memory = ledger.memory(name)
         assert memory
         ledger.remember(name, memory)
+    elif kind == "READINESS":
+        readiness = ledger.readiness([name])[name]
+        table.load({})
+        ledger.save_readiness(name, readiness)
     elif kind == "ROTATION":
         rotation = ledger.rotation(execution_of(item))
         assert rotation

@@ -153,5 +153,5 @@ def test_what_is_published_is_told_in_a_line(document: dict[str, Any], line: str
 
 def test_a_wait_scale_of_one_is_as_on_aws() -> None:
     assert local_parameters(1.0) == {}
-    assert local_parameters(0.1) == {"SettlingSeconds": "12", "SpreadMinutes": "0"}
-    assert local_parameters(0.0) == {"SettlingSeconds": "1", "SpreadMinutes": "0"}
+    assert local_parameters(0.1) == {"SettlingSeconds": "12", "SpreadMinutes": "0", "ReadinessState": "DISABLED"}
+    assert local_parameters(0.0) == {"SettlingSeconds": "1", "SpreadMinutes": "0", "ReadinessState": "DISABLED"}

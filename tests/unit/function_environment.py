@@ -19,6 +19,8 @@ ENVIRONMENT = {
     "ROTATE_MASTER_KEY_ARN": "arn:aws:states:eu-central-1:123456789012:stateMachine:RotateMasterKey",
     "ROTATE_FLEET_ARN": "arn:aws:states:eu-central-1:123456789012:stateMachine:element-rekey-rotate-fleet",
     "SCHEDULE_STATE": "ENABLED",
+    "READINESS_STATE": "ENABLED",
+    "ALL_CLUSTERS_BY_EVENT": "true",
     "COMPROMISE_FROM_INSUFFICIENT_DATA": "true",
     "COMPROMISE_ALARM_PREFIX": "element-key-compromise-",
     "POWERTOOLS_SERVICE_NAME": "element-rekey",

@@ -18,6 +18,7 @@ MACHINES = {
     "RotateFleet": f"{STATES}:element-rekey-rotate-fleet",
     "RotateMasterKey": f"{STATES}:element-rekey-RotateMasterKey",
 }
+PSEUDO = {"AWS::AccountId": "123456789012"}
 RULES = sorted(name for name, one in TEMPLATE["Resources"].items() if one["Type"] == "AWS::Events::Rule")
 
 ALARM, REPORT = "CompromiseAlarmRule", "CompromiseReportRule"
@@ -45,7 +46,7 @@ def resolved(value: Any) -> Any:  # noqa: ANN401 - YAML
     """A pattern as CloudFormation hands it to EventBridge."""
     match value:
         case {"!Ref": name}:
-            return MACHINES.get(name) or TEMPLATE["Parameters"][name]["Default"]
+            return MACHINES.get(name) or PSEUDO.get(name) or TEMPLATE["Parameters"][name]["Default"]
         case dict():
             return {name: resolved(member) for name, member in value.items()}
         case list():
@@ -104,6 +105,15 @@ def test_an_event_of_another_source_or_kind_is_not_matched(path: str, value: str
     assert matching_rules(golden("alarm-one-cluster") | {path: value}) == set()
     assert matching_rules(golden("compromise-reported") | {path: value}) == set()
     assert matching_rules(golden("fleet-stopped") | {path: value}) == set()
+
+
+def test_an_alarm_of_another_account_is_not_matched() -> None:
+    """Where it may send events to this one: it would choose the names of its alarms, and so which keys are replaced."""
+    assert matching_rules(golden("alarm-one-cluster") | {"account": "210987654321"}) == set()
+
+
+def test_a_report_replayed_from_the_archive_is_matched() -> None:
+    assert matching_rules(golden("compromise-reported") | {"replay-name": "again"}) == {REPORT}
 
 
 def test_every_state_but_a_true_change_into_alarm_is_not_matched() -> None:

@@ -14,7 +14,13 @@ from hypothesis import strategies as st
 
 from element_rekey import errors
 from element_rekey.cluster import KeyManagementType
-from element_rekey.errors import AlarmIgnored, ElementRekeyError, ExecutionAborted, RequestInvalid
+from element_rekey.errors import (
+    AlarmIgnored,
+    AllClustersNotAllowed,
+    ElementRekeyError,
+    ExecutionAborted,
+    RequestInvalid,
+)
 from element_rekey.inputs import (
     parse_close_request,
     parse_execution,
@@ -192,7 +198,10 @@ EXTERNAL = {"cluster": "a", "keyManagementType": "External", "keyProviderID": 15
         ({"cluster": "a", "reason": None}, "reason: expected a string, not null."),
         ({"cluster": "a", "reason": "x" * 513}, "reason: expected at most 512 characters, not 513."),
         ({"cluster": "a", "requestedBy": "x" * 513}, "requestedBy: expected at most 512 characters, not 513."),
-        ({"cluster": "a", "trigger": "wish"}, "trigger: expected one of manual, schedule, alarm, not a string."),
+        (
+            {"cluster": "a", "trigger": "wish"},
+            "trigger: expected one of manual, schedule, alarm, readiness, not a string.",
+        ),
         ({"cluster": "a", "keyManagementType": "HSM"}, "keyManagementType: expected one of Internal, External"),
         ({"cluster": "a", "keyManagementType": "External"}, "keyProviderID: missing; External"),
         ({"cluster": "a", "keyProviderID": 15}, "keyProviderID: only allowed with keyManagementType External."),
@@ -465,7 +474,7 @@ def test_an_empty_input_means_every_cluster() -> None:
         ({"clusters": None}, "clusters: expected a list, not null."),
         ({"toleratedFailures": -1}, "toleratedFailures: expected a number from 0 to 1000000."),
         ({"toleratedFailures": 1_000_001}, "toleratedFailures: expected a number from 0 to 1000000."),
-        ({"trigger": "siem"}, "trigger: expected one of manual, schedule, alarm, not a string."),
+        ({"trigger": "siem"}, "trigger: expected one of manual, schedule, alarm, readiness, not a string."),
         (
             {"trigger": "schedule", "keyCreatedAfter": "2026-11-23T03:00:00Z"},
             "keyCreatedAfter: not together with the trigger schedule",
@@ -523,6 +532,24 @@ def test_an_alarm_that_had_no_data_before_is_ignored_by_name_where_the_operator_
     assert parse_fleet_request(event, PREFIX, from_insufficient_data=True).trigger is Trigger.ALARM
     closing = {"execution": STATE["execution"], "input": event}
     assert parse_fleet_close_request(closing, PREFIX).request, "the summary says what was asked for"
+
+
+@pytest.mark.parametrize("name", ["alarm-all-clusters", "compromise-reported-all"])
+def test_an_event_may_mean_every_cluster_only_where_the_operator_lets_it(name: str) -> None:
+    event = golden(name)
+    with pytest.raises(AllClustersNotAllowed, match=r"Not done: .+, for every cluster") as refused:
+        parse_fleet_request(event, PREFIX, all_by_event=False)
+    assert parsed(event).reason in refused.value.what
+    assert parse_fleet_request(event, PREFIX, all_by_event=True).clusters is None
+    closing = {"execution": STATE["execution"], "input": event}
+    assert parse_fleet_close_request(closing, PREFIX).request, "the summary says what was asked for"
+
+
+@pytest.mark.parametrize(
+    "name", ["alarm-one-cluster", "alarm-tagged", "compromise-reported", "fleet-all", "fleet-schedule"]
+)
+def test_named_clusters_and_people_and_the_schedule_need_no_leave(name: str) -> None:
+    assert parse_fleet_request(golden(name), PREFIX, all_by_event=False) == parsed(golden(name))
 
 
 @pytest.mark.parametrize("name", ["alarm-one-cluster", "alarm-tagged", "compromise-reported"])
@@ -683,6 +710,22 @@ def test_whoever_may_report_a_compromise_can_ask_for_new_keys_and_for_nothing_el
     said = f"detail.{member}: not in a report; known are clusters, reason, requestedBy, reportedAt."
     assert fleet_refused(event) == said
     assert not VALIDATOR.is_valid(event)
+
+
+@pytest.mark.parametrize("name", REPORTS)
+def test_a_report_that_is_replayed_from_the_archive_asks_for_what_it_asked_for_then(name: str) -> None:
+    """EventBridge adds the replay's name, and leaves the time as it was: the keys made since meet it."""
+    assert parsed(golden(name) | {"replay-name": "again"}) == REPORTS[name]
+
+
+@pytest.mark.parametrize("dry", [None, False])
+def test_a_look_never_rotates_and_its_input_has_to_say_so(dry: object) -> None:
+    looks = {"trigger": "readiness"} | ({} if dry is None else {"dryRun": dry})
+    said = "dryRun: expected true with the trigger readiness, which never rotates."
+    assert fleet_refused(looks) == said
+    with pytest.raises(RequestInvalid, match=said):
+        parse_request({"cluster": "prod-a", **looks})
+    assert parsed(looks | {"dryRun": True}).trigger is Trigger.READINESS
 
 
 def test_a_report_that_says_nowhere_when_is_refused() -> None:

@@ -30,7 +30,7 @@ UNFINISHED = ("Refused", "NotEnded", "NotBegun")
 ROTATION = "schemas/rotation-outcome.v1.schema.json"
 SUMMARY = "schemas/fleet-summary.v1.schema.json"
 RUNBOOK = "docs/runbook.md"
-FLEET_INPUTS = ("fleet-all", "fleet-canary", "fleet-dry-run", "fleet-schedule", "fleet-some")
+FLEET_INPUTS = ("fleet-all", "fleet-canary", "fleet-dry-run", "fleet-readiness", "fleet-schedule", "fleet-some")
 
 
 @dataclass(frozen=True)
@@ -244,6 +244,7 @@ def test_a_new_trigger_is_missed_in_each_place_with_what_to_write_there() -> Non
         ("alarm-one-cluster", Trigger.ALARM),
         ("alarm-tagged", Trigger.ALARM),
         ("compromise-reported", Trigger.ALARM),
+        ("fleet-readiness", Trigger.READINESS),
     ],
 )
 def test_an_example_is_of_the_trigger_it_is_an_example_of(name: str, trigger: Trigger) -> None:
@@ -261,9 +262,11 @@ def test_an_example_brings_the_moment_its_trigger_goes_by(name: str) -> None:
 
 
 @pytest.mark.parametrize("trigger", Trigger)
-def test_a_moment_is_refused_exactly_where_each_clusters_maximum_key_age_decides(trigger: Trigger) -> None:
-    given = {"trigger": trigger.value, "keyCreatedAfter": "2026-11-23T03:00:00Z"}
-    if trigger.by_age:
+def test_a_moment_is_refused_exactly_where_each_clusters_maximum_key_age_decides_or_nothing_is_rotated(
+    trigger: Trigger,
+) -> None:
+    given = {"trigger": trigger.value, "keyCreatedAfter": "2026-11-23T03:00:00Z", "dryRun": trigger.looks_only}
+    if trigger.by_age or trigger.looks_only:
         with pytest.raises(RequestInvalid, match="keyCreatedAfter: not together with the trigger"):
             parse_fleet_request(given, "element-key-compromise-")
     else:

@@ -18,8 +18,10 @@ from element_rekey.records import (
     ClusterResult,
     Execution,
     Failure,
+    FleetReadiness,
     FleetRequest,
     FleetRun,
+    NotReady,
     NotSelected,
     Registered,
     Selected,
@@ -91,14 +93,27 @@ NOT_BEGUN = ClusterResult(Selected("z", "z-1", NOW, 90 * 86_400), None)
 def test_the_members_are_those_of_the_schema() -> None:
     known = {json_name(field.name): field for field in fields(Summary)}
     assert list(known) == list(SCHEMA["properties"])
-    for document, definition in ((KeyLine, "key"), (ClusterLine, "cluster"), (CanaryLine, "canary")):
+    defined = {"key": KeyLine, "cluster": ClusterLine, "canary": CanaryLine, "notReady": NotReady}
+    assert SCHEMA["$defs"].keys() == defined.keys()
+    for definition, document in defined.items():
         assert [json_name(field.name) for field in fields(document)] == list(SCHEMA["$defs"][definition]["properties"])
     asked_again = SCHEMA["properties"]["startAgainWith"]["properties"]
     assert [json_name(field.name) for field in fields(FleetRequest)] == list(asked_again)
     assert [json_name(one.name) for one in fields(Count)] == list(SCHEMA["properties"]["counts"]["items"]["properties"])
     assert SCHEMA["properties"]["schema"]["const"] == SUMMARY_SCHEMA
     optional = set(known) - set(SCHEMA["required"])
-    assert optional == {"oldestKeyAgeDays", "error", "cause", "nextStep", "wouldBeRefused", "startAgainWith", "canary"}
+    assert optional == {
+        "oldestKeyAgeDays",
+        "error",
+        "cause",
+        "nextStep",
+        "wouldBeRefused",
+        "startAgainWith",
+        "canary",
+        "clustersNotReady",
+        "becameNotReady",
+        "readyAgain",
+    }
 
 
 def test_a_cluster_is_counted_in_the_ways_the_schema_knows() -> None:
@@ -231,6 +246,62 @@ def test_a_dry_run_names_what_would_be_refused_and_needs_nobody() -> None:
         ClusterLine("b", "WouldBeRefused", "CredentialsRefused", cut("x" * 400, 300)),
     )
     assert "\n  ! b: WouldBeRefused CredentialsRefused xxx" in summary_in_words(summary)
+
+
+LOOKS = FleetRequest(trigger=Trigger.READINESS, dry_run=True)
+
+
+def not_ready(*clusters: str) -> tuple[NotReady, ...]:
+    return tuple(NotReady(one, "KeyProviderUnusable", "It has no key server.", "Mend it.") for one in clusters)
+
+
+@pytest.mark.parametrize(
+    ("readiness", "headline"),
+    [
+        (FleetReadiness(0, ready_again=("a",)), "ready again: a, readiness of 3 clusters, all ready"),
+        (FleetReadiness(2, not_ready("a", "b")), "NOT READY any more: a, b, readiness of 3 clusters, 2 not ready"),
+        (
+            FleetReadiness(3, not_ready("a", "b", "c", "d"), ("e",)),
+            "NOT READY any more: a, b, c and 1 more, ready again: e, readiness of 3 clusters, 3 not ready",
+        ),
+        (FleetReadiness(1), "readiness of 3 clusters, 1 not ready"),
+    ],
+)
+def test_a_look_says_first_what_is_news(readiness: FleetReadiness, headline: str) -> None:
+    after = (result("a", Outcome.PLANNED, DAY, None),)
+    run = closed(*after, request=LOOKS)
+    run = replace(run, readiness=readiness, looked_at_before=("b", "c"))
+    summary = summary_after(run, *after)
+    assert summary.headline == headline
+    assert (summary.clusters, summary.clusters_not_ready) == (3, readiness.clusters_not_ready)
+    words = summary_in_words(summary)
+    for one in readiness.became_not_ready:
+        assert f"\n  {one.cluster}: KeyProviderUnusable It has no key server. Next: Mend it.\n" in words
+    assert ("\nReady again: " in words) == bool(readiness.ready_again)
+    assert ("\nNot ready any more: " in words) == bool(readiness.became_not_ready)
+
+
+def test_a_scheduled_run_says_so_too_before_what_it_rotated() -> None:
+    after = (result("a", Outcome.NOT_DUE, DAY),)
+    run = replace(closed(*after), readiness=FleetReadiness(1, not_ready("a")))
+    assert summary_after(run, *after).headline == "NOT READY any more: a, 1 cluster, 0 rotated, all well"
+
+
+def test_a_scheduled_run_does_not_say_twice_what_it_says_of_a_rotation_that_failed() -> None:
+    """The document has it, for whoever counts; a reader has the line of the rotation."""
+    after = (result("a", Outcome.FAILED, 95 * DAY), result("b", Outcome.NOT_DUE, DAY))
+    run = replace(closed(*after), readiness=FleetReadiness(2, not_ready("a", "b")))
+    summary = summary_after(run, *after)
+    assert summary.headline == "NOT READY any more: b, 2 clusters, 0 rotated, 1 need ATTENTION"
+    assert [one.cluster for one in summary.became_not_ready or ()] == ["a", "b"]
+    words = summary_in_words(summary)
+    assert "\n  b: KeyProviderUnusable" in words
+    assert "\n  a: KeyProviderUnusable" not in words
+
+
+def test_a_look_that_found_a_cluster_it_could_not_look_at_succeeds_with_that_answer() -> None:
+    after = (result("a", Outcome.FAILED, DAY, None),)
+    assert fleet_failure(closed(*after, request=LOOKS), after) is None
 
 
 def test_a_dry_run_that_failed_is_reported_as_one() -> None:

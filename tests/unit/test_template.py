@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import operator
 import re
 from dataclasses import replace
 from datetime import timedelta
@@ -14,22 +15,23 @@ import pytest
 
 from element_rekey import errors
 from element_rekey.aws.executions import LONGEST
-from element_rekey.aws.telemetry import NAMESPACE, measure_fleet, measure_outcome, measure_schedule, metrics
+from element_rekey.aws.telemetry import NAMESPACE, measure_fleet, measure_outcome, measure_schedules, metrics
 from element_rekey.cluster import Certificate, CertificateOf
 from element_rekey.inputs import parse_fleet_request
 from element_rekey.outcomes import Outcome, Trigger
 from element_rekey.reconcile import LOOK_BACK
-from element_rekey.records import ClusterResult, Execution, FleetRequest, FleetRun, Selected
+from element_rekey.records import ClusterResult, Execution, FleetReadiness, FleetRequest, FleetRun, Selected
+from element_rekey.rules.readiness import SAME_DAY
 from element_rekey.rules.selection import ANY_NUMBER
 from tests.fakes import NOW
 from tests.golden.files import current_release, names, read
 from tests.retries import retriers_of
-from tests.template import ROOT, TEMPLATE, default, properties, state_machine
+from tests.template import ROOT, TEMPLATE, default, in_use, properties, state_machine
 from tests.unit.aws_actions import actions_of, entry_module, reached_functions
 from tests.unit.samples import rotated
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 RESOURCES: dict[str, Any] = TEMPLATE["Resources"]
 PARAMETERS: dict[str, Any] = TEMPLATE["Parameters"]
@@ -135,8 +137,34 @@ def test_the_alarm_on_the_oldest_key_leaves_the_schedule_its_time() -> None:
     assert default("AlarmKeyAgeDays") > default("MaxKeyAgeDays") + 2
 
 
+CHOSEN_TABLE = (
+    {"!If": ["MakesTable", {"!Ref": "Table"}, {"!Ref": "ExistingTableName"}]},
+    {
+        "!If": [
+            "MakesTable",
+            {"!GetAtt": "Table.Arn"},
+            {"!Sub": "arn:${AWS::Partition}:dynamodb:${AWS::Region}:${AWS::AccountId}:table/${ExistingTableName}"},
+        ]
+    },
+)
+
+
+def test_a_table_that_was_left_behind_is_used_wherever_the_stacks_own_would_be() -> None:
+    """Policies, environments, machines and outputs: one that still named the stack's own would be left out."""
+    assert TEMPLATE["Conditions"]["MakesTable"] == {"!Equals": [{"!Ref": "ExistingTableName"}, ""]}
+    assert RESOURCES["Table"]["Condition"] == "MakesTable"
+    text = (ROOT / "template.yaml").read_text()
+    named = re.findall(r"!(?:Ref|GetAtt) Table\b|\$\{Table\b", text)
+    chosen = [one for one in walk(TEMPLATE) if one in CHOSEN_TABLE]
+    assert len(named) == len(chosen) > 10
+
+
 LONGEST_STACK_NAME = 67
-NAMES = {"Serverless::LayerVersion": ("LayerName", 140), "Serverless::StateMachine": ("Name", 80)}
+NAMES = {
+    "Serverless::LayerVersion": ("LayerName", 140),
+    "Serverless::StateMachine": ("Name", 80),
+    "Events::EventBus": ("Name", 256),
+}
 """Names that are unique in an account, and how long they may be. What has no name here is named by CloudFormation."""
 
 
@@ -305,8 +333,8 @@ KINDS_OF_ITEMS = {
     "CheckStatusFunction": {"LOCK", "CLUSTER", "ROTATION"},
     "PublishOutcomeFunction": {"LOCK", "ROTATION"},
     "SelectClustersFunction": {"FLEET"},
-    "SummarizeFleetFunction": {"FLEET"},
-    "ReconcileFunction": {"LOCK", "ROTATION", "FLEET"},
+    "SummarizeFleetFunction": {"FLEET", "READINESS"},
+    "ReconcileFunction": {"LOCK", "ROTATION", "FLEET", "READINESS"},
     "RotateFleet": {"COUNT"},
 }
 """Who may write what: whoever selects clusters, or counts, has no business with locks and history."""
@@ -335,7 +363,8 @@ def test_each_may_write_its_own_kinds_of_items_and_no_other(name: str) -> None:
 
 def test_what_is_only_read_are_the_records_of_the_rotations_and_what_is_remembered() -> None:
     for name in ("SummarizeFleetFunction", "ReconcileFunction"):
-        assert kinds_of_items(name)["BatchGetItem"] == {"ROTATION", "CLUSTER"}
+        assert kinds_of_items(name)["BatchGetItem"] == {"ROTATION", "CLUSTER", "READINESS"}
+    assert kinds_of_items("SelectClustersFunction")["BatchGetItem"] == {"READINESS"}
     assert kinds_of_items("RotateFleet")["GetItem"] == {"ROTATION"}
 
 
@@ -418,6 +447,93 @@ def test_a_rule_may_run_what_it_targets(rule: str) -> None:
             assert (name, target["RoleArn"]) == ("RotateFleet", {"!GetAtt": "StartFleetRole.Arn"})
 
 
+def put_events_is_allowed(by: dict[str, str], given: dict[str, Any], *, own_policy_allows: bool) -> bool:
+    """What IAM says of ``events:PutEvents`` on the bus; ``by`` are the condition keys of whoever asks.
+
+    A negated operator holds where the key is missing, any other does not; all operators of a condition have to hold
+    (https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_condition_operators.html).
+    """
+
+    def holds(operator: str, key: str, value: dict[str, str]) -> bool:
+        equal = key in by and by[key] in listed(given.get(value["!Ref"], default(value["!Ref"])))
+        return not equal if operator == "StringNotEquals" else equal
+
+    effects = set[str]()
+    for one in properties("ReportBus")["Policy"]["Statement"]:
+        assert one["Action"] == "events:PutEvents"
+        if all(holds(op, key, value) for op, keys in one["Condition"].items() for key, value in keys.items()):
+            effects.add(one["Effect"])
+    return "Deny" not in effects and ("Allow" in effects or own_policy_allows)
+
+
+SIEM, ADMIN = "arn:aws:iam::123456789012:role/siem", "arn:aws:iam::123456789012:role/admin"
+FOREIGN = "arn:aws:iam::210987654321:role/siem"
+OURS = "o-a1b2c3d4e5"
+
+
+@pytest.mark.parametrize(
+    ("parameters", "allowed"),
+    [
+        ({}, set[str]()),
+        ({"ReportingPrincipals": [SIEM]}, {SIEM}),
+        ({"ReportingPrincipals": [SIEM, FOREIGN]}, {SIEM, FOREIGN}),
+        ({"ReportingPrincipals": ["*"]}, set[str]()),
+        ({"ReportingOrganization": OURS}, {SIEM, ADMIN}),
+    ],
+)
+def test_only_who_is_named_may_report_whatever_its_own_policy_allows(
+    parameters: dict[str, Any], allowed: set[str]
+) -> None:
+    who = {SIEM: OURS, ADMIN: OURS, FOREIGN: "o-z9y8x7w6v5"}
+    for own_policy_allows in (True, False):
+        found = {
+            arn
+            for arn, organization in who.items()
+            if put_events_is_allowed(
+                {"aws:PrincipalArn": arn, "aws:PrincipalOrgID": organization},
+                parameters,
+                own_policy_allows=own_policy_allows,
+            )
+        }
+        assert found == allowed
+    nobody_known = put_events_is_allowed({}, parameters, own_policy_allows=True)
+    assert not nobody_known, "a service, or an account without an organization"
+
+
+def test_the_policy_is_that_of_the_bus() -> None:
+    assert properties("ReportBus")["Name"] == {"!Ref": "AWS::StackName"}
+    (named,) = {one["Resource"]["!Sub"] for one in properties("ReportBus")["Policy"]["Statement"]}
+    assert named.endswith(":event-bus/${AWS::StackName}")
+    by_effect = [(one["Effect"], one["Condition"]) for one in properties("ReportBus")["Policy"]["Statement"]]
+    (denied,) = (condition for effect, condition in by_effect if effect == "Deny")
+    allowed = {
+        key: value for effect, one in by_effect if effect == "Allow" for key, value in one["StringEquals"].items()
+    }
+    assert denied == {"StringNotEquals": allowed}, "whoever is allowed is not denied, and nobody else gets in"
+
+
+def test_reports_come_by_the_stacks_own_bus_and_the_default_one_carries_what_only_aws_can_put_there() -> None:
+    for rule in RULES:
+        own = properties(rule).get("EventBusName")
+        sources = properties(rule)["EventPattern"]["source"]
+        assert own in (None, {"!Ref": "ReportBus"})
+        assert all(source.startswith("aws.") for source in sources) == (own is None)
+
+
+def test_reports_are_kept_for_replay_where_the_operator_wants_it() -> None:
+    assert default("ReportArchiveDays") == 0
+    assert RESOURCES["ReportArchive"]["Condition"] == "KeepsReports"
+    assert TEMPLATE["Conditions"]["KeepsReports"] == {"!Not": [{"!Equals": [{"!Ref": "ReportArchiveDays"}, "0"]}]}
+    assert properties("ReportArchive")["EventPattern"] == properties("CompromiseReportRule")["EventPattern"]
+    assert properties("ReportArchive")["SourceArn"] == {"!GetAtt": "ReportBus.Arn"}
+
+
+def test_no_event_means_every_cluster_until_the_operator_lets_it() -> None:
+    assert default("AllClustersByEvent") == "false"
+    given = properties("SelectClustersFunction")["Environment"]["Variables"]
+    assert given["ALL_CLUSTERS_BY_EVENT"] == {"!Ref": "AllClustersByEvent"}
+
+
 def test_the_schedule_is_off_until_the_operator_turns_it_on() -> None:
     assert default("ScheduleState") == "DISABLED"
     assert properties("Schedule")["State"] == {"!Ref": "ScheduleState"}
@@ -433,6 +549,27 @@ def test_the_schedule_is_retried_and_then_kept_and_asks_what_the_code_understand
     given = json.loads(target["Input"])
     assert given == json.loads((ROOT / "events" / "fleet-schedule.json").read_text())
     assert parse_fleet_request(given, "x").trigger is Trigger.SCHEDULE
+
+
+def test_readiness_is_looked_at_daily_unless_the_operator_turns_it_off_whether_or_not_the_schedule_is_on() -> None:
+    assert default("ReadinessState") == "ENABLED"
+    schedule = properties("ReadinessSchedule")
+    assert "Condition" not in RESOURCES["ReadinessSchedule"]
+    assert schedule["State"] == {"!Ref": "ReadinessState"}
+    assert schedule["ScheduleExpressionTimezone"] == {"!Ref": "ScheduleTimeZone"}
+    target = schedule["Target"]
+    assert (target["Arn"], target["RoleArn"]) == ({"!Ref": "RotateFleet"}, {"!GetAtt": "StartFleetRole.Arn"})
+    assert target["DeadLetterConfig"] == {"Arn": {"!GetAtt": "DeadLetters.Arn"}}
+    assert target["RetryPolicy"]["MaximumRetryAttempts"] > 0
+    given = json.loads(target["Input"])
+    assert given == json.loads((ROOT / "events" / "fleet-readiness.json").read_text())
+    request = parse_fleet_request(given, "x", all_by_event=False)
+    assert (request.trigger, request.dry_run, request.clusters) == (Trigger.READINESS, True, None)
+
+
+def test_a_daily_look_is_after_the_schedule_and_within_the_time_that_a_look_serves() -> None:
+    hours = [int(default(name).split()[1]) for name in ("ScheduleExpression", "ReadinessExpression")]
+    assert timedelta() < timedelta(hours=hours[1] - hours[0]) < SAME_DAY < timedelta(days=1)
 
 
 def test_the_reconciliation_runs_every_hour_whatever_is_switched_off_and_is_retried_and_then_kept() -> None:
@@ -563,9 +700,10 @@ def emitted(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch)
     """The dimensions of every metric the application emits, as CloudWatch reads them from its log."""
     monkeypatch.setenv("POWERTOOLS_SERVICE_NAME", "element-rekey")
     monkeypatch.setattr(metrics.provider, "service", "element-rekey")
-    run = FleetRun(Execution("fleet", NOW), FleetRequest(), selected=(FIRST_CLUSTER,), ended_at=NOW)
+    request = FleetRequest(trigger=Trigger.SCHEDULE)
+    run = FleetRun(Execution("fleet", NOW), request=request, selected=(FIRST_CLUSTER,), readiness=FleetReadiness(0))
     measure_fleet(run, [ClusterResult(FIRST_CLUSTER, rotated())], NOW)
-    measure_schedule(enabled=True)
+    measure_schedules(rotates=True, looks=True)
     for outcome in Outcome:
         measure_outcome(replace(rotated(), outcome=outcome, certificates=CERTIFICATES), NOW)
     found: dict[str, set[str]] = {}
@@ -612,14 +750,23 @@ def test_every_machine_and_function_is_watched() -> None:
 
 
 def expression(name: str) -> str:
+    """Of the defaults; where the operator can have another one, it is among ``expressions``."""
     first, *rest = properties(name)["Metrics"]
     assert len({one["Id"] for one in rest}) == len(rest)
     assert {one["ReturnData"] for one in rest} == {False}
     assert len({one["MetricStat"]["Period"] for one in rest}) == 1
-    return str(first["Expression"])
+    return str(in_use(first["Expression"]))
 
 
-BY_THEIR_ABSENCE = {"OldestKeyAlarm", "ReconciliationAlarm"}
+def expressions(name: str) -> list[str]:
+    match properties(name)["Metrics"][0]["Expression"]:
+        case {"!If": [_, yes, no]}:
+            return [yes, no]
+        case text:
+            return [text]
+
+
+BY_THEIR_ABSENCE = {"OldestKeyAlarm", "ReconciliationAlarm", "ReadinessAlarm"}
 """Alarms on something that does not come any more."""
 
 
@@ -632,13 +779,21 @@ def test_an_alarm_adds_up_its_metrics_and_takes_one_that_is_missing_for_nothing(
 def test_no_alarm_leaves_it_to_cloudwatch_what_a_missing_point_means(name: str) -> None:
     """It looks further back than the periods, and while there are real points it does not count the missing ones."""
     assert properties(name)["TreatMissingData"] == "notBreaching"
-    unfilled = re.sub(r"FILL\((\w+|METRICS\(\)), -?\d+\)", "", expression(name))
-    ids = {one["Id"] for one in properties(name)["Metrics"]}
-    assert not ids & set(re.findall(r"\w+", unfilled))
-    assert "METRICS" not in unfilled
+    for text in expressions(name):
+        unfilled = re.sub(r"FILL\((\w+|METRICS\(\)), -?\d+\)", "", text)
+        ids = {one["Id"] for one in properties(name)["Metrics"]}
+        assert not ids & set(re.findall(r"\w+", unfilled))
+        assert "METRICS" not in unfilled
 
 
-def state_after(name: str, days: dict[str, list[float | None]]) -> str:
+COMPARISONS: dict[str, Callable[[float, float], bool]] = {
+    "GreaterThanThreshold": operator.gt,
+    "GreaterThanOrEqualToThreshold": operator.ge,
+    "LessThanThreshold": operator.lt,
+}
+
+
+def state_after(name: str, days: dict[str, list[float | None]], text: str = "") -> str:
     """The state of an alarm after these days, the last one at the end, as CloudWatch is documented to find it.
 
     It looks at more days than it needs, and fills the missing ones as told only where too few of them have a point.
@@ -646,13 +801,15 @@ def state_after(name: str, days: dict[str, list[float | None]]) -> str:
     alarm = properties(name)
     needed = alarm["EvaluationPeriods"]
     count = len(next(iter(days.values())))
-    points = [_value_of(expression(name), {one: series[day] for one, series in days.items()}) for day in range(count)]
+    text = text or expression(name)
+    points = [_value_of(text, {one: series[day] for one, series in days.items()}) for day in range(count)]
     real = [point for point in points if point is not None]
     if len(real) < needed:
         return "OK"  # notBreaching
+    real = [point for point in real if point is not None]
     limit = alarm["Threshold"] if isinstance(alarm["Threshold"], int) else default(alarm["Threshold"]["!Ref"])
-    above = alarm["ComparisonOperator"] == "GreaterThanThreshold"
-    bad = sum((point > limit) if above else (point < limit) for point in real[-needed:])
+    compare = COMPARISONS[alarm["ComparisonOperator"]]
+    bad = sum(compare(point, limit) for point in real[-needed:])
     return "ALARM" if bad >= alarm.get("DatapointsToAlarm", needed) else "OK"
 
 
@@ -670,13 +827,15 @@ def _value_of(expression: str, values: dict[str, float | None]) -> float | None:
             case ast.Call(func=ast.Name(id="FILL"), args=[series, filler]):
                 point = value(series)
                 return value(filler) if point is None else point
+            case ast.Call(func=ast.Name(id="SUM")):
+                return sum(point or 0 for point in values.values())
             case ast.Call(func=ast.Name(id="IF"), args=[condition, yes, no]):
                 return value(yes) if value(condition) else value(no)
-            case ast.Compare(left=left, ops=[operator], comparators=[right]):
+            case ast.Compare(left=left, ops=[compared], comparators=[right]):
                 one, other = value(left), value(right)
                 assert one is not None
                 assert other is not None
-                return float(one >= other if isinstance(operator, ast.GtE) else one < other)
+                return float(one >= other if isinstance(compared, ast.GtE) else one < other)
         raise AssertionError(ast.unparse(node))
 
     return value(ast.parse(expression, mode="eval").body)
@@ -707,19 +866,64 @@ def test_a_schedule_that_stopped_is_an_alarm_in_two_days_and_one_just_turned_on_
     assert state_after("OldestKeyAlarm", {"oldest": oldest, "scheduled": scheduled}) == state
 
 
+@pytest.mark.parametrize(("measured", "hours"), [("notReady", "watched"), ("oldest", "scheduled")])
 @pytest.mark.parametrize(
-    ("oldest", "scheduled", "state"),
+    ("runs", "counted", "state"),
     [
         pytest.param([5, 6], [24, 24], "OK", id="it runs"),
         pytest.param([5, 6], [24, NONE], "ALARM", id="it stopped a day ago"),
+        pytest.param([0, 0], [24, NONE], "ALARM", id="it stopped a day ago, and all is well"),
         pytest.param([NONE, NONE], [NONE, NONE], "OK", id="just made"),
-        pytest.param([NONE, NONE], [24, 24], "OK", id="it is the fleet's schedule that stopped"),
+        pytest.param([NONE, NONE], [24, 24], "OK", id="it is the daily run that stopped"),
     ],
 )
 def test_a_reconciliation_that_stopped_is_an_alarm_in_a_day_and_one_just_made_is_none(
-    oldest: list[float | None], scheduled: list[float | None], state: str
+    measured: str, hours: str, runs: list[float | None], counted: list[float | None], state: str
 ) -> None:
-    assert state_after("ReconciliationAlarm", {"oldest": oldest, "scheduled": scheduled}) == state
+    """By the daily look at readiness; where that is off, by the schedule."""
+    (text,) = (one for one in expressions("ReconciliationAlarm") if measured in one)
+    assert hours in text
+    days = {one: [NONE, NONE] for one in ("notReady", "watched", "oldest", "scheduled")}
+    days |= {measured: runs, hours: counted}
+    assert state_after("ReconciliationAlarm", days, text) == state
+
+
+@pytest.mark.parametrize(
+    ("looked", "hours", "state"),
+    [
+        pytest.param([0, 0, 0], [24, 24, 24], "OK", id="a look a day"),
+        pytest.param([3, 3, 3], [24, 24, 24], "OK", id="what it found is another alarm's"),
+        pytest.param([0, 0, NONE], [24, 24, 9], "OK", id="today's look is still to come"),
+        pytest.param([0, NONE, 0], [24, 24, 24], "OK", id="one was missed"),
+        pytest.param([0, NONE, NONE], [24, 24, 24], "ALARM", id="two were missed"),
+        pytest.param([NONE, NONE, NONE], [NONE, NONE, 12], "OK", id="just made"),
+        pytest.param([NONE, NONE, NONE], [NONE, 24, 24], "ALARM", id="it never ran"),
+        pytest.param([0, NONE, NONE], [24, NONE, NONE], "OK", id="turned off"),
+    ],
+)
+def test_looks_that_do_not_come_any_more_are_an_alarm_in_two_days(
+    looked: list[float | None], hours: list[float | None], state: str
+) -> None:
+    assert state_after("ReadinessAlarm", {"notReady": looked, "watched": hours}) == state
+
+
+@pytest.mark.parametrize(
+    ("not_ready", "state"),
+    [
+        pytest.param([0, 0, 0], "OK", id="all are ready"),
+        pytest.param([0, 0, 1], "ALARM", id="since today"),
+        pytest.param([0, 1, NONE], "ALARM", id="since yesterday, and today's look is still to come"),
+        pytest.param([1, 1, 0], "ALARM", id="ready again today"),
+        pytest.param([1, 0, 0], "OK", id="ready again yesterday"),
+        pytest.param([1, NONE, NONE], "OK", id="nobody looks any more, which is another alarm's"),
+        pytest.param([NONE, NONE, NONE], "OK", id="just made"),
+    ],
+)
+def test_a_cluster_that_is_not_ready_is_one_alarm_until_the_day_after_it_is_again(
+    not_ready: list[float | None], state: str
+) -> None:
+    """At midnight the day begins without a look: an alarm that ended and began again then would be a message a day."""
+    assert state_after("ClustersNotReadyAlarm", {"notReady": not_ready}) == state
 
 
 def dashboard() -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
-from tests.template import CHECK, PUBLISH, REGION, ROOT, START, TEMPLATE, default, function_arn, properties
+from tests.template import CHECK, PUBLISH, REGION, ROOT, START, TEMPLATE, default, function_arn, in_use, properties
 from tests.workflow.interpreter import FunctionFailed
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def _environment() -> dict[str, str]:
     """What the template gives its functions, with a parameter's default for a reference to it."""
     own = (properties(resource).get("Environment", {}).get("Variables", {}) for resource in (START, CHECK, PUBLISH))
     given = dict(ChainMap(TEMPLATE["Globals"]["Function"]["Environment"]["Variables"], *own))
-    return {name: _value(value) for name, value in given.items()}
+    return {name: _value(in_use(value)) for name, value in given.items()}
 
 
 def _value(value: Any) -> str:  # noqa: ANN401 - YAML

@@ -13,6 +13,7 @@ import os
 import re
 from collections import Counter
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import lru_cache
 from types import SimpleNamespace
@@ -30,7 +31,7 @@ from element_rekey.errors import AwsCallFailed
 from element_rekey.inputs import parse_request
 from element_rekey.outcomes import Outcome
 from element_rekey.records import Execution, Failure, FleetRun, Intent, Rotation
-from tests.template import ACCOUNT, REGION, ROOT, TEMPLATE, default, function_arn, properties
+from tests.template import ACCOUNT, REGION, ROOT, TEMPLATE, default, function_arn, in_use, properties
 from tests.workflow.clock import BEGIN, VirtualClock
 from tests.workflow.functions import ENVIRONMENT
 from tests.workflow.interpreter import FunctionFailed, abort, aws_in_memory, parsing_once, virtual_interpreter
@@ -48,7 +49,8 @@ AlreadyExists = "StepFunctions.ExecutionAlreadyExistsException"
 def definition() -> str:
     """The machine as the template deploys it, but for what moto cannot do."""
     text = (ROOT / properties("RotateFleet")["DefinitionUri"]).read_text()
-    for name, value in properties("RotateFleet")["DefinitionSubstitutions"].items():
+    for name, chosen in properties("RotateFleet")["DefinitionSubstitutions"].items():
+        value = in_use(chosen)
         function = value.get("!GetAtt", "").removesuffix(".Arn")
         text = text.replace(f"${{{name}}}", function_arn(function) if function else _reference(value))
     parsed = json.loads(text)
@@ -109,6 +111,7 @@ class FleetHarness:
         self.topic_arn = self.clients["sns"].create_topic(Name="Topic")["TopicArn"]
         own = properties(SELECT)["Environment"]["Variables"]
         given = {name: default(value["!Ref"]) for name, value in own.items() if value["!Ref"] != ROTATE}
+        given["ALL_CLUSTERS_BY_EVENT"] = "true"
         given["URGENT_MAX_CONCURRENCY"] = 1  # of the items of a map, virtual time knows one at a time
         os.environ.update({name: str(value) for name, value in given.items()})
         os.environ.update(ENVIRONMENT | {"ROTATE_MASTER_KEY_ARN": MACHINE, "TOPIC_ARN": self.topic_arn})
@@ -197,6 +200,7 @@ class FleetHarness:
                 failure=failure,
                 current_key=key,
                 intent=Intent("uuid", key, None, self.clock()) if sent else None,
+                ended_at=self.clock(),
             )
         )
         self.statuses.setdefault(name, ["FAILED" if failure else "SUCCEEDED"])
@@ -319,6 +323,63 @@ def test_an_alarm_that_had_no_data_before_rotates_nothing_and_is_told_of(fleet: 
     summary = fleet.only_summary()
     assert (summary["error"], summary["trigger"]) == ("AlarmIgnored", "alarm")
     assert "element-key-compromise-prod-a, for prod-a" in summary["cause"]
+
+
+@pytest.mark.parametrize("name", ["alarm-all-clusters", "compromise-reported-all"])
+def test_an_event_that_means_every_cluster_and_may_not_rotates_nothing_and_is_told_of(
+    fleet: FleetHarness, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    select = fleet.functions[SELECT]
+    monkeypatch.setattr(select, "SETTINGS", replace(select.SETTINGS, all_by_event=False))
+    fleet.register("prod-a")
+    event = json.loads((ROOT / "events" / f"{name}.json").read_text())
+    ended = fleet.run(event)
+    assert (ended["status"], ended["error"]) == ("FAILED", "AllClustersNotAllowed")
+    assert fleet.begun == []
+    summary = fleet.only_summary()
+    assert (summary["error"], summary["trigger"]) == ("AllClustersNotAllowed", "alarm")
+    assert summary["reason"] in summary["cause"]
+    assert summary["startAgainWith"]["keyCreatedAfter"], "what a person pastes who finds it right"
+
+
+LOOKS = json.loads((ROOT / "events" / "fleet-readiness.json").read_text()) | {"maxConcurrency": 1}
+"""One after the other: of the items of a map, virtual time knows one at a time."""
+
+
+def test_a_daily_look_tells_of_what_is_news_and_else_keeps_quiet(fleet: FleetHarness) -> None:
+    fleet.register("a", "b")
+    fleet.outcomes = {"a": Outcome.PLANNED, "b": Outcome.PLANNED}
+    ended = fleet.run(LOOKS)
+    assert ended["status"] == "SUCCEEDED"
+    assert json.loads(ended["output"])["headline"] == "readiness of 2 clusters, all ready"
+    assert (fleet.requests["a"]["trigger"], fleet.requests["a"]["dryRun"]) == ("readiness", True)
+    assert fleet.summaries() == []
+    fleet.clock.advance(86_400)
+    fleet.outcomes["b"] = Outcome.FAILED
+    assert fleet.run(LOOKS)["status"] == "SUCCEEDED", "it is an answer"
+    assert fleet.only_summary()["headline"] == "NOT READY any more: b, readiness of 2 clusters, 1 not ready"
+    fleet.clock.advance(86_400)
+    assert fleet.run(LOOKS)["status"] == "SUCCEEDED"
+    assert len(fleet.summaries()) == 1
+    fleet.clock.advance(86_400)
+    fleet.outcomes["b"] = Outcome.PLANNED
+    fleet.run(LOOKS)
+    assert fleet.summaries()[1]["readyAgain"] == ["b"]
+    assert fleet.begun == ["a", "b"] * 4
+
+
+def test_a_look_after_the_schedule_has_nothing_left_to_look_at(fleet: FleetHarness) -> None:
+    """And a map over no items is one that succeeds."""
+    fleet.register("a", "b")
+    fleet.run({"trigger": "schedule"})
+    assert fleet.run(LOOKS)["status"] == "SUCCEEDED"
+    assert sorted(fleet.begun) == ["a", "b"]
+    assert len(fleet.summaries()) == 1, "that of the schedule"
+
+
+def test_a_look_before_the_first_cluster_is_registered_succeeds(fleet: FleetHarness) -> None:
+    assert fleet.run(LOOKS)["status"] == "SUCCEEDED"
+    assert fleet.summaries() == []
 
 
 def test_the_canary_goes_first_and_alone(fleet: FleetHarness) -> None:

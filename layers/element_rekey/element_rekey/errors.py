@@ -34,6 +34,7 @@ The class name is the error name in the state machine, in the notification and i
     ├── RotationUndone               our rekey replaced the key, and a later one left a key that is not as asked
     ├── RotationOverdue              the deadline passed while the rekey was still running
     ├── AlarmIgnored                 an alarm came on in a way that the operator lets start nothing
+    ├── AllClustersNotAllowed        an alarm or a report means every cluster, and the operator lets none do so
     ├── FleetIncomplete              a fleet run ended and not every cluster is as it should be
     └── ExecutionInterrupted         the execution ended before its own last step
         ├── ExecutionAborted           stopped by a person or a deployment
@@ -299,6 +300,15 @@ class AlarmIgnored(ElementRekeyError):
     next_step = (
         "No key was replaced. Where the key may be compromised, start RotateFleet by hand, as docs/runbook.md says. "
         "The parameter CompromiseFromInsufficientData has such a change start it by itself."
+    )
+
+
+class AllClustersNotAllowed(ElementRekeyError):
+    """An alarm or a report means every registered cluster, and the operator has not let one do so."""
+
+    next_step = (
+        "No key was replaced. Where keys may be compromised, start RotateFleet by hand, as docs/runbook.md says. "
+        "The parameter AllClustersByEvent lets an alarm or a report do it."
     )
 
 

@@ -11,6 +11,7 @@ from .cluster import KeyManagementType
 from .codec import CodecError, decode
 from .errors import (
     AlarmIgnored,
+    AllClustersNotAllowed,
     ElementRekeyError,
     ExecutionAborted,
     ExecutionBroken,
@@ -94,28 +95,33 @@ def _problems_of_texts(request: Request) -> Iterator[str]:
             yield f"{name}: expected at most {longest} characters, not {len(text)}."
         if not is_plain(text):
             yield f"{name}: expected one line of characters that can be seen."
+    if request.trigger.looks_only and not request.dry_run:
+        yield f"dryRun: expected true with the trigger {request.trigger}, which never rotates."
     if request.force and not says_something(request.reason):
         yield "reason: missing; force needs one."
     if request.force and request.requested_by and not says_something(request.requested_by):
         yield "requestedBy: expected somebody's name, or nothing; there is nothing to be seen of it."
 
 
-def parse_fleet_request(value: object, alarm_prefix: str, *, from_insufficient_data: bool = True) -> FleetRequest:
+def parse_fleet_request(
+    value: object, alarm_prefix: str, *, from_insufficient_data: bool = True, all_by_event: bool = True
+) -> FleetRequest:
     """The request in a fleet run's input: a person's, the schedule's, or an event as it came from the bus.
 
-    Raises RequestInvalid, naming the member and what was expected; and AlarmIgnored for an alarm that had no data
-    before, unless one counts ``from_insufficient_data``.
+    Raises RequestInvalid, naming the member and what was expected; AlarmIgnored for an alarm that had no data before,
+    unless one counts ``from_insufficient_data``; AllClustersNotAllowed for an event that means every cluster, unless
+    one may (``all_by_event``).
     """
     source = value.get("source") if isinstance(value, dict) else None
-    if isinstance(value, dict) and source == ALARM_SOURCE:
-        request = _alarm_request(value, alarm_prefix)
-        if not from_insufficient_data and value["detail"]["previousState"].get("value") != "OK":
-            which = ", ".join(request.clusters or ("every cluster",))
-            raise AlarmIgnored(f"Ignored: {request.reason}, for {which}. It had no data before it went into ALARM.")
-        return request
-    if isinstance(value, dict) and source == OWN_SOURCE:
-        return _report_request(value)
-    return _checked_fleet(value)
+    if not isinstance(value, dict) or source not in (ALARM_SOURCE, OWN_SOURCE):
+        return _checked_fleet(value)
+    request = _alarm_request(value, alarm_prefix) if source == ALARM_SOURCE else _report_request(value)
+    if request.clusters is None and not all_by_event:
+        raise AllClustersNotAllowed(f"Not done: {request.reason}, for every cluster.")
+    if source == ALARM_SOURCE and not from_insufficient_data and value["detail"]["previousState"].get("value") != "OK":
+        which = ", ".join(request.clusters or ("every cluster",))
+        raise AlarmIgnored(f"Ignored: {request.reason}, for {which}. It had no data before it went into ALARM.")
+    return request
 
 
 def _checked_fleet(value: object, where: str = "", named: Mapping[str, str] | None = None) -> FleetRequest:
@@ -150,6 +156,8 @@ def _fleet_problems(request: FleetRequest) -> Iterator[str]:
         yield f"toleratedFailures: expected a number from 0 to {ANY_NUMBER}."
     if request.trigger.by_age and request.key_created_after:
         yield "keyCreatedAfter: not together with the trigger schedule, which goes by each cluster's maximum key age."
+    if request.trigger.looks_only and request.key_created_after:
+        yield f"keyCreatedAfter: not together with the trigger {request.trigger}, which asks about a rotation of now."
     yield from _problems(request.request_for("any"))
 
 

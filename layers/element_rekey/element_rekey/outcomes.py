@@ -82,6 +82,7 @@ class _Trigger(NamedTuple):
     by_age: bool = False  # each cluster's maximum key age decides, and a run spreads its clusters over time
     cools_down: bool = False  # a key younger than the cool-down is left alone
     stops_after_failures: bool = False  # a run stops after the operator's number of failures, not after any number
+    looks_only: bool = False  # never rotates; what the look says is published by the run, and only where it is news
 
 
 class Trigger(StrEnum):
@@ -91,6 +92,7 @@ class Trigger(StrEnum):
     by_age: bool
     cools_down: bool
     stops_after_failures: bool
+    looks_only: bool
 
     def __new__(cls, name: str, *row: Any) -> Self:  # noqa: ANN401 - the other members of a row
         """A text that carries its row."""
@@ -99,6 +101,7 @@ class Trigger(StrEnum):
     MANUAL = _Trigger("manual")
     SCHEDULE = _Trigger("schedule", by_age=True, stops_after_failures=True)
     ALARM = _Trigger("alarm", urgent=True, cools_down=True)
+    READINESS = _Trigger("readiness", looks_only=True)
 
 
 class NoticeKind(StrEnum):

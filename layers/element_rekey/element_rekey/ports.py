@@ -21,7 +21,7 @@ if TYPE_CHECKING:
         RekeyJob,
     )
     from .outcomes import NoticeKind
-    from .records import ClusterMemory, ClusterResult, Execution, FleetRun, Lock, Registered, Rotation
+    from .records import ClusterMemory, ClusterResult, Execution, FleetRun, Lock, Readiness, Registered, Rotation
     from .settings import Settings
 
 
@@ -127,6 +127,14 @@ class Ledger(Protocol):
 
     def remember(self, cluster: str, memory: ClusterMemory) -> ClusterMemory:
         """Write a memory over the version it was read at; returns it with its new version. Raises LedgerConflict."""
+        ...
+
+    def readiness(self, clusters: Sequence[str]) -> Mapping[str, Readiness]:
+        """What the last look says of the readiness of many clusters, by their names; without those never judged."""
+        ...
+
+    def save_readiness(self, cluster: str, readiness: Readiness) -> None:
+        """Write what a look says, unless a later look was written already."""
         ...
 
     def rotation(self, execution: Execution) -> Rotation | None:

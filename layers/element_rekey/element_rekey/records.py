@@ -134,15 +134,6 @@ class Execution:
         return self.id == other.id and abs(self.started_at - other.started_at) <= timedelta(seconds=1)
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """Why an execution did not succeed; ``error`` is a class name of ``errors`` or a name Step Functions gave."""
-
-    error: str
-    cause: str
-    next_step: str
-
-
 R = TypeVar("R", Request, FleetRequest)
 
 
@@ -197,6 +188,24 @@ class ClusterMemory:
     """The asyncHandle of a rekey whose error was published; once is enough."""
     certificates: tuple[Certificate, ...] | None = None
     """The cluster's own, and those of the key servers of its key, as last seen."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why an execution did not succeed; ``error`` is a class name of ``errors`` or a name Step Functions gave."""
+
+    error: str
+    cause: str
+    next_step: str
+
+
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """What the last look at a cluster says of a rotation that would begin now."""
+
+    looked_at: datetime
+    since: datetime  # when it was first found so
+    failure: Failure | None = None  # what would refuse or fail it; None: ready
 
 
 # --- what we keep of an execution ---
@@ -297,6 +306,7 @@ class Rotation(Record):
     certificates: tuple[Certificate, ...] | None = None  # as seen: the one the cluster presented, and its key servers'
     kept_result: KeptResult | None = None  # one a rotation, at most
     provider_test: ProviderTest | None = None  # the last one that was passed, good for the retries of the step
+    unfit: Failure | None = None  # the schedule found nothing due here, and this would have refused a rekey
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,12 +329,33 @@ class NotSelected:
 
 
 @dataclass(frozen=True, slots=True)
+class NotReady:
+    """A cluster on which a rotation begun now would be refused, or would fail."""
+
+    cluster: str
+    error: str
+    cause: str
+    next_step: str
+
+
+@dataclass(frozen=True, slots=True)
+class FleetReadiness:
+    """What a fleet run found of the readiness of its clusters, and what of it is news. The lists may be cut."""
+
+    clusters_not_ready: int  # of all clusters of the run, those included that were looked at earlier in the day
+    became_not_ready: tuple[NotReady, ...] = ()  # or are so for another reason than before
+    ready_again: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class FleetRun(Record):
     """The record of one fleet run."""
 
     request: FleetRequest | None = None  # None: the input was not a valid one
     selected: tuple[Selected, ...] = ()
     not_selected: tuple[NotSelected, ...] = field(default=(), metadata=stored_as("refused"))
+    looked_at_before: tuple[str, ...] | None = None  # found ready earlier in the day, and left out for that
+    readiness: FleetReadiness | None = None  # of a run that judges it
 
     @property
     def dry(self) -> bool:

@@ -32,4 +32,5 @@ class FleetSettings:
     urgent_max_concurrency: int  # in its place where a run cannot wait
     alarm_prefix: str  # of the alarms that start a rotation; the cluster's name, or "all", is behind it
     from_insufficient_data: bool = False  # whether an alarm that had no data before starts one, too
+    all_by_event: bool = False  # whether an alarm or a report may mean every registered cluster
     tolerated_failures: int = 0  # after more than these a scheduled run begins no further rotation

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 from .codec import encode
 from .errors import ElementRekeyError, InvalidInput, errors_by_name, unknown_targets
 from .outcomes import Outcome, Trigger
-from .records import FleetRequest, asked_of
+from .records import FleetRequest, NotReady, asked_of
 from .text import cut, flat
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
-    from .records import ClusterResult, FleetRun
+    from .records import ClusterResult, FleetReadiness, FleetRun
 
 SUMMARY_SCHEMA = "element-rekey.fleet-summary.v1"
 
@@ -84,6 +84,9 @@ class Summary:
     next_step: str | None = None
     start_again_with: FleetRequest | None = None  # the input under which clusters that are done are found done
     canary: CanaryLine | None = None
+    clusters_not_ready: int | None = None  # of a run that judges readiness: of all its clusters
+    became_not_ready: tuple[NotReady, ...] | None = None  # since the last look, or for another reason than then
+    ready_again: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +99,7 @@ class Count:
 
 def build_summary(run: FleetRun, results: Sequence[ClusterResult]) -> Summary:
     """The summary of a closed fleet run."""
-    asked, failure = asked_of(run), run.failure
+    asked, failure, readiness = asked_of(run), run.failure, run.readiness
     started, ended = run.execution.started_at, run.ended_at
     rotated = [one.selected.cluster for one in results if one.replaced]
     keys = sorted(_key_lines(results, ended or started), key=lambda line: line.due_at)
@@ -113,7 +116,7 @@ def build_summary(run: FleetRun, results: Sequence[ClusterResult]) -> Summary:
         started_at=started,
         ended_at=ended,
         duration_seconds=round((ended - started).total_seconds()) if ended else 0,
-        clusters=len(results) + len(run.not_selected),
+        clusters=len(results) + len(run.not_selected) + len(run.looked_at_before or ()),
         counts=tuple(Count(name, count) for name, count in outcome_counts(run, results).items()),
         rotated=tuple(rotated[:_LISTED]),
         attention=tuple(_attention(run, results))[:_LISTED],
@@ -126,6 +129,9 @@ def build_summary(run: FleetRun, results: Sequence[ClusterResult]) -> Summary:
         next_step=failure.next_step if failure else None,
         start_again_with=_start_again(run),
         canary=_canary(run, results),
+        clusters_not_ready=readiness.clusters_not_ready if readiness else None,
+        became_not_ready=readiness.became_not_ready if readiness else None,
+        ready_again=readiness.ready_again if readiness else None,
     )
 
 
@@ -186,18 +192,37 @@ def _line(one: ClusterResult) -> ClusterLine:
 
 def _summary_headline(run: FleetRun, results: Sequence[ClusterResult], rotated: int) -> str:
     bad = len(tuple(_attention(run, results)))
-    total = len(results) + len(run.not_selected)
+    total = len(results) + len(run.not_selected) + len(run.looked_at_before or ())
     unknown = unknown_targets(run)
     if run.failure and not bad:
         return f"{'dry run' if run.dry else 'fleet run'} FAILED: {run.failure.error}"
+    looks_only = run.request is not None and run.request.trigger.looks_only
     clusters = "1 cluster" if total == 1 else f"{total} clusters"
     parts = [clusters, f"{rotated} rotated", f"{bad} need ATTENTION" if bad else "all well"]
     if run.dry:
         refused = len(tuple(_would_be_refused(run, results)))
         parts = ["dry run", *parts[:-1], f"{refused} would be REFUSED" if refused and not bad else parts[-1]]
+    if run.readiness:
+        parts = list(_readiness(run.readiness, clusters)) if looks_only else parts
+        needing = () if looks_only else [one.cluster for one in _attention(run, results)]
+        parts = [*_news(run.readiness, needing), *parts]
     if unknown:  # an emergency that was not met goes before all else
         parts = [f"UNKNOWN alarm target{'s' if len(unknown) > 1 else ''} {', '.join(unknown[:_IN_HEADLINE])}", *parts]
     return ", ".join(parts)
+
+
+def _readiness(readiness: FleetReadiness, clusters: str) -> tuple[str, str]:
+    not_ready = readiness.clusters_not_ready
+    return f"readiness of {clusters}", f"{not_ready} not ready" if not_ready else "all ready"
+
+
+def _news(readiness: FleetReadiness, elsewhere: Collection[str]) -> Iterable[str]:
+    """Who is ready no more, or again, without those a reader is told of ``elsewhere``."""
+    became = [one.cluster for one in readiness.became_not_ready if one.cluster not in elsewhere]
+    for what, clusters in (("NOT READY any more", became), ("ready again", readiness.ready_again)):
+        if clusters:
+            more = f" and {len(clusters) - _IN_HEADLINE} more" if len(clusters) > _IN_HEADLINE else ""
+            yield f"{what}: {', '.join(clusters[:_IN_HEADLINE])}{more}"
 
 
 def summary_in_words(summary: Summary) -> str:
@@ -218,6 +243,15 @@ def _summary_lines(summary: Summary) -> Iterable[str]:
     for line in (*summary.attention, *(summary.would_be_refused or ())):
         step = f" Next: {line.next_step}" if line.next_step else ""
         yield f"  ! {line.cluster}: {line.outcome} {line.error} {line.cause}".rstrip() + step
+    named = () if summary.trigger.looks_only else [line.cluster for line in summary.attention]
+    became = [one for one in summary.became_not_ready or () if one.cluster not in named]
+    if became:
+        yield ""
+        yield "Not ready any more: a rotation begun now would be refused, or fail."
+        yield from (f"  {one.cluster}: {one.error} {one.cause} Next: {one.next_step}" for one in became)
+    if summary.ready_again:
+        yield ""
+        yield f"Ready again: {', '.join(summary.ready_again)}."
     if summary.canary and not summary.canary.proved:
         yield ""
         cluster, outcome = summary.canary.cluster, summary.canary.outcome

@@ -29,6 +29,7 @@ from element_rekey.records import (
     FleetRun,
     Lock,
     NotSelected,
+    Readiness,
     Rotation,
     Selected,
 )
@@ -248,6 +249,19 @@ def test_many_memories_are_read_at_once(ledger: Ledger) -> None:
 
 
 LATER = Execution(ARN, NOW + 91 * DAY)
+
+
+def test_what_a_look_says_of_a_cluster_is_kept_until_a_later_one(ledger: Ledger) -> None:
+    refused = Failure("ClusterFaultsBlock", "nodeOffline", "Clear the faults.")
+    first, second = Readiness(NOW, NOW, refused), Readiness(NOW + HOUR, NOW + HOUR)
+    assert ledger.readiness(["prod-a", "prod-b"]) == {}
+    ledger.save_readiness("prod-a", first)
+    ledger.save_readiness("prod-b", second)
+    assert ledger.readiness(["prod-a", "prod-b", "prod-c"]) == {"prod-a": first, "prod-b": second}
+    ledger.save_readiness("prod-a", second)
+    ledger.save_readiness("prod-a", first)
+    ledger.save_readiness("prod-a", Readiness(second.looked_at, NOW, refused))
+    assert ledger.readiness(["prod-a"]) == {"prod-a": second}, "nothing older is written over it"
 
 
 def test_a_rotation_whose_execution_has_the_name_of_an_earlier_one_has_a_record_of_its_own(ledger: Ledger) -> None:
@@ -810,3 +824,40 @@ def test_a_record_of_a_later_version_is_still_understood(client: DynamoDBClient)
     assert json.dumps(encode(ledger.fleet_run(FLEET_RUN.execution))) == json.dumps(
         encode(replace(FLEET_RUN, version=1))
     )
+
+
+# --- what people read, and no function does ---
+
+
+def test_many_locks_are_read_at_once(dynamo: DynamoDBClient) -> None:
+    ledger = DynamoLedger(dynamo, TABLE)
+    ledger.take_lock("prod-a", MINE, NOW)
+    assert ledger.locks(["prod-a", "prod-b"]) == {"prod-a": MINE}
+
+
+def test_many_fleet_runs_are_read_at_once(dynamo: DynamoDBClient) -> None:
+    ledger = DynamoLedger(dynamo, TABLE)
+    saved = ledger.save_fleet_run(RUN)
+    assert ledger.fleet_runs([ARN, OTHER_ARN]) == {ARN: saved}
+
+
+def test_the_history_is_read_by_cluster_and_by_month_the_newest_first(dynamo: DynamoDBClient) -> None:
+    ledger = DynamoLedger(dynamo, TABLE)
+    saved = [
+        ledger.save(rotation(execution=execution(NOW + days * DAY, f"{ARN}-{days}"), cluster=cluster))
+        for days, cluster in ((0, "prod-a"), (1, "prod-b"), (2, "prod-a"), (30, "prod-a"))
+    ]
+    assert list(ledger.rotations_of("prod-a", page=1)) == [saved[3], saved[2], saved[0]]
+    assert list(ledger.rotations_in("2026-11")) == [saved[2], saved[1], saved[0]]
+    assert list(ledger.rotations_in("2026-10")) == []
+
+
+def test_other_records_of_an_index_are_no_rotations(dynamo: DynamoDBClient) -> None:
+    item = {"pk": "FLEET#x", "month": "2026-11", "startedAt": encode(NOW)}
+    dynamo.put_item(TableName=TABLE, Item={name: {"S": value} for name, value in item.items()})
+    assert list(DynamoLedger(dynamo, TABLE).rotations_in("2026-11")) == []
+
+
+def test_a_history_that_cannot_be_read_is_an_aws_call_that_failed(dynamo: DynamoDBClient) -> None:
+    with pytest.raises(AwsCallFailed, match="DynamoDB did not read"):
+        list(DynamoLedger(dynamo, "nobodys").rotations_of("prod-a"))

@@ -93,6 +93,7 @@ def test_the_environment_names_the_policy_of_fleets() -> None:
         urgent_max_concurrency=50,
         alarm_prefix="element-key-compromise-",
         from_insufficient_data=True,
+        all_by_event=True,
         tolerated_failures=3,
     )
 

@@ -11,11 +11,12 @@ import pytest
 from element_rekey.aws import telemetry
 from element_rekey.aws.telemetry import log_outcome, log_selection, log_step, measure_fleet, measure_outcome
 from element_rekey.cluster import Certificate, CertificateOf, Unfamiliar
-from element_rekey.outcomes import Outcome
+from element_rekey.outcomes import Outcome, Trigger
 from element_rekey.records import (
     ClusterResult,
     Execution,
     Failure,
+    FleetReadiness,
     FleetRequest,
     FleetRun,
     Following,
@@ -98,11 +99,44 @@ def fields(caplog: pytest.LogCaptureFixture) -> dict[str, Any]:
 
 
 def test_the_hours_of_a_schedule_are_counted_while_it_is_on(capsys: pytest.CaptureFixture[str]) -> None:
-    telemetry.measure_schedule(enabled=False)
+    telemetry.measure_schedules(rotates=False, looks=False)
     assert metrics(capsys) == {}
-    telemetry.measure_schedule(enabled=True)
-    dimensions, values = metrics(capsys)["HoursScheduled"]
-    assert (dimensions, values["value"]) == ({"service"}, 1)
+    for rotates, looks, expected in (
+        (True, False, {"HoursScheduled"}),
+        (False, True, {"HoursWatched"}),
+        (True, True, {"HoursScheduled", "HoursWatched"}),
+    ):
+        telemetry.measure_schedules(rotates=rotates, looks=looks)
+        found = metrics(capsys)
+        assert found.keys() == expected
+        assert all((dimensions, values["value"]) == ({"service"}, 1) for dimensions, values in found.values())
+
+
+LOOKS = FleetRequest(trigger=Trigger.READINESS, dry_run=True)
+
+
+@pytest.mark.parametrize(
+    ("run", "expected"),
+    [
+        (replace(FLEET_RUN, request=LOOKS, readiness=FleetReadiness(2)), {"ClustersNotReady", "ClustersUnseen"}),
+        (replace(FLEET_RUN, request=LOOKS, selected=(), readiness=FleetReadiness(2)), {"ClustersNotReady"}),
+        (replace(FLEET_RUN, request=replace(LOOKS, clusters=("a",)), readiness=FleetReadiness(2)), set[str]()),
+        (
+            replace(FLEET_RUN, request=FleetRequest(trigger=Trigger.SCHEDULE), readiness=FleetReadiness(2)),
+            {"ClustersNotReady", "ClustersUnseen", "OldestKeyAgeDays"},
+        ),
+        (FLEET_RUN, {"ClustersUnseen", "OldestKeyAgeDays"}),
+    ],
+)
+def test_a_look_measures_who_is_not_ready_and_leaves_the_oldest_key_to_runs_that_rotate(
+    capsys: pytest.CaptureFixture[str], run: FleetRun, expected: set[str]
+) -> None:
+    """A look that goes on while the schedule has stopped must not hide that."""
+    telemetry.measure_fleet(run, FLEET_RESULTS if run.selected else [], NOW)
+    found = metrics(capsys)
+    assert found.keys() == expected | {"FleetRunsFailed"}
+    if run.readiness and "ClustersNotReady" in expected:
+        assert found["ClustersNotReady"][1]["value"] == 2
 
 
 def test_a_step_is_one_line_on_where_the_rotation_stands(log: io.StringIO) -> None:

@@ -21,8 +21,10 @@ from element_rekey.records import (
     ClusterResult,
     Execution,
     Failure,
+    FleetReadiness,
     FleetRequest,
     FleetRun,
+    NotReady,
     NotSelected,
     Request,
     Selected,
@@ -118,6 +120,17 @@ def test_a_summary_is_a_document_for_machines_and_words_for_people(published: Pu
         "succeeded": "true",
         "trigger": "alarm",
     }
+
+
+def test_a_cluster_that_became_not_ready_needs_attention_in_the_first_word(published: Published) -> None:
+    run, results = summary(None)
+    news = FleetReadiness(1, (NotReady("prod-a", "KeyProviderUnusable", "There is none.", "Mend it."),))
+    published.topic.publish_summary(replace(run, readiness=news), results)
+    published.topic.publish_summary(replace(run, readiness=FleetReadiness(0, ready_again=("prod-a",))), results)
+    assert [one["Subject"].split(",")[0] for one in published.calls] == [
+        "[ATTENTION] NOT READY any more: prod-a",
+        "[ok] ready again: prod-a",
+    ]
 
 
 def test_a_summary_of_a_failed_run_says_so_in_its_first_word(published: Published) -> None:

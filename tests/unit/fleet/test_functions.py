@@ -22,7 +22,7 @@ from element_rekey.errors import (
 from element_rekey.records import Execution
 from element_rekey.settings import FleetSettings
 from tests.fakes import NOW
-from tests.template import TEMPLATE, default, properties
+from tests.template import TEMPLATE, default, in_use, properties
 from tests.unit.samples import HOUR, MINUTE, rotated, rotation
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def template_environment(resource: str, **references: str) -> dict[str, str]:
     given = {**TEMPLATE["Globals"]["Function"]["Environment"]["Variables"], **own}
     return {
         name: str(references.get(value["!Ref"]) or default(value["!Ref"])) if isinstance(value, dict) else value
-        for name, value in given.items()
+        for name, value in ((name, in_use(chosen)) for name, chosen in given.items())
     }
 
 

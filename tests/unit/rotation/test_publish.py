@@ -15,7 +15,7 @@ from element_rekey.errors import (
     RekeyOutcomeUnknown,
     RotationNotProven,
 )
-from element_rekey.outcomes import Outcome
+from element_rekey.outcomes import Outcome, Trigger
 from element_rekey.records import CloseRequest, Execution, Failure, Following, Lock, Request, Rotation
 from element_rekey.rotation.publish import publish_outcome
 from element_rekey.rotation.steps import Status, Step
@@ -61,6 +61,15 @@ def test_a_proven_rotation_is_closed_published_once_and_gives_its_lock_back(harn
     assert closed.rotation.ended_at == closed.rotation.notified_at == harness.clock.now
     assert harness.ledger.lock("prod-a") is None
     assert [rotation.execution.id for rotation in harness.topic.published] == [harness.execution.id]
+
+
+def test_a_daily_look_is_closed_and_its_run_tells_of_it(harness: RotationHarness) -> None:
+    harness.request = Request("prod-a", trigger=Trigger.READINESS, dry_run=True)
+    harness.start()
+    closed = harness.publish()
+    assert (closed.published_now, closed.rotation.outcome) == (True, Outcome.PLANNED)
+    assert closed.rotation.notified_at, "nobody has to look for it any more"
+    assert harness.topic.published == []
 
 
 def test_a_repeated_publication_publishes_nothing_and_changes_nothing(harness: RotationHarness) -> None:

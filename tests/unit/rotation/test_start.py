@@ -21,6 +21,7 @@ from element_rekey.errors import (
     AnswerNotUnderstood,
     AwsCallFailed,
     ClusterBusy,
+    ClusterFaultsBlock,
     ClusterIdentityChanged,
     ClusterNotRegistered,
     ClusterUnavailable,
@@ -85,6 +86,54 @@ def scheduled(**changes: object) -> Request:
         Request("prod-a", trigger=Trigger.SCHEDULE, key_created_after=NOW - 90 * DAY),
         **changes,  # type: ignore[arg-type]  # members of Request
     )
+
+
+OFFLINE = (ClusterFault("nodeOffline"),)
+
+
+def test_what_would_refuse_a_rekey_is_written_down_where_the_schedule_finds_nothing_due(
+    harness: RotationHarness,
+) -> None:
+    harness.request = scheduled()
+    harness.cluster.key = key(made=NOW - DAY)
+    harness.cluster.current_faults = OFFLINE
+    step = harness.start()
+    assert step.rotation.outcome is Outcome.NOT_DUE
+    assert step.rotation.unfit
+    assert step.rotation.unfit.error == "ClusterFaultsBlock"
+    assert harness.record().unfit == step.rotation.unfit
+
+
+@pytest.mark.parametrize("trigger", [Trigger.MANUAL, Trigger.ALARM, Trigger.SCHEDULE])
+def test_nothing_is_written_down_where_nobody_asks_or_nothing_is_in_the_way(
+    harness: RotationHarness, trigger: Trigger
+) -> None:
+    harness.request = scheduled(trigger=trigger)
+    harness.cluster.key = key(made=NOW - DAY)
+    harness.cluster.current_faults = () if trigger is Trigger.SCHEDULE else OFFLINE
+    assert harness.start().rotation.outcome is Outcome.NOT_DUE
+    assert harness.record().unfit is None
+
+
+def test_a_look_finds_what_a_rotation_would_find_and_changes_nothing(harness: RotationHarness) -> None:
+    harness.request = Request("prod-a", trigger=Trigger.READINESS, dry_run=True)
+    harness.cluster.key = key(made=NOW - DAY)
+    harness.cluster.current_faults = OFFLINE
+    with pytest.raises(ClusterFaultsBlock, match="Current faults stand against a rekey: nodeOffline"):
+        harness.start()
+    harness.cluster.current_faults = ()
+    assert harness.start().rotation.outcome is Outcome.PLANNED
+    assert (harness.cluster.rekeys, harness.ledger.lock("prod-a"), harness.ledger.memory("prod-a")) == (0, None, None)
+
+
+def test_a_key_made_since_the_look_began_hides_no_fault(harness: RotationHarness) -> None:
+    harness.request = Request("prod-a", trigger=Trigger.READINESS, dry_run=True)
+    harness.clock.advance(60)
+    harness.cluster.key = key(made=NOW + SECOND)
+    harness.cluster.current_faults = OFFLINE
+    step = harness.start()
+    assert step.rotation.outcome is Outcome.NOT_DUE
+    assert step.rotation.unfit
 
 
 def test_an_old_key_is_replaced_once_and_what_was_begun_is_written_down(harness: RotationHarness) -> None:

@@ -1,13 +1,15 @@
 """The ledger: one DynamoDB table with a lock and a memory per cluster, and a record per rotation.
 
-``pk`` says what an item is: ``LOCK#<cluster>``, ``CLUSTER#<cluster>``, ``ROTATION#<execution ARN>`` or
-``FLEET#<execution ARN>``. Where the name of an execution was used again, the earlier record has its start behind that.
-Rotations carry ``cluster``, ``month`` and ``startedAt`` at their top for the indexes ByCluster and ByMonth; they are
-the audit history. In ``COUNT#<execution ARN>#<start>`` the fleet's state machine counts.
+``pk`` says what an item is: ``LOCK#<cluster>``, ``CLUSTER#<cluster>``, ``READINESS#<cluster>``,
+``ROTATION#<execution ARN>`` or ``FLEET#<execution ARN>``. Where the name of an execution was used again, the earlier
+record has its start behind that. Rotations carry ``cluster``, ``month`` and ``startedAt`` at their top for the indexes
+ByCluster and ByMonth; they are the audit history. In ``COUNT#<execution ARN>#<start>`` the fleet's state machine
+counts.
 """
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
@@ -16,7 +18,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from element_rekey.codec import decode, encode
 from element_rekey.errors import AwsCallFailed, LedgerConflict
-from element_rekey.records import ClusterMemory, FleetRun, Lock, Record, Rotation
+from element_rekey.records import ClusterMemory, FleetRun, Lock, Readiness, Record, Rotation
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -93,6 +95,17 @@ class DynamoLedger:
         self._put({"pk": f"CLUSTER#{cluster}", **encode(written)}, condition, values)
         return written
 
+    def readiness(self, clusters: Sequence[str]) -> Mapping[str, Readiness]:
+        """What the last look says of the readiness of many clusters, by their names (``BatchGetItem``)."""
+        items = self._batch(f"READINESS#{cluster}" for cluster in clusters)
+        return {item["pk"].removeprefix("READINESS#"): decode(Readiness, item, strict=False) for item in items}
+
+    def save_readiness(self, cluster: str, readiness: Readiness) -> None:
+        """Write what a look says, unless a later look was written already (``PutItem``)."""
+        item = {"pk": f"READINESS#{cluster}", **encode(readiness)}
+        with suppress(LedgerConflict):
+            self._put(item, "attribute_not_exists(pk) OR lookedAt < :at", {":at": item["lookedAt"]})
+
     def rotation(self, execution: Execution) -> Rotation | None:
         """The record of an execution (``GetItem``); not that of an earlier one by the same name."""
         item = self._get(f"ROTATION#{execution.id}")
@@ -140,6 +153,44 @@ class DynamoLedger:
             what = "The lock or the record changed hands before the rekey was sent."
             raise LedgerConflict(what, cluster=rotation.cluster) from error
         return saved
+
+    def fleet_runs(self, execution_ids: Sequence[str]) -> Mapping[str, FleetRun]:
+        """The records of many fleet runs, by their ids (``BatchGetItem``)."""
+        items = self._batch(f"FLEET#{execution_id}" for execution_id in execution_ids)
+        found = (decode(FleetRun, item, strict=False) for item in items)
+        return {run.execution.id: run for run in found}
+
+    def locks(self, clusters: Sequence[str]) -> Mapping[str, Lock]:
+        """Who holds which cluster, or held it until its lease ran out, by their names (``BatchGetItem``)."""
+        items = self._batch(f"LOCK#{cluster}" for cluster in clusters)
+        return {item["pk"].removeprefix("LOCK#"): decode(Lock, item, strict=False) for item in items}
+
+    def rotations_of(self, cluster: str, page: int = _BATCH) -> Iterator[Rotation]:
+        """Every rotation of a cluster, the newest first, ``page`` of them in a call (``Query`` on ByCluster)."""
+        return self._history("ByCluster", "cluster", cluster, page)
+
+    def rotations_in(self, month: str) -> Iterator[Rotation]:
+        """Every rotation begun in a month, such as ``2026-11``, the newest first (``Query`` on ByMonth)."""
+        return self._history("ByMonth", "month", month, _BATCH)
+
+    def _history(self, index: str, key: str, value: str, page: int) -> Iterator[Rotation]:
+        """The rotations an index holds under one value; it may be a second behind the records."""
+        pages = self._client.get_paginator("query").paginate(
+            TableName=self._table,
+            IndexName=index,
+            KeyConditionExpression="#key = :value",
+            ExpressionAttributeNames={"#key": key},
+            ExpressionAttributeValues={":value": {"S": value}},
+            ScanIndexForward=False,
+            PaginationConfig={"PageSize": page},
+        )
+        try:
+            for found in pages:
+                for item in map(_parsed, found["Items"]):
+                    if item["pk"].startswith("ROTATION#"):  # other records may be there one day
+                        yield decode(Rotation, item, strict=False)
+        except (ClientError, BotoCoreError) as error:
+            raise _failed("read", error) from error
 
     def _rotation_item(self, rotation: Rotation) -> dict[str, Any]:
         """A record with the attributes of the indexes at its top."""

@@ -88,6 +88,7 @@ def fleet_settings_from_environment() -> FleetSettings:
         urgent_max_concurrency=int(os.environ["URGENT_MAX_CONCURRENCY"]),
         alarm_prefix=os.environ["COMPROMISE_ALARM_PREFIX"],
         from_insufficient_data=os.environ["COMPROMISE_FROM_INSUFFICIENT_DATA"] == "true",
+        all_by_event=os.environ["ALL_CLUSTERS_BY_EVENT"] == "true",
         tolerated_failures=int(os.environ["TOLERATED_FAILURES"]),
     )
 
@@ -105,6 +106,11 @@ def machines_from_environment() -> Machines:
 def schedule_is_enabled() -> bool:
     """Whether the operator has turned the fleet's schedule on."""
     return os.environ["SCHEDULE_STATE"] == "ENABLED"
+
+
+def readiness_is_enabled() -> bool:
+    """Whether the operator has left the daily look at the readiness of every cluster on."""
+    return os.environ["READINESS_STATE"] == "ENABLED"
 
 
 def answer_step(state: Mapping[str, Any], step: Step) -> dict[str, Any]:

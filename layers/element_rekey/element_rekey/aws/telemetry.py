@@ -10,6 +10,7 @@ from aws_lambda_powertools.metrics import MetricUnit, single_metric
 from element_rekey.codec import encode
 from element_rekey.outcomes import Outcome
 from element_rekey.rules.certificates import soonest
+from element_rekey.rules.readiness import clusters_of
 from element_rekey.summary import oldest_key_age_days, outcome_counts
 
 if TYPE_CHECKING:
@@ -103,24 +104,33 @@ def log_selection(run: FleetRun) -> None:
 
 
 def measure_fleet(run: FleetRun, results: Sequence[ClusterResult], now: datetime) -> None:
-    """One line on how a fleet run ended; of one over the whole fleet the oldest key, and whose key it did not see."""
+    """One line on how a fleet run ended; of one over the whole fleet the oldest key, and whose key it did not see.
+
+    A run that judges readiness measures how many clusters are not ready. The oldest key is left to runs that rotate: a
+    schedule that has stopped shows by it.
+    """
     succeeded = run.failure is None
     logger.info("fleet ended", execution=run.execution.id, counts=outcome_counts(run, results), succeeded=succeeded)
     metrics.add_metric("FleetRunsFailed", MetricUnit.Count, 0 if succeeded else 1)
     oldest = oldest_key_age_days(results, now)
-    chosen = run.selected or run.not_selected  # else the run broke before it knew of any cluster
-    if chosen and run.request and run.request.clusters is None:
-        unseen = len(run.not_selected) + sum(not one.key_seen for one in results)
-        metrics.add_metric("ClustersUnseen", MetricUnit.Count, unseen)
-        if oldest is not None:
+    if run.request and run.request.clusters is None:
+        if run.readiness:
+            metrics.add_metric("ClustersNotReady", MetricUnit.Count, run.readiness.clusters_not_ready)
+        if clusters_of(run):  # else the run broke before it knew of any
+            unseen = len(run.not_selected) + sum(not one.key_seen for one in results)
+            metrics.add_metric("ClustersUnseen", MetricUnit.Count, unseen)
+        if oldest is not None and not run.request.trigger.looks_only:
             metrics.add_metric("OldestKeyAgeDays", MetricUnit.NoUnit, oldest)
     metrics.flush_metrics()
 
 
-def measure_schedule(*, enabled: bool) -> None:
-    """One for each hour in which the schedule is on: from a day with enough of them on, silence of the fleet counts."""
-    if enabled:
+def measure_schedules(*, rotates: bool, looks: bool) -> None:
+    """One for each hour in which a daily run is on: from a day with enough of them on, its silence counts."""
+    if rotates:
         metrics.add_metric("HoursScheduled", MetricUnit.Count, 1)
+    if looks:
+        metrics.add_metric("HoursWatched", MetricUnit.Count, 1)
+    if rotates or looks:
         metrics.flush_metrics()
 
 

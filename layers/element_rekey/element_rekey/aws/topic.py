@@ -72,7 +72,8 @@ class SnsTopic:
             "succeeded": str(summary.succeeded).lower(),
             "trigger": summary.trigger,
         }
-        subject = subject_line(f"[{'ok' if summary.succeeded else 'ATTENTION'}] {summary.headline}")
+        well = summary.succeeded and not summary.became_not_ready
+        subject = subject_line(f"[{'ok' if well else 'ATTENTION'}] {summary.headline}")
         self._send(subject, message_of(summary, summary_in_words), attributes)
 
     def _send(self, subject: str, message: str, attributes: Mapping[str, str]) -> None:

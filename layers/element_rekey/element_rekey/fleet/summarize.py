@@ -9,6 +9,7 @@ from element_rekey.publishing import claim, publish_claimed
 from element_rekey.records import ClusterResult, FleetRun
 from element_rekey.rules.closing import fleet_failure
 from element_rekey.rules.memory import remembered_key_made
+from element_rekey.rules.readiness import clusters_of, is_judged, is_published, judge
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,16 +37,22 @@ def summarize_fleet(ports: Ports, rotate_master_key_arn: str, closing: CloseRequ
     execution = closing.execution
     known = ports.ledger.fleet_run(execution) or FleetRun(execution, closing.request, asked=closing.asked)
     results = cluster_results(ports, rotate_master_key_arn, known)
+    judgement = judge(known, results, ports.ledger.readiness(clusters_of(known))) if is_judged(known) else None
 
     def close(run: FleetRun) -> FleetRun:
-        return replace(run, failure=closing.failure or fleet_failure(run, results))
+        readiness = judgement.report if judgement else None
+        return replace(run, failure=closing.failure or fleet_failure(run, results), readiness=readiness)
+
+    def publish() -> None:
+        if is_published(run):
+            ports.topic.publish_summary(run, results)
+        for cluster, readiness in judgement.found.items() if judgement else ():  # told of: from now on it is no news
+            ports.ledger.save_readiness(cluster, readiness)
 
     run = claim(known, close, ports.ledger.save_fleet_run, ports.clock())
     if run.notified_at:
         return FleetPublished(run, results, published_now=False)
-    run = publish_claimed(
-        run, lambda: ports.topic.publish_summary(run, results), ports.ledger.save_fleet_run, ports.clock
-    )
+    run = publish_claimed(run, publish, ports.ledger.save_fleet_run, ports.clock)
     return FleetPublished(run, results, published_now=True)
 
 

@@ -42,5 +42,10 @@ def publish_outcome(ports: Ports, closing: CloseRequest[Request]) -> Published:
         ports.ledger.release_lock(rotation.cluster, execution.id, locked_until(rotation, ports.settings))
     if rotation.notified_at:
         return Published(rotation, published_now=False)
-    rotation = publish_claimed(rotation, lambda: ports.topic.publish(rotation), ports.ledger.save, ports.clock)
+
+    def publish() -> None:
+        if rotation.request is None or not rotation.request.trigger.looks_only:  # of which its run tells what is news
+            ports.topic.publish(rotation)
+
+    rotation = publish_claimed(rotation, publish, ports.ledger.save, ports.clock)
     return Published(rotation, published_now=True)

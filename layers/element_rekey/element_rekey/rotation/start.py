@@ -15,12 +15,14 @@ from element_rekey.errors import (
     RekeyOutcomeUnknown,
     RekeyRefused,
 )
+from element_rekey.outcomes import Outcome
 from element_rekey.records import Following, Intent, KeptResult, ProviderTest, Rotation
 from element_rekey.rules.certificates import of_key_servers
 from element_rekey.rules.decisions import Conclude, Follow, Observation, ProviderCheck, Start
 from element_rekey.rules.demand import demand_of
 from element_rekey.rules.plan import decide, memory_after, plan, report_dry_run, settle_lost_answer
 from element_rekey.rules.preflight import key_provider_usable, provider_to_check, test_holds
+from element_rekey.rules.readiness import unfit
 from element_rekey.rules.verify import resolve_lost_answer, result_to_release, still_to_release
 from element_rekey.rules.waiting import for_settling, for_turn, until_moment
 from element_rekey.rules.wording import in_spite_of, somebody_elses
@@ -80,7 +82,8 @@ def _dry_run(ports: Ports, rotation: Rotation, demand: Demand, request: Request)
     while untested := _to_test(seen, plan(demand, seen)):
         rotation = _test_provider(ports, cluster, rotation, demand, seen, untested)
         seen, rotation = _look(ports, cluster, rotation, request)
-    return carry_out(ports, rotation, report_dry_run(demand, seen))
+    decision = report_dry_run(demand, seen)
+    return carry_out(ports, _judged(rotation, decision, demand, seen), decision)
 
 
 def _start(ports: Ports, rotation: Rotation, demand: Demand, request: Request) -> Step:
@@ -102,6 +105,7 @@ def _start(ports: Ports, rotation: Rotation, demand: Demand, request: Request) -
         decision = decide(demand, seen, rotation, settling)
     if isinstance(decision, Start):
         return _begin(ports, cluster, rotation, seen, decision)
+    rotation = _judged(rotation, decision, demand, seen)
     reports = isinstance(decision, Conclude) and decision.reported_error_of is not None
     return carry_out(ports, rotation, decision, memory if reports else None)
 
@@ -134,6 +138,13 @@ def _look_and_remember(
     seen, rotation = _look(ports, cluster, rotation, request)
     memory = memory_after(rotation, seen, demand.accept_cluster_uuid)
     return seen, rotation, ports.ledger.remember(rotation.cluster, memory) if memory else seen.memory
+
+
+def _judged(rotation: Rotation, decision: object, demand: Demand, seen: Observation) -> Rotation:
+    """The rotation with what would have refused a rekey, where none is due and a daily run asks."""
+    if isinstance(decision, Conclude) and decision.outcome is Outcome.NOT_DUE and rotation.request:
+        return replace(rotation, unfit=unfit(rotation.request, demand, seen))
+    return rotation
 
 
 def _look(ports: Ports, cluster: ElementCluster, rotation: Rotation, request: Request) -> tuple[Observation, Rotation]:

@@ -64,7 +64,9 @@ def locked_until(rotation: Rotation, settings: Settings) -> datetime | None:
 
 
 def fleet_failure(run: FleetRun, results: Iterable[ClusterResult]) -> Failure | None:
-    """Why a run that came to its end did not succeed; None where it did."""
+    """Why a run that came to its end did not succeed; None where it did, or where it only asked how things stand."""
+    if run.request and run.request.trigger.looks_only:
+        return None
     bad = [one.selected.cluster for one in results if not one.succeeded]
     if not run.dry:  # there it is an answer, as it is of each cluster
         bad += [one.cluster for one in run.not_selected]

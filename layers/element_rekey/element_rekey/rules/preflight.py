@@ -31,11 +31,15 @@ if TYPE_CHECKING:
 
 def preflight(demand: Demand, seen: Observation, key: MasterKey) -> Start | Refuse:
     """Start a rekey that replaces ``key``, or refuse by the first check that has something against it."""
-    for check in CHECKS:
-        error = check(demand, seen)
-        if error:
-            return Refuse(error)
+    error = refusal(demand, seen)
+    if error:
+        return Refuse(error)
     return Start(key, demand.key_management_type, demand.key_provider_id, fault_codes(demand, seen)[1])
+
+
+def refusal(demand: Demand, seen: Observation) -> ElementRekeyError | None:
+    """What the first check says that has something against a rekey; None: the cluster is fit for it."""
+    return next((error for error in (check(demand, seen) for check in CHECKS) if error), None)
 
 
 def no_upgrade_pending(demand: Demand, seen: Observation) -> UpgradePending | None:

@@ -13,7 +13,7 @@ from element_rekey.errors import AlarmTargetUnknown, ClusterNotRegistered, Regis
 from element_rekey.records import CLUSTER_NAME, FleetRun, NotSelected, Registered, Selected
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
     from datetime import datetime
 
     from element_rekey.errors import InvalidInput
@@ -32,17 +32,25 @@ LARGEST_RECORD = 380_000  # bytes; DynamoDB takes 409,600, and how the run ended
 
 
 def select(
-    settings: FleetSettings, execution: Execution, request: FleetRequest, registered: Iterable[Registered]
+    settings: FleetSettings,
+    execution: Execution,
+    request: FleetRequest,
+    registered: Iterable[Registered],
+    looked_at_before: Collection[str] = (),
 ) -> FleetRun:
-    """The clusters a run rotates, and those it cannot, by name.
+    """The clusters a run rotates, and those it cannot, by name. What was ``looked_at_before`` is left out.
 
-    Raises RequestInvalid for a canary not there, ClusterNotRegistered where there is nothing at all to rotate.
+    Raises RequestInvalid for a canary not there, ClusterNotRegistered where there is nothing at all to rotate. A run
+    that only looks would say so day after day, until somebody registers the first cluster.
     """
     known = {one.cluster: one for one in registered}
     wanted = sorted(known) if request.clusters is None else sorted(set(request.clusters))
     selected: list[Selected] = []
     not_selected: list[NotSelected] = []
+    left_out = tuple(cluster for cluster in wanted if cluster in looked_at_before)
     for cluster in wanted:
+        if cluster in left_out:
+            continue
         if cluster not in known:
             not_selected.append(_not_selected(cluster, _unknown(request)))
             continue
@@ -50,12 +58,18 @@ def select(
             selected.append(_select_one(settings, execution, request, known[cluster]))
         except RegistrationInvalid as error:
             not_selected.append(_not_selected(cluster, error))
-    if not wanted:
+    if not wanted and not request.trigger.looks_only:
         raise ClusterNotRegistered("No cluster is registered.")
     if request.canary and request.canary not in {one.cluster for one in selected}:
         raise RequestInvalid(f"canary: {request.canary} is not among the clusters of this run.")
     selected.sort(key=lambda one: (one.cluster != request.canary, one.not_before, one.cluster))
-    return FleetRun(execution, request, selected=tuple(selected), not_selected=tuple(not_selected))
+    return FleetRun(
+        execution,
+        request,
+        selected=tuple(selected),
+        not_selected=tuple(not_selected),
+        looked_at_before=left_out if request.trigger.looks_only else None,
+    )
 
 
 def _select_one(
@@ -72,8 +86,9 @@ def _select_one(
     # With the start, since a name can be used again: its rotations must not be taken for those of the earlier run.
     digest = sha256(f"{execution.id} {encode(execution.started_at)} {cluster}".encode()).hexdigest()
     begin, max_age = execution.started_at, None
-    if request.trigger.by_age:
-        max_age = round(_max_key_age(settings, registered).total_seconds())
+    by_tags = _max_key_age(settings, registered) if request.trigger.by_age or request.trigger.looks_only else None
+    if request.trigger.by_age and by_tags:
+        max_age = round(by_tags.total_seconds())
         begin += settings.spread * (int(sha256(cluster.encode()).hexdigest()[:8], 16) / 0x100000000)
     name = cluster[:24].replace(".", "-")  # an execution whose name has a dot is not logged
     return Selected(cluster, f"{name}-{digest[:24]}", begin, max_age)

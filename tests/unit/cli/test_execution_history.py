@@ -4,8 +4,8 @@ import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from element_rekey_cli.execution_history import ExecutionHistory, HistoryEvent
 from local.cost import Cost
-from local.execution_history import ExecutionHistory, HistoryEvent
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 

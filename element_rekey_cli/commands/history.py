@@ -1,0 +1,88 @@
+"""``element-rekey history``: the record of past rotations."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import click
+
+from element_rekey.outcomes import Outcome
+from element_rekey_cli.documents import HISTORY_SCHEMA, HistoryDocument, history_line
+from element_rekey_cli.exits import Exit
+from element_rekey_cli.tool import command
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from element_rekey.records import Rotation
+    from element_rekey_cli.deployment import Deployment
+    from element_rekey_cli.documents import HistoryLine
+    from element_rekey_cli.tool import Given
+
+DAY = click.DateTime(["%Y-%m-%d"])
+QUARTER = timedelta(days=92)
+NOTHING_DONE = frozenset({Outcome.NOT_DUE, Outcome.COOLING_DOWN, Outcome.PLANNED, Outcome.WOULD_BE_REFUSED})
+
+
+@click.command()
+@click.argument("cluster", required=False)
+@click.option("--from", "first", type=DAY, metavar="DAY", help="The first day, such as 2026-01-01 (UTC).")
+@click.option("--to", "last", type=DAY, metavar="DAY", help="The last day (UTC); today unless set.")
+@click.option("--all", "everything", is_flag=True, help="Also dry runs, and rotations that had nothing to do.")
+@command
+def history(
+    given: Given, cluster: str | None, first: datetime | None, last: datetime | None, *, everything: bool
+) -> Exit:
+    """Past rotations, the newest first: when, of which CLUSTER, by whom, why, and from which key to which.
+
+    Of one CLUSTER all that are on record, of the whole fleet those of the last quarter, unless days are named. Dry runs
+    and rotations that had nothing to do are left out.
+    """
+    until = _utc(last) + timedelta(days=1) if last else given.tool.clock()
+    since = _utc(first) if first else None
+    if cluster is None:
+        since = since or until - QUARTER
+    lines = [
+        line
+        for line in map(history_line, _records(given.deployment, cluster, since, until))
+        if (since is None or since <= line.started_at) and line.started_at < until and (everything or _did(line))
+    ]
+    if given.as_json:
+        given.say(HistoryDocument(HISTORY_SCHEMA, given.deployment.stack, tuple(lines)))
+    elif lines:
+        given.page.history(lines)
+    else:
+        given.page.line("No rotation is on record.")
+    return Exit.DONE
+
+
+def _did(line: HistoryLine) -> bool:
+    return not line.dry_run and line.outcome not in NOTHING_DONE
+
+
+def _utc(day: datetime) -> datetime:
+    return day.replace(tzinfo=UTC)
+
+
+def _records(
+    deployment: Deployment, cluster: str | None, since: datetime | None, until: datetime
+) -> Iterator[Rotation]:
+    """At least those of the time asked for, the newest first."""
+    if cluster is not None:
+        for one in deployment.ledger.rotations_of(cluster):
+            if since and one.execution.started_at < since:
+                return
+            yield one
+        return
+    begin = since or until
+    for month in _months(begin, until):
+        yield from deployment.ledger.rotations_in(month)
+
+
+def _months(since: datetime, until: datetime) -> Iterator[str]:
+    """The months between two moments, the latest first."""
+    year, month = until.year, until.month
+    while (year, month) >= (since.year, since.month):
+        yield f"{year:04}-{month:02}"
+        year, month = (year, month - 1) if month > 1 else (year - 1, 12)

@@ -1,0 +1,161 @@
+"""What the command says with ``--json``; each document has its schema in ``schemas/``.
+
+Members are added, never renamed or removed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime  # noqa: TC003 - codec reads the annotations at run time
+from typing import TYPE_CHECKING, Any
+
+from element_rekey.codec import encode
+from element_rekey.notifications import build_notification
+from element_rekey.records import asked_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from element_rekey.cluster import MasterKey
+    from element_rekey.outcomes import Outcome, Trigger
+    from element_rekey.records import Rotation
+
+    from .execution_history import HistoryEvent
+    from .hops import Hop
+    from .standing import Incident, Standing
+
+STATUS_SCHEMA = "element-rekey.status.v1"
+HISTORY_SCHEMA = "element-rekey.history.v1"
+EXECUTION_SCHEMA = "element-rekey.execution.v1"
+STARTED_SCHEMA = "element-rekey.started.v1"
+DOCTOR_SCHEMA = "element-rekey.doctor.v1"
+REGISTRATION_SCHEMA = "element-rekey.registration.v1"
+EXPLANATION_SCHEMA = "element-rekey.explanation.v1"
+
+
+@dataclass(frozen=True, slots=True)
+class StatusDocument:
+    """How every cluster stands; ``open``: somebody has something to do, or to wait for."""
+
+    schema: str
+    stack: str
+    at: datetime
+    open: bool
+    clusters: tuple[Standing, ...]  # the worst first
+    incidents: tuple[Incident, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryLine:
+    """One rotation in the history; without ``outcome`` it is under way."""
+
+    execution_arn: str
+    cluster: str
+    started_at: datetime
+    ended_at: datetime | None
+    outcome: Outcome | None
+    trigger: Trigger | None
+    reason: str
+    requested_by: str
+    dry_run: bool
+    old_key: MasterKey | None = None
+    new_key: MasterKey | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryDocument:
+    """Rotations, the newest first."""
+
+    schema: str
+    stack: str
+    rotations: tuple[HistoryLine, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StartedDocument:
+    """An execution that was started and is not waited for."""
+
+    schema: str
+    execution_arn: str
+    clusters: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """What a name means, and what to do about it."""
+
+    schema: str
+    name: str
+    kind: str  # error, outcome, alarm, fault, state of an execution
+    meaning: str
+    next_step: str | None = None
+    runbook: str | None = None  # the entry, as Markdown
+
+
+@dataclass(frozen=True, slots=True)
+class DoctorDocument:
+    """What every hop is like; ``cluster`` where one was named."""
+
+    schema: str
+    well: bool
+    hops: tuple[Hop, ...]
+    cluster: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RegistrationLine:
+    """What became of the registration of one cluster."""
+
+    cluster: str
+    registered: bool  # whether it is now
+    changed: bool  # whether this call made it so
+    detail: str
+    cluster_uuid: str | None = None
+    certificate_fingerprint: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RegistrationDocument:
+    """What became of the registrations that were asked for."""
+
+    schema: str
+    stack: str
+    clusters: tuple[RegistrationLine, ...]
+
+
+def history_line(rotation: Rotation) -> HistoryLine:
+    """A record as a line of the history."""
+    asked, change = asked_of(rotation), rotation.change
+    return HistoryLine(
+        execution_arn=rotation.execution.id,
+        cluster=rotation.cluster,
+        started_at=rotation.execution.started_at,
+        ended_at=rotation.ended_at,
+        outcome=rotation.outcome,
+        trigger=asked.trigger,
+        reason=asked.reason,
+        requested_by=asked.requested_by,
+        dry_run=asked.dry_run,
+        old_key=change.old_key if change else None,
+        new_key=change.new_key if change else None,
+        error=rotation.failure.error if rotation.failure else None,
+    )
+
+
+def execution_document(
+    rotation: Rotation | None, arn: str, status: str | None, events: Iterable[HistoryEvent]
+) -> dict[str, Any]:
+    """One execution whole: its record as the table keeps it, its notification, and what happened when."""
+    document: dict[str, Any] = {"schema": EXECUTION_SCHEMA, "executionArn": arn}
+    if status:
+        document["status"] = status
+    if rotation:
+        document["record"] = encode(rotation)
+        if rotation.ended_at:
+            document["notification"] = encode(build_notification(rotation))
+    document["timeline"] = [
+        {"seconds": round(one.seconds, 3), "state": one.state, "text": one.text, "isError": one.is_error}
+        for one in events
+    ]
+    return document
