@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from element_rekey.cluster import (
+    Certificate,
     ClusterFault,
     ClusterIdentity,
     ClusterVersion,
@@ -211,6 +212,9 @@ class FakeCluster:
     pending_version: str = ""
     current_faults: tuple[ClusterFault, ...] = ()
     providers: tuple[KeyProvider, ...] = ()
+    presented: Certificate | None = None
+    server_certificates: dict[int, tuple[Certificate, ...]] = field(default_factory=dict)
+    """Of the key servers of each provider."""
     test_errors: dict[int, ElementError] = field(default_factory=dict)
     jobs: dict[int, RekeyJob] = field(default_factory=dict)
     new_keys: dict[int, MasterKey] = field(default_factory=dict)
@@ -221,6 +225,8 @@ class FakeCluster:
     """Errors the next calls of a method raise, before anything is done."""
     before: dict[str, Callable[[], object]] = field(default_factory=dict)
     """What happens on the cluster just before the next call of a method; once."""
+    kept_result_blocks: bool = False
+    """No rekey is accepted while the result of the last one is kept."""
     lose_answer: bool = False
     """The next rekey begins, and its answer is lost."""
 
@@ -251,6 +257,13 @@ class FakeCluster:
         self._called("key_providers")
         return self.providers
 
+    def certificate(self) -> Certificate | None:
+        return self.presented
+
+    def key_server_certificates(self, key_provider_id: int) -> tuple[Certificate, ...]:
+        self._called("key_server_certificates")
+        return self.server_certificates.get(key_provider_id, ())
+
     def test_key_provider(self, key_provider_id: int) -> ElementError | None:
         self._called("test_key_provider")
         return self.test_errors.get(key_provider_id)
@@ -259,10 +272,17 @@ class FakeCluster:
         self._called("rekey_job")
         return self.jobs.get(async_handle)
 
+    def release_result(self, async_handle: int) -> None:
+        self._called("release_result")
+        if self.jobs.pop(async_handle, None) and self.handle == async_handle:
+            self.handle = None
+
     def rekey(self, key_management_type: KeyManagementType | None, key_provider_id: int | None) -> int:
         self._called("rekey")
         if self.handle in self.jobs and not self.jobs[self.handle].complete and self.jobs[self.handle].understood:
             raise RekeyRefused("Another rekey runs.", name="xRekeyAlreadyInProgress")
+        if self.kept_result_blocks and self.handle is not None:
+            raise RekeyRefused("A result is kept.", name="xAssumed")
         handle = self.begin(key_management_type, key_provider_id)
         if self.lose_answer:
             self.lose_answer = False

@@ -46,6 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--role", default=usual.role, metavar="ROLE", help=f"access type of the account: {', '.join(ACCESS_TYPES)}")
     add("--no-encryption", action="store_true", help="software encryption at rest is disabled")
     add("--self-signed", action="store_true", help="self-signed certificates, as from the factory")
+    add("--element-tls", action="store_true", help="certificates, protocol and cipher suites as documented for Element")
     add("--ipv6", action="store_true", help="listen on ::1")
     add("--port", type=int, default=0, metavar="P", help="port of the first cluster, the others follow (default: any)")
     add("--seed", metavar="TEXT", help="makes cluster, key and handle ids repeatable (default: new ones each time)")
@@ -81,6 +82,7 @@ def specifications(options: argparse.Namespace) -> tuple[ClusterSpec, ...]:
             seed=secrets.token_hex() if options.seed is None else options.seed,
             host="::1" if options.ipv6 else "127.0.0.1",
             self_signed=options.self_signed,
+            tls="element" if options.element_tls else "modern",
         )
         return tuple(
             replace(first, name=name, port=options.port + number if options.port else 0)

@@ -12,6 +12,7 @@ from typing import Literal, get_args, get_type_hints
 
 UnknownHandle = Literal["xDBNoSuchPath", "xAsyncHandleDoesNotExist"]
 SecondRekey = Literal["refuse", "sameHandle"]
+KeptResult = Literal["allows", "blocks"]
 KeyFlips = Literal["afterCreate", "afterRewrap", "atCompletion"]
 StateMember = Literal["state", "status"]
 TimeFormat = Literal["seconds", "microseconds"]
@@ -38,6 +39,12 @@ class Assumptions:
     """What a rekey request meets while another rekey runs: an error, or the handle of the one that runs."""
 
     second_rekey_error: str = "xRekeyAlreadyInProgress"
+    """Error name of that refusal."""
+
+    kept_result: KeptResult = "allows"
+    """Whether a rekey is accepted while the result of the last one is kept; if not, that result has to be released."""
+
+    kept_result_error: str = "xRekeyResultNotRead"
     """Error name of that refusal."""
 
     encryption_disabled_error: str = "xFeatureNotEnabled"

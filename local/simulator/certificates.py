@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,6 +19,11 @@ if TYPE_CHECKING:
     import trustme
 
 LOOPBACK = ("127.0.0.1", "::1")
+ELEMENT_SUITES = (
+    *("DHE-RSA-AES256-SHA256", "DHE-RSA-AES256-GCM-SHA384", "ECDHE-RSA-AES256-SHA384", "ECDHE-RSA-AES256-GCM-SHA384"),
+    *("DHE-RSA-AES128-SHA256", "DHE-RSA-AES128-GCM-SHA256", "ECDHE-RSA-AES128-SHA256", "ECDHE-RSA-AES128-GCM-SHA256"),
+)
+"""The mandatory and the default supplemental ones of GetNodeSupportedTlsCiphers."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +66,56 @@ def self_signed(name: str, folder: Path) -> Identity:
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
     return _identity(pem, private, pem.decode(), folder)
+
+
+def as_documented(name: str, folder: Path) -> Identity:
+    """As documented for Element: RSA-2048, no subjectAltName, no CN, TLS 1.2 with the suites of Element 12.
+
+    https://docs.netapp.com/us-en/element-software/api/reference_element_api_getnodesupportedtlsciphers.html
+    """
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    subject = x509.Name(
+        [
+            x509.NameAttribute(x509.NameOID.ORGANIZATION_NAME, "NetApp, Inc."),
+            x509.NameAttribute(x509.NameOID.ORGANIZATIONAL_UNIT_NAME, name),
+        ]
+    )
+    today = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(today - timedelta(days=1))
+        .not_valid_after(today + timedelta(days=3650))
+        .sign(key, hashes.SHA256())
+    )
+    pem = certificate.public_bytes(serialization.Encoding.PEM)
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption()
+    )
+    identity = _identity(pem, private, pem.decode(), folder)
+    identity.context.maximum_version = ssl.TLSVersion.TLSv1_2
+    identity.context.set_ciphers(":".join(ELEMENT_SUITES))
+    return identity
+
+
+def of_key_server(name: str, begins: datetime, days: int) -> str:
+    """A certificate as ListKeyServersKmip has them, in PEM; the same arguments give the same one."""
+    key = ed25519.Ed25519PrivateKey.from_private_bytes(hashlib.sha256(name.encode()).digest())
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(begins)
+        .not_valid_after(begins + timedelta(days=days))
+        .sign(key, None)
+    )
+    return certificate.public_bytes(serialization.Encoding.PEM).decode()
 
 
 def _identity(chain: bytes, private: bytes, authority_pem: str, folder: Path) -> Identity:

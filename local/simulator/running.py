@@ -31,11 +31,8 @@ class RunningCluster:
         self.cluster = SimulatedCluster(spec)
         self._folder = folder
         self._identity_lock = threading.Lock()
-        first = (
-            certificates.self_signed(spec.name, folder)
-            if spec.self_signed
-            else certificates.issued(authority, spec.name, folder)
-        )
+        alone = spec.self_signed or spec.tls == "element"
+        first = self._self_signed() if alone else certificates.issued(authority, spec.name, folder)
         self._identities = [first]
         self.ca_pem = first.authority_pem
         self.ca_file = folder / f"{spec.name}-ca.pem"
@@ -78,8 +75,13 @@ class RunningCluster:
         return self._identity().fingerprint
 
     def registration(self) -> dict[str, str]:
-        """What the application keeps of a cluster in its secret. `caBundle` is that of the first certificate."""
-        return {"mvip": self.mvip, "username": self.username, "password": self.password, "caBundle": self.ca_pem}
+        """What the application keeps of a cluster in its secret; the trust in it is in its first certificate."""
+        trust = (
+            {"certificateFingerprint": self._identities[0].fingerprint}
+            if self.cluster.spec.tls == "element"
+            else {"caBundle": self.ca_pem}
+        )
+        return {"mvip": self.mvip, "username": self.username, "password": self.password} | trust
 
     def inject(self, *rules: Fault) -> None:
         """Puts fault rules into force, in this order."""
@@ -105,8 +107,12 @@ class RunningCluster:
         number = self.cluster.certificate
         with self._identity_lock:
             while len(self._identities) <= number:
-                self._identities.append(certificates.self_signed(self.name, self._folder))
+                self._identities.append(self._self_signed())
             return self._identities[number]
+
+    def _self_signed(self) -> Identity:
+        made = certificates.as_documented if self.cluster.spec.tls == "element" else certificates.self_signed
+        return made(self.name, self._folder)
 
 
 class Simulator:

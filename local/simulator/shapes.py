@@ -6,6 +6,7 @@ import json
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
+from local.simulator.certificates import of_key_server
 from local.simulator.rekey import PHASE_ENDS, Rekey
 from local.simulator.spec import version_pair
 
@@ -225,23 +226,23 @@ def provider(state: ClusterState, one: ProviderSpec) -> dict[str, object]:
 def servers(state: ClusterState) -> list[dict[str, object]]:
     """All keyServerKmip; one that no provider has bears nulls."""
     assigned = [
-        _server(one.server_id, one.hostname, one.provider_id, active=state.provider_is_active(one.provider_id))
+        _server(state, one.server_id, one.hostname, one.provider_id, one.certificate_days)
         for one in state.spec.providers
         if one.server_id is not None
     ]
-    spare = [
-        _server(number, f"kms-{number}.example.com", None, active=None) for number in state.spec.unassigned_servers
-    ]
+    spare = [_server(state, number, f"kms-{number}.example.com", None, 365) for number in state.spec.unassigned_servers]
     return assigned + spare
 
 
-def _server(server_id: int, hostname: str, provider_id: int | None, *, active: bool | None) -> dict[str, object]:
+def _server(
+    state: ClusterState, server_id: int, hostname: str, provider_id: int | None, days: int
+) -> dict[str, object]:
     return {
         "keyProviderID": provider_id,
         "keyServerID": server_id,
-        "kmipAssignedProviderIsActive": active,
-        "kmipCaCertificate": "-----BEGIN CERTIFICATE-----\nsimulated\n-----END CERTIFICATE-----\n",
-        "kmipClientCertificate": "-----BEGIN CERTIFICATE-----\nsimulated\n-----END CERTIFICATE-----\n",
+        "kmipAssignedProviderIsActive": None if provider_id is None else state.provider_is_active(provider_id),
+        "kmipCaCertificate": of_key_server(f"authority of {hostname}", state.begun, 3650),
+        "kmipClientCertificate": of_key_server(f"{state.spec.name} at {hostname}", state.begun, days),
         "kmipKeyServerHostnames": [hostname],
         "kmipKeyServerName": f"key-server-{server_id}",
         "kmipKeyServerPort": 5696,

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from local.simulator.faults import Fault
 
+TlsProfile = Literal["modern", "element"]
 ProviderTrouble = Literal["connection", "authentication", "serverError"]
 OLDEST_KEY = timedelta(days=36500)
 _LONGEST_REKEY = 10 * 365 * 86400
@@ -59,7 +60,8 @@ def version_pair(text: str) -> tuple[int, int]:
 class ProviderSpec:
     """One KMIP key provider and the server it has; `server_id` None leaves it without one.
 
-    `trouble` makes its test fail, and a rekey to it.
+    `trouble` makes its test fail, and a rekey to it. `certificate_days` from its start the certificate expires by which
+    the key server knows the cluster.
     """
 
     provider_id: int = 15
@@ -67,6 +69,7 @@ class ProviderSpec:
     server_id: int | None = 6
     hostname: str = "kms.example.com"
     trouble: ProviderTrouble | None = None
+    certificate_days: int = 365
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,8 @@ class ClusterSpec:
     Durations are seconds unless they are timedeltas. `password` None means a random one each start. `clock` gives
     true time; `clock_skew` is how far the cluster's own clock is ahead of it. `seed` makes ids repeatable.
     `host` is 127.0.0.1 or ::1, `port` 0 any free one. `self_signed` presents a certificate that no CA issued, as a
-    cluster does from the factory.
+    cluster does from the factory. `tls` "element" does it with the certificate, the protocol and the cipher suites that
+    are documented for Element: no name is in the certificate, so a client has to know its fingerprint.
 
     Raises:
         ValueError: a member is out of its range; the message names it.
@@ -104,6 +108,7 @@ class ClusterSpec:
     host: Literal["127.0.0.1", "::1"] = "127.0.0.1"
     port: int = 0
     self_signed: bool = False
+    tls: TlsProfile = "modern"
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):

@@ -58,6 +58,7 @@ class ClusterState:
         self.assumptions = spec.assumptions
         # Repeatable ids are wanted here, not secret ones.
         self._random = random.Random(f"{spec.name}/{spec.seed}")  # noqa: S311
+        self.begun = spec.clock()
         self.rekeys: list[Rekey] = []
         self.clock_skew = spec.clock_skew
         self.key_time_skew = timedelta(0)
@@ -156,7 +157,8 @@ class ClusterState:
         """RekeySoftwareEncryptionAtRestMasterKey: checks the request, begins a rekey, returns its asyncHandle.
 
         Raises:
-            RpcError: encryption is off, the parameters do not fit together, or a rekey runs (assumed answer).
+            RpcError: encryption is off, the parameters do not fit together, or a rekey runs or has left a result that
+                is kept (assumed answers).
         """
         if not self.spec.encryption_enabled:
             raise RpcError(self.assumptions.encryption_disabled_error, "Software encryption at rest is not enabled.")
@@ -165,6 +167,8 @@ class ClusterState:
             if self.assumptions.second_rekey == "sameHandle":
                 return self._running.handle
             raise RpcError(self.assumptions.second_rekey_error, "A master key rekey operation is already in progress.")
+        if self.latest_handle is not None and self.assumptions.kept_result == "blocks":
+            raise RpcError(self.assumptions.kept_result_error, "The result of the last rekey operation is still kept.")
         return self._start(by, _params(management, provider_id), own=True, begun=self.now(), seconds=None)
 
     def start_late_rekey(self, by: str, params: Mapping[str, object], delay: timedelta) -> None:

@@ -35,7 +35,7 @@ class Scenario:
     """What is different about one cluster, its registration, and the request."""
 
     spec: Mapping[str, Any] = field(default_factory=dict)
-    registration: Mapping[str, str] = field(default_factory=dict)
+    registration: Mapping[str, Any] = field(default_factory=dict)
     registered: bool = True
     request: Mapping[str, Any] = field(default_factory=dict)
     stopped_while_running: bool = False
@@ -51,7 +51,8 @@ SCENARIOS = {
     "dry-run": Scenario(request={"dryRun": True}),
     "external": Scenario(request={"keyManagementType": "External", "keyProviderID": 15}),
     "from-external": Scenario(spec={"key_provider_id": 15}, request={"keyManagementType": "Internal"}),
-    "pinned": Scenario(spec={"self_signed": True}, registration={"certificateFingerprint": "its own"}),
+    "issued": Scenario(spec={"tls": "modern"}),
+    "pinned-twice": Scenario(registration={"certificateFingerprint": [FINGERPRINT_OF_NOBODY, "its own"]}),
     "answer-lost": Scenario(
         spec={"faults": (Fault(fault="resetAfterProcessing", method="RekeySoftwareEncryptionAtRestMasterKey"),)}
     ),
@@ -112,7 +113,7 @@ class Results:
 def run_scenarios() -> Iterator[Results]:
     """All scenarios, side by side, to their ends."""
     specs = [
-        ClusterSpec(**{"name": name, "rekey_seconds": REKEY_SECONDS, "seed": name, **scenario.spec})
+        ClusterSpec(**{"name": name, "rekey_seconds": REKEY_SECONDS, "seed": name, "tls": "element", **scenario.spec})
         for name, scenario in SCENARIOS.items()
     ]
     with running_stack(specs, WAIT_SCALE, register=False) as stack:
@@ -141,12 +142,13 @@ def run_scenarios() -> Iterator[Results]:
         yield Results(stack, runs)
 
 
-def registration(cluster: RunningCluster, different: Mapping[str, str]) -> dict[str, str]:
-    registered = {**cluster.registration(), **different}
-    if "certificateFingerprint" in different:
-        del registered["caBundle"]
-    if different.get("certificateFingerprint") == "its own":
-        registered["certificateFingerprint"] = cluster.certificate_fingerprint
+def registration(cluster: RunningCluster, different: Mapping[str, Any]) -> dict[str, Any]:
+    registered: dict[str, Any] = {**cluster.registration(), **different}
+    pins = registered.get("certificateFingerprint")
+    if isinstance(pins, list):
+        registered["certificateFingerprint"] = [
+            cluster.certificate_fingerprint if pin == "its own" else pin for pin in pins
+        ]
     return registered
 
 

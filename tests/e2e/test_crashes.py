@@ -62,7 +62,10 @@ def stack() -> Iterator[Stack]:
         name: (Fault(fault="stall", method=method, applied=applied, seconds=STALL_SECONDS),)
         for name, (method, applied, _, _) in CASES.items()
     }
-    specs = [ClusterSpec(name=name, rekey_seconds=1.0, seed=name, faults=rules) for name, rules in faults.items()]
+    specs = [
+        ClusterSpec(name=name, rekey_seconds=1.0, seed=name, faults=rules, tls="element")
+        for name, rules in faults.items()
+    ]
     with running_stack(specs, 0.05) as running:
         yield running
 

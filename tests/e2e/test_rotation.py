@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.xdist_group("e2e"), pytest.mark.enable_socket]
 
-ROTATES = ["slow", "plain", "external", "from-external", "pinned", "answer-lost", "transient", "moved"]
+ROTATES = ["slow", "plain", "external", "from-external", "issued", "pinned-twice", "answer-lost", "transient", "moved"]
 FAILS = {
     "fails-creating": ("Failed", "RekeyFailed"),
     "fails-rewrapping": ("Failed", "RekeyFailed"),

@@ -62,6 +62,14 @@ def rotated_on_a_cluster_with_unfamiliar_answers(here: GoldenHarness) -> None:
     here.run(rotation())
 
 
+@scenario(replace(A, assumptions=Assumptions(kept_result="blocks", result_type="SearRekey")))
+def rotated_after_the_last_result_was_released(here: GoldenHarness) -> None:
+    here.cluster.inject(Fault("phaseFailure", phase="DecommissionOldMasterKey"))
+    here.run(rotation())
+    here.run(rotation())
+    here.run(rotation())
+
+
 @scenario(history_days=400)
 def rotated_to_an_external_key_and_back(here: GoldenHarness) -> None:
     here.run(rotation(**EXTERNAL, reason="schlüssel \N{EM DASH} audit"))

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from tests.workflow.clock import Fork, VirtualClock
 
 
+NO_CALLS = frozenset({"certificate"})
+"""What a client knows of its connection, and asks nobody for."""
+
+
 class Side(StrEnum):
     """On which side of an effect."""
 
@@ -136,6 +140,8 @@ class InterceptedPort:
 
     def __getattr__(self, method: str) -> Any:  # noqa: ANN401 - whatever the port gives
         do = getattr(self.port, method)
+        if method in NO_CALLS:
+            return do
         effect = Effect(self.function, f"{self.name}.{method}")
 
         def call_it(*given: object, **named: object) -> Any:  # noqa: ANN401 - whatever the port gives

@@ -53,7 +53,7 @@ class SimulatedClusters:
                 mvip=name,
                 username=cluster.username,
                 password=cluster.password,
-                certificate_fingerprint=fingerprint(cluster),
+                certificate_fingerprints=(fingerprint(cluster),),
             )
 
     def connect(self, cluster: str, *, afresh: bool = False) -> ElementCluster:  # noqa: ARG002 - it always is

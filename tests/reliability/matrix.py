@@ -101,6 +101,8 @@ def _expected_of_a_look(case: Case, name: FaultName) -> tuple[str, str]:
         return (
             ("Failed", "KeyProviderUnusable") if case.call == "TestKeyProviderKmip" else _lost(case, "ElementApiError")
         )
+    if case.call == "TestKeyProviderKmip" and name in {FaultName.STALL, FaultName.DRIP}:
+        return ("Failed", "KeyProviderUnusable")  # not repeated: it may take as long each time
     if not case.for_ever:
         return ROTATED
     unusable = "AnswerNotUnderstood" if name is FaultName.NULL_RESULT else "ClusterUnavailable"
@@ -140,7 +142,9 @@ _STATE_RULES: dict[FaultName, Callable[[Case], tuple[str, str]]] = {
         ("OutcomeUnknown" if case.call in {REKEY, RESULT} else "Failed"),
         "ClusterIdentityChanged",
     ),
-    FaultName.UPGRADE_PENDING: lambda case: _until("GetClusterVersionInfo", "UpgradePending").get(case.call, ROTATED),
+    FaultName.UPGRADE_PENDING: lambda case: (  # after the test of a key provider everything is looked at once more
+        _until("GetClusterVersionInfo", "UpgradePending") | dict.fromkeys(PROVIDER_LOOKS, ("Failed", "UpgradePending"))
+    ).get(case.call, ROTATED),
     FaultName.CLUSTER_FAULT: lambda case: _until("ListClusterFaults", "ClusterFaultsBlock").get(case.call, ROTATED),
     FaultName.COMPETING_REKEY: lambda case: ROTATED if case.kind == "external" or case.call == RESULT else FOLLOWED,
     FaultName.PHASE_FAILURE: lambda case: (

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 API, INFO, VERSION, FAULTS = "GetAPI", "GetClusterInfo", "GetClusterVersionInfo", "ListClusterFaults"
 ENCRYPTION, RESULT = "GetSoftwareEncryptionAtRestInfo", "GetAsyncResult"
 PROVIDERS, PROVIDER_TEST = "ListKeyProvidersKmip", "TestKeyProviderKmip"
+KEY_SERVERS = "ListKeyServersKmip"  # asked for the ends of certificates; no rule of a rotation reads them
 
 
 @dataclass(frozen=True)

@@ -56,6 +56,7 @@ LOST = (
     Fault("nullBody", method=REKEY),
     Fault("rpcError", method=REKEY, name="xDBConnectionLoss", applied=True),
     Fault("applyDelay", method=REKEY, seconds=50.0),
+    Fault("rpcError", method=REKEY, name="xAssumed"),
 )
 FAILING = tuple(
     Fault("phaseFailure", phase=phase)
@@ -298,6 +299,8 @@ class Misfortunes(RuleBasedStateMachine):
         """Everything was told about, and nothing lost."""
         self.whose_rekey_it_is_is_known()
         self.oracle.check_rekeys()
+        records = [self.ledger.rotation(one.execution) for one in self.runner.executions]
+        FIGURES["results released"] += sum(bool(one and one.kept_result) for one in records)
         for one in self.runner.executions:
             self._nothing_was_lost(one, self.notification_of(one))
         self.an_execution_is_published_once_and_alike()

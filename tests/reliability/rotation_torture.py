@@ -12,12 +12,14 @@ from element_rekey.cluster import KeyManagementType
 from element_rekey.outcomes import Trigger
 from element_rekey.records import Request
 from element_rekey.settings import Settings  # noqa: TC001 - Hypothesis reads the annotations
+from local.simulator import Assumptions
 from tests.reliability.in_memory_harness import NAME
 from tests.reliability.misfortunes import HOUR, OPERATORS, SKEWS, Misfortunes
 from tests.reliability.step_harness import StepHarness
 from tests.workflow.clock import BEGIN
 
 STEPS, EXAMPLES = 40, 60
+KEPT_RESULTS = (Assumptions(), Assumptions(kept_result="blocks"))
 
 
 class RotationTorture(Misfortunes):
@@ -25,10 +27,10 @@ class RotationTorture(Misfortunes):
 
     alarm_at = BEGIN
 
-    @initialize(operator=OPERATORS, skew=SKEWS, ahead=st.sampled_from([0, 200]))
-    def begin(self, operator: Settings, skew: timedelta, ahead: int) -> None:
+    @initialize(operator=OPERATORS, skew=SKEWS, ahead=st.sampled_from([0, 200]), kept=st.sampled_from(KEPT_RESULTS))
+    def begin(self, operator: Settings, skew: timedelta, ahead: int, kept: Assumptions) -> None:
         """What the operator chose, and how far the clocks of cluster and first alarm are ahead of ours."""
-        self.use(StepHarness(self.held, "torture", (NAME,), operator, skew))
+        self.use(StepHarness(self.held, "torture", (NAME,), operator, skew, kept))
         self.alarm_at = BEGIN + timedelta(seconds=ahead)
 
     @rule(dry_run=st.booleans(), external=st.booleans(), force=st.booleans())

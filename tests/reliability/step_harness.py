@@ -19,7 +19,7 @@ from element_rekey.rotation.check import check_status
 from element_rekey.rotation.publish import publish_outcome
 from element_rekey.rotation.start import start_rekey
 from element_rekey.rotation.steps import Status
-from local.simulator import ClusterSpec
+from local.simulator import Assumptions, ClusterSpec
 from tests.fakes import FakeLedger
 from tests.reliability.fault_injection import Effect, InjectionPoint, InterceptedPort, Side
 from tests.reliability.in_memory_harness import NAME, RecordingTopic, SimulatedClusters
@@ -147,10 +147,12 @@ class StepHarness:
         names: tuple[str, ...] = (NAME,),
         settings: Settings = SETTINGS,
         skew: timedelta = timedelta(),
+        assumptions: Assumptions = Assumptions(),  # noqa: B008 - frozen
     ) -> None:
         """``skew``: how far the clusters' clocks are ahead of ours, as long as nobody sets them."""
         self.clock = VirtualClock()
         spec = ClusterSpec(rekey_seconds=200.0, clock=self.clock, seed=seed, clock_skew=skew, password=PASSWORD)
+        spec = replace(spec, assumptions=assumptions)
         self.clusters = {name: ClusterThatKeepsStamps(replace(spec, name=name)) for name in names}
         self.cluster = self.clusters[names[0]]
         held.enter_context(without_sockets(dict(self.clusters), self.clock.advance))

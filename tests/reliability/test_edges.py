@@ -270,7 +270,8 @@ def test_a_secret_that_cannot_be_encoded_or_read_is_refused_by_name(secret: str)
 
 @pytest.mark.parametrize("member", ["username", "password"])
 def test_credentials_longer_than_any_cluster_takes_are_refused_by_name(member: str) -> None:
-    registration = replace(Registration("10.0.0.1", "u", "p"), **{member: "x" * 501})
+    changes: dict[str, Any] = {member: "x" * 501}
+    registration = replace(Registration("10.0.0.1", "u", "p"), **changes)
     with pytest.raises(RegistrationInvalid, match="at most 500 characters"):
         ElementApi("prod-a", registration, refresh=lambda: registration, clock=lambda: NOW)
 
@@ -442,7 +443,7 @@ KEYS = st.fixed_dictionaries(
     {"keyID": KEY_IDS, "keyManagementType": st.just("External"), "keyProviderID": ODD_NUMBER | st.just(15)},
     optional={"keyCreatedTime": TIMES},
 )
-CERTAIN = replace(Registration("10.0.0.1", "admin", "password"), certificate_fingerprint="0" * 64)
+CERTAIN = replace(Registration("10.0.0.1", "admin", "password"), certificate_fingerprints=("0" * 64,))
 
 
 def client(*results: object) -> ElementApi:

@@ -9,13 +9,15 @@ from __future__ import annotations
 from base64 import b64encode
 from contextlib import contextmanager
 from email.utils import format_datetime
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
 from element_rekey.element import client
-from element_rekey.element.transport import AnswerUnusable, HttpAnswer, Timeouts, clock_offset
+from element_rekey.element.transport import AnswerLate, AnswerUnusable, HttpAnswer, Timeouts, clock_offset
 from element_rekey.errors import CertificateRefused, ClusterUnavailable
 from local.simulator.protocol import HttpRequest, Manner, reply_to
+from tests.certificates import bare_certificate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -38,10 +40,11 @@ class Wire:
         self._advance = advance
         token = b64encode(f"{registration.username}:{registration.password}".encode()).decode()
         self._authorization = f"Basic {token}"
-        self._trusted = registration.certificate_fingerprint
+        self._trusted = registration.certificate_fingerprints
+        self.presented = b""
         self._epoch: int | None = None
 
-    def post(self, path: str, body: bytes, *, fresh_connection: bool) -> HttpAnswer:
+    def post(self, path: str, body: bytes, *, fresh_connection: bool, patience: float | None = None) -> HttpAnswer:
         """One request, one answer. Raises as the real one does."""
         if fresh_connection or self._epoch != self._cluster.epoch:
             self._connect()
@@ -49,8 +52,10 @@ class Wire:
         reply = reply_to(self._cluster, HttpRequest("POST", path, self._authorization, body))
         if reply.manner is not Manner.WHOLE:
             self._epoch = None
-            self._advance({Manner.STALL: LIMITS.read, Manner.DRIP: LIMITS.total}.get(reply.manner, 0.0))
-            raise AnswerUnusable(f"the connection failed before a whole answer came ({reply.manner})")
+            late = {Manner.STALL: patience or LIMITS.read, Manner.DRIP: patience or LIMITS.total}.get(reply.manner)
+            self._advance(late or 0.0)
+            failure = AnswerLate if late else AnswerUnusable
+            raise failure(f"the connection failed before a whole answer came ({reply.manner})")
         date = format_datetime(self._cluster.cluster_time(), usegmt=True)
         return HttpAnswer(reply.status, reply.body, clock_offset(date, sent_at, self._cluster.spec.clock()))
 
@@ -63,15 +68,16 @@ class Wire:
             raise ClusterUnavailable(f"No connection to {self._name}: it was refused.", cluster=self._name)
         self._epoch = self._cluster.epoch
         presented = fingerprint(self._cluster)
-        if presented != self._trusted:
+        self.presented = bare_certificate(self._cluster.certificate)
+        if presented not in self._trusted:
             self._epoch = None
             what = f"The certificate of {self._name} is refused. Its fingerprint is {presented}."
             raise CertificateRefused(what, cluster=self._name)
 
 
 def fingerprint(cluster: SimulatedCluster) -> str:
-    """What stands for the SHA-256 fingerprint of the certificate the cluster presents now."""
-    return f"{cluster.certificate:064x}"
+    """SHA-256 of the certificate the cluster presents now."""
+    return sha256(bare_certificate(cluster.certificate)).hexdigest()
 
 
 @contextmanager

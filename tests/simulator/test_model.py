@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 import pytest
+from cryptography import x509
 
 from local.simulator import (
     Assumptions,
@@ -207,6 +208,18 @@ def test_or_it_gets_the_handle_of_the_first(clock: Clock) -> None:
     assert len(one.rekeys) == 1
 
 
+def test_a_kept_result_stands_in_the_way_of_the_next_rekey_where_that_is_assumed(clock: Clock) -> None:
+    one = cluster(clock, assumptions=Assumptions().switched("kept_result", "blocks"))
+    handle = start(one)
+    assert refusal(one, REKEY) == "xRekeyAlreadyInProgress"
+    clock.pass_by(100)
+    ask(one, "GetAsyncResult", asyncHandle=handle, keepResult=True)
+    assert refusal(one, REKEY) == "xRekeyResultNotRead"
+    ask(one, "GetAsyncResult", asyncHandle=handle)
+    start(one)
+    assert len(one.rekeys) == 2
+
+
 def test_a_cluster_without_encryption_has_no_key_and_takes_no_rekey(clock: Clock) -> None:
     one = cluster(clock, encryption_enabled=False)
     assert ask(one, INFO) == {"state": "disabled", "version": 0}
@@ -325,6 +338,19 @@ def test_a_failed_decommission_leaves_the_old_provider_active(clock: Clock) -> N
     start(one, keyManagementType="Internal")
     assert one.current_key.provider_id is None
     assert ask(one, "GetKeyProviderKmip", keyProviderID=15)["kmipKeyProvider"]["keyProviderIsActive"] is True
+
+
+def test_key_servers_have_certificates_that_come_to_an_end(clock: Clock) -> None:
+    def days_left(days: int) -> list[int]:
+        one = cluster(clock, providers=(ProviderSpec(certificate_days=days),))
+        (server,) = ask(one, "ListKeyServersKmip", keyProviderID=15)["kmipKeyServers"]
+        assert server == ask(one, "ListKeyServersKmip")["kmipKeyServers"][0]
+        both = (server["kmipCaCertificate"], server["kmipClientCertificate"])
+        ends = [x509.load_pem_x509_certificate(pem.encode()).not_valid_after_utc for pem in both]
+        return [round((end - one.cluster_time()) / timedelta(days=1)) for end in ends]
+
+    assert days_left(20) == [3650, 20]
+    assert days_left(700) == [3650, 700]
 
 
 def test_servers_without_a_provider_have_nulls(clock: Clock) -> None:

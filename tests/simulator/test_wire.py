@@ -17,8 +17,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from local.simulator import ClusterSpec, Fault, RunningCluster, Simulator, SimulatorError
+from local.simulator.certificates import ELEMENT_SUITES
 from local.simulator.server import ClusterServer
 
 if TYPE_CHECKING:
@@ -250,6 +253,44 @@ def test_the_certificate_is_good_for_every_name_and_its_fingerprint_is_reported(
         ssl.create_default_context().wrap_socket(
             socket.create_connection(address(running)), server_hostname="127.0.0.1"
         )
+
+
+def test_a_cluster_can_have_tls_as_documented_for_element() -> None:
+    with Simulator([ClusterSpec(tls="element")]) as simulator:
+        running = simulator["prod-a"]
+        trusted = running.registration()
+        assert trusted.keys() == {"mvip", "username", "password", "certificateFingerprint"}
+        context = ssl.create_default_context()
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        with context.wrap_socket(socket.create_connection(address(running))) as connection:
+            assert connection.version() == "TLSv1.2"
+            suite = connection.cipher()
+            assert suite
+            assert suite[0] in ELEMENT_SUITES
+            der = connection.getpeercert(binary_form=True) or b""
+        assert hashlib.sha256(der).hexdigest().upper() == trusted["certificateFingerprint"].replace(":", "")
+        certificate = x509.load_der_x509_certificate(der)
+        key = certificate.public_key()
+        assert isinstance(key, rsa.RSAPublicKey)
+        assert key.key_size == 2048
+        assert list(certificate.extensions) == []
+        running.inject(Fault("certificateReplaced"))
+        with context.wrap_socket(socket.create_connection(address(running))) as connection:
+            assert connection.version() == "TLSv1.2"
+            assert connection.getpeercert(binary_form=True) != der
+
+
+@pytest.mark.parametrize("suites", ["AES256-SHA256", "AES128-SHA"])
+def test_it_takes_no_other_cipher_suite(suites: str) -> None:
+    with Simulator([ClusterSpec(tls="element")]) as simulator:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        context.set_ciphers(suites)
+        context.maximum_version = ssl.TLSVersion.TLSv1_2
+        with pytest.raises(ssl.SSLError):
+            context.wrap_socket(socket.create_connection(address(simulator["prod-a"])))
 
 
 def test_a_cluster_can_listen_on_ipv6_with_a_certificate_of_its_own(connect: Connect) -> None:

@@ -16,6 +16,7 @@ import pytest
 from element_rekey import errors
 from element_rekey.aws.executions import LONGEST
 from element_rekey.aws.telemetry import NAMESPACE, measure_fleet, measure_outcome, measure_schedules, metrics
+from element_rekey.cluster import Certificate, CertificateOf
 from element_rekey.inputs import parse_fleet_request
 from element_rekey.outcomes import Outcome, Trigger
 from element_rekey.reconcile import LOOK_BACK
@@ -700,6 +701,7 @@ AWS_METRICS = {
 
 
 OUTSIDE = OutsideChange("key-0", key("key-9", NOW), NOW, NOW)
+CERTIFICATES = tuple(Certificate(of, of.value, NOW) for of in CertificateOf)
 
 
 @pytest.fixture
@@ -712,7 +714,7 @@ def emitted(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch)
     measure_fleet(run, [ClusterResult(FIRST_CLUSTER, rotated())], NOW)
     measure_schedules(rotates=True, looks=True)
     for outcome in Outcome:
-        measure_outcome(replace(rotated(), outcome=outcome, outside=(OUTSIDE,)), NOW)
+        measure_outcome(replace(rotated(), outcome=outcome, outside=(OUTSIDE,), certificates=CERTIFICATES), NOW)
     found: dict[str, set[str]] = {}
     for line in capsys.readouterr().out.splitlines():
         document = json.loads(line)
@@ -977,12 +979,26 @@ def test_the_dashboard_shows_what_is_really_emitted(emitted: dict[str, set[str]]
                 assert metric in names
                 assert dimensions[::2] == [dimension]
     assert {"OldestKeyAgeDays", "KeyAgeDays", "Rotations", "RekeyDuration"} <= shown
+    assert {"CertificateDaysLeft", "KeyServerCertificateDaysLeft"} <= shown
 
 
 # -- the runbook ------------------------------------------------------------------------------------------------------
 
 RUNBOOK = (ROOT / "docs" / "runbook.md").read_text()
 ENTRIES = re.findall(r"^### `(\S+)`$", RUNBOOK, re.MULTILINE)
+
+
+def test_whoever_asks_a_cluster_by_hand_asks_it_as_the_api_wants_to_be_asked() -> None:
+    calls = re.findall(r"curl .*json-rpc.*", RUNBOOK)
+    assert calls
+    assert all('--header "Content-Type: application/json-rpc"' in call for call in calls)
+
+
+@pytest.mark.parametrize("document", ["README.md", "docs/runbook.md"])
+def test_the_command_that_prints_a_fingerprint_prints_the_one_that_is_registered(document: str) -> None:
+    """SHA-256; the cluster itself, and openssl unless told otherwise, show SHA-1."""
+    (command,) = re.findall(r"openssl s_client .*", (ROOT / document).read_text())
+    assert command.endswith("| openssl x509 -noout -fingerprint -sha256 -enddate")
 
 
 def named_errors() -> set[str]:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from local.simulator import ClusterSpec, Fault, Management
+from local.simulator import Assumptions, ClusterSpec, Fault, Management
 from tests.fakes import FakeLedger
 from tests.template import CHECK, PUBLISH, START
 from tests.workflow.clock import BEGIN
@@ -203,3 +203,27 @@ def test_a_rekey_of_a_day_leaves_a_short_history() -> None:
         assert len(ended.history) < 25_000 / 8
         assert harness.calls[CHECK] < 320
         assert ended.output["durationSeconds"] < day + 300 + 5
+
+
+def test_a_cluster_that_accepts_no_rekey_while_the_last_result_is_kept_is_rotated_again() -> None:
+    spec = ClusterSpec(rekey_seconds=30.0, assumptions=Assumptions(kept_result="blocks"))
+    with full_harness(spec) as harness:
+        cluster = harness.cluster.cluster
+        assert harness.rotate().status == "SUCCEEDED"
+        harness.clock.advance(3600)
+        assert harness.rotate().status == "SUCCEEDED"
+        first, second = harness.notifications()
+        assert [one["outcome"] for one in (first, second)] == ["Rotated", "Rotated"]
+        assert second["oldKey"]["keyID"] == first["newKey"]["keyID"]
+        assert len(cluster.rekeys) == 2
+        sent = [one for one in cluster.requests if one.method == "RekeySoftwareEncryptionAtRestMasterKey"]
+        released = [
+            one
+            for one in cluster.requests
+            if one.method == "GetAsyncResult" and "'keepResult': True" not in str(one.params)
+        ]
+        assert len(sent) == 3
+        assert len(released) == 1
+        assert sent[1].when <= released[0].when < sent[2].when
+        assert sent[2].when - sent[1].when >= harness.ports.settings.settling
+        assert harness.lock() is None

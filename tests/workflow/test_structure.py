@@ -9,6 +9,8 @@ import pytest
 
 from element_rekey import errors
 from element_rekey.aws.runtime import LEASE
+from element_rekey.element.transport import Timeouts
+from element_rekey.rules.preflight import TEST_HOLDS
 from tests.aws_errors import retried
 from tests.retries import retried_errors, retrier_of
 from tests.template import TEMPLATE, default, function_timeout, properties, state_machine
@@ -150,6 +152,20 @@ def test_an_error_is_retried_for_longer_than_a_lost_answer_needs_to_be_resolved(
 def test_a_function_gives_up_before_its_task_does_and_long_before_its_lost_answer_can_be_resolved(name: str) -> None:
     assert function_timeout(FUNCTIONS[name]) < TASKS[name]["TimeoutSeconds"]
     assert function_timeout(FUNCTIONS[name]) < default("SettlingSeconds")
+
+
+def test_a_test_of_a_key_provider_and_two_calls_that_stall_fit_into_the_time_of_a_function() -> None:
+    patience = Timeouts()
+    assert 45 <= patience.provider_test <= 60
+    assert patience.provider_test + 2 * patience.total < function_timeout(FUNCTIONS["StartRekey"])
+
+
+def test_a_key_provider_is_tested_once_for_all_retries_of_a_step() -> None:
+    ours = [one for one in TASKS["StartRekey"]["Retry"] if all(hasattr(errors, name) for name in one["ErrorEquals"])]
+    assert len(ours) == 3
+    for retrier in ours:
+        assert retrier_of(retrier).seconds < TEST_HOLDS.total_seconds()
+    assert "KeyProviderUnusable" not in retried_errors(MACHINE)
 
 
 def test_no_settling_time_is_allowed_for_which_the_proof_does_not_hold() -> None:

@@ -39,6 +39,24 @@ class MasterKey:
     key_created_time: datetime | None = None
 
 
+class CertificateOf(StrEnum):
+    """Whose certificate it is."""
+
+    CLUSTER = "cluster"  # the one that the cluster itself presents
+    KEY_SERVER = "keyServer"  # of the authority by which the cluster trusts its key server
+    KEY_SERVER_CLIENT = "keyServerClient"  # by which the key server knows the cluster
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """A certificate without which no rotation works; ``expires`` is None where nobody knows when, or for ever."""
+
+    of: CertificateOf
+    fingerprint: str  # SHA-256, hexadecimal
+    expires: datetime | None = None
+    key_server_id: int | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class ElementError:
     """An error as the cluster words it."""

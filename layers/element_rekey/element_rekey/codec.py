@@ -26,6 +26,7 @@ T = TypeVar("T")
 _LONGEST_MEMBER = 64  # characters of an unknown member's name in a message; the known ones are shorter
 _ACRONYMS = {"id": "ID", "ids": "IDs", "uuid": "UUID"}
 _STORED_AS = "stored as"
+_ONE_OR_MANY = "one or many"
 
 
 class CodecError(ValueError):
@@ -41,6 +42,11 @@ def json_name(name: str) -> str:
 def stored_as(name: str) -> Mapping[str, str]:
     """Metadata of a dataclass field whose JSON name is ``name``: for an attribute that was renamed, JSON never is."""
     return {_STORED_AS: name}
+
+
+def one_or_many(name: str) -> Mapping[str, str]:
+    """As ``stored_as``, of a list of texts for which one text may stand alone."""
+    return {_STORED_AS: name, _ONE_OR_MANY: name}
 
 
 def wire_name(field: Field[Any]) -> str:
@@ -98,9 +104,10 @@ def decode(cls: type[T], value: object, *, strict: bool = True, where: str = "")
                 shown = cut(one_line(name), _LONGEST_MEMBER)
                 raise CodecError(f"{prefix}{shown}: unknown member; known are {', '.join(known)}")
     arguments: dict[str, Any] = {}
-    for name, (attribute, annotation, default) in known.items():
+    for name, (attribute, annotation, default, may_be_alone) in known.items():
         if name in value:
-            arguments[attribute] = _convert(annotation, value[name], f"{prefix}{name}", strict=strict)
+            given = [value[name]] if may_be_alone and isinstance(value[name], str) else value[name]
+            arguments[attribute] = _convert(annotation, given, f"{prefix}{name}", strict=strict)
         elif default is MISSING:
             raise CodecError(f"{prefix}{name}: missing")
         else:
@@ -109,11 +116,16 @@ def decode(cls: type[T], value: object, *, strict: bool = True, where: str = "")
 
 
 @lru_cache(maxsize=64)
-def _members(cls: type) -> Mapping[str, tuple[str, Any, Any]]:
-    """By JSON name: the attribute, its annotation, and what a missing member means (MISSING: it is needed)."""
+def _members(cls: type) -> Mapping[str, tuple[str, Any, Any, bool]]:
+    """By JSON name: the attribute, its annotation, what a missing member means (MISSING: needed), ``one_or_many``."""
     hints = get_type_hints(cls)
     return {
-        wire_name(field): (field.name, hints[field.name], _default(field.default, hints[field.name]))
+        wire_name(field): (
+            field.name,
+            hints[field.name],
+            _default(field.default, hints[field.name]),
+            _ONE_OR_MANY in field.metadata,
+        )
         for field in fields(cls)
     }
 

@@ -161,7 +161,7 @@ class CertificateRefused(ClusterRefused):
 
     next_step = (
         "Find out why the cluster's certificate changed; if the change is legitimate, put the new caBundle or "
-        "certificateFingerprint into the cluster's secret."
+        "certificateFingerprint into the cluster's secret. Before a planned change, list the current and the next one."
     )
 
 

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from .cluster import (
+        Certificate,
         ClusterFault,
         ClusterIdentity,
         ClusterVersion,
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
 
 class ElementCluster(Protocol):
-    """One Element cluster. Every method is one API call and raises the classes of ``errors``.
+    """One Element cluster. Every method but ``certificate`` is one API call and raises the classes of ``errors``.
 
     All may raise ClusterUnavailable, AnswerNotUnderstood, CredentialsRefused, CertificateRefused, PermissionDenied,
     ElementApiError.
@@ -69,6 +70,10 @@ class ElementCluster(Protocol):
         """``GetAsyncResult`` with ``keepResult: true``; None when the cluster does not know the handle."""
         ...
 
+    def release_result(self, async_handle: int) -> None:
+        """``GetAsyncResult`` without ``keepResult``: the cluster gives up the result of a finished job."""
+        ...
+
     def faults(self) -> tuple[ClusterFault, ...]:
         """``ListClusterFaults`` of the current faults."""
         ...
@@ -77,8 +82,19 @@ class ElementCluster(Protocol):
         """``ListKeyProvidersKmip``."""
         ...
 
+    def certificate(self) -> Certificate | None:
+        """The certificate that the cluster presented last; None before the first call. Nothing is asked for it."""
+        ...
+
+    def key_server_certificates(self, key_provider_id: int) -> tuple[Certificate, ...]:
+        """``ListKeyServersKmip``: of the key servers of a provider."""
+        ...
+
     def test_key_provider(self, key_provider_id: int) -> ElementError | None:
-        """``TestKeyProviderKmip``; None when the test passed, else the error it answered with."""
+        """``TestKeyProviderKmip``; None when the test passed, else the error it answered with.
+
+        Raises KeyProviderUnusable where no answer comes in time; it may take much longer than any other call.
+        """
         ...
 
 

@@ -12,8 +12,8 @@ from dataclasses import KW_ONLY, dataclass, field
 from datetime import datetime, timedelta
 from typing import Generic, TypeVar
 
-from .cluster import ElementError, KeyManagementType, MasterKey, Unfamiliar  # noqa: TC001 - codec reads the annotations at run time
-from .codec import stored_as
+from .cluster import Certificate, ElementError, KeyManagementType, MasterKey, RekeyJob, Unfamiliar  # noqa: TC001 - codec reads the annotations at run time
+from .codec import one_or_many, stored_as
 from .moments import is_plausible
 from .outcomes import NoticeKind, Outcome, Trigger
 
@@ -102,7 +102,8 @@ class Registration:
     password: str
     ca_bundle: str = ""  # PEM
     server_name: str = ""  # the name in the certificate, where it is not the mvip
-    certificate_fingerprint: str = ""  # SHA-256 of the certificate, hexadecimal, colons allowed
+    certificate_fingerprints: tuple[str, ...] = field(default=(), metadata=one_or_many("certificateFingerprint"))
+    """SHA-256 of the certificate, hexadecimal, colons allowed; and of the one that is to follow it, if there is one."""
     api_version: str = "12.3"
 
     def __repr__(self) -> str:
@@ -195,6 +196,8 @@ class ClusterMemory:
     claimed: bool | None = None  # the ledger says that the cluster belongs to this registration; None: not asked yet
     reported_error_of: int | None = field(default=None, metadata=stored_as("toldErrorOf"))
     """The asyncHandle of a rekey whose error was published; once is enough."""
+    certificates: tuple[Certificate, ...] | None = None
+    """The cluster's own, and those of the key servers of its key, as last seen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,6 +219,14 @@ class Readiness:
 
 
 # --- what we keep of an execution ---
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderTest:
+    """A key provider that passed its test (``TestKeyProviderKmip``), and when."""
+
+    key_provider_id: int
+    passed_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,6 +252,16 @@ class Following:
     """From then on the cluster lists the rekey, and does not know its handle when asked for it."""
     presumed_ours: bool = field(default=False, metadata=stored_as("assumed"))
     """The answer to ours was lost, and this one is taken for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeptResult:
+    """The result of an earlier rekey, for which the cluster may have refused ours: held here from then on."""
+
+    job: RekeyJob
+    refused_at: datetime
+    refused_with: str  # what the cluster said; nobody knows yet by which name it says so
+    released_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,6 +340,9 @@ class Rotation(Record):
     settled: tuple[Settled, ...] | None = None  # the rekeys of earlier executions whose end this one saw first
     settled_by: Execution | None = None  # which execution saw the end of this one's rekey, and wrote ``change``
     outside: tuple[OutsideChange, ...] | None = None  # changes that this execution saw first, and nothing explains
+    certificates: tuple[Certificate, ...] | None = None  # as seen: the one the cluster presented, and its key servers'
+    kept_result: KeptResult | None = None  # one a rotation, at most
+    provider_test: ProviderTest | None = None  # the last one that was passed, good for the retries of the step
     unfit: Failure | None = None  # the schedule found nothing due here, and this would have refused a rekey
 
 

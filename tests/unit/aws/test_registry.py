@@ -81,9 +81,14 @@ def test_everything_a_registration_may_say_is_read(secrets: SecretsManagerClient
         password=PASSWORD,
         ca_bundle="-----BEGIN CERTIFICATE-----",
         server_name="cluster.example",
-        certificate_fingerprint="AB:CD",
+        certificate_fingerprints=("AB:CD",),
         api_version="12.8",
     )
+
+
+def test_two_fingerprints_are_a_list(secrets: SecretsManagerClient) -> None:
+    known = registered(secrets, REGISTRATION | {"certificateFingerprint": ["AB:CD", "EF:01"]}).registration("prod-a")
+    assert known.certificate_fingerprints == ("AB:CD", "EF:01")
 
 
 def test_a_cluster_without_a_secret_is_not_registered(secrets: SecretsManagerClient) -> None:
@@ -109,6 +114,11 @@ def test_a_secret_marked_for_deletion_registers_nothing_any_more(secrets: Secret
         ({"mvip": "192.0.2.1", "password": PASSWORD}, "username: missing"),
         (REGISTRATION | {"password": [PASSWORD]}, "password: expected a string, not a list"),
         (REGISTRATION | {"password": 12345678}, "password: expected a string, not a number"),
+        (REGISTRATION | {"certificateFingerprint": 12345678}, "certificateFingerprint: expected a list, not a number"),
+        (
+            REGISTRATION | {"certificateFingerprint": ["AB:CD", 12345678]},
+            "certificateFingerprint[1]: expected a string, not a number",
+        ),
     ],
 )
 def test_a_wrong_registration_names_the_member_and_never_quotes_the_secret(

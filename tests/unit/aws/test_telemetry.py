@@ -10,7 +10,7 @@ import pytest
 
 from element_rekey.aws import telemetry
 from element_rekey.aws.telemetry import log_outcome, log_selection, log_step, measure_fleet, measure_outcome
-from element_rekey.cluster import Unfamiliar
+from element_rekey.cluster import Certificate, CertificateOf, Unfamiliar
 from element_rekey.outcomes import Outcome, Trigger
 from element_rekey.records import (
     ClusterResult,
@@ -416,3 +416,20 @@ def test_the_log_says_how_a_rotation_ended(caplog: pytest.LogCaptureFixture) -> 
     line = fields(caplog)
     assert (line["message"], line["cluster"], line["outcome"]) == ("rotation ended", "prod-a", "Failed")
     assert line["failure"]["error"] == "RekeyFailed"
+
+
+def test_days_until_certificates_expire_are_measured_for_each_cluster(capsys: pytest.CaptureFixture[str]) -> None:
+    seen = (
+        Certificate(CertificateOf.CLUSTER, "aa", ENDED + 70 * DAY),
+        Certificate(CertificateOf.KEY_SERVER, "bb", ENDED + 3000 * DAY),
+        Certificate(CertificateOf.KEY_SERVER_CLIENT, "cc", ENDED + 20 * DAY + MINUTE),
+    )
+    telemetry.measure_outcome(replace(rotated(), certificates=seen), ENDED)
+    _age, own, servers, _outcome = lines(capsys)
+    assert (values(own), own["Cluster"]) == ({"CertificateDaysLeft": 70.0}, "prod-a")
+    assert (values(servers), servers["Cluster"]) == ({"KeyServerCertificateDaysLeft": 20.0}, "prod-a")
+
+
+def test_certificates_of_which_nobody_knows_the_end_are_not_measured(capsys: pytest.CaptureFixture[str]) -> None:
+    telemetry.measure_certificates("prod-a", (Certificate(CertificateOf.CLUSTER, "aa"),), ENDED)
+    assert lines(capsys) == []

@@ -3,7 +3,7 @@ from __future__ import annotations
 import ssl
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 import trustme
@@ -27,7 +27,7 @@ class Connect(Protocol):
         refresh: Callable[[], Registration] | None = None,
         clock: Callable[[], datetime] = ...,
         timeouts: Timeouts = ...,
-        **registration: str,
+        **registration: str | tuple[str, ...],
     ) -> ElementApi: ...
 
 
@@ -88,9 +88,10 @@ def connect(ca_bundle: str) -> Iterator[Connect]:
         refresh: Callable[[], Registration] | None = None,
         clock: Callable[[], datetime] = now,
         timeouts: Timeouts = Timeouts(),  # noqa: B008 - frozen
-        **registration: str,
+        **registration: str | tuple[str, ...],
     ) -> ElementApi:
-        registered = replace(Registration(server.mvip, "admin", PASSWORD), **({"ca_bundle": ca_bundle} | registration))
+        members: dict[str, Any] = {"ca_bundle": ca_bundle} | registration
+        registered = replace(Registration(server.mvip, "admin", PASSWORD), **members)
         clients.append(
             ElementApi("prod-a", registered, refresh=refresh or (lambda: registered), clock=clock, timeouts=timeouts)
         )

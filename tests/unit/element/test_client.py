@@ -9,6 +9,7 @@ import pytest
 
 from element_rekey import errors
 from element_rekey.cluster import (
+    CertificateOf,
     ClusterFault,
     ClusterIdentity,
     ClusterVersion,
@@ -22,6 +23,7 @@ from element_rekey.cluster import (
 )
 from element_rekey.element.client import ElementApi
 from element_rekey.records import Registration
+from local.simulator.certificates import of_key_server
 from tests.unit.element.conftest import PASSWORD
 
 if TYPE_CHECKING:
@@ -390,6 +392,29 @@ def test_key_providers(server: TlsServer, api: ElementApi) -> None:
     assert server.methods == ["ListKeyProvidersKmip"]
 
 
+def test_the_certificates_of_key_servers_are_those_of_one_provider(server: TlsServer, api: ElementApi) -> None:
+    end = datetime(2027, 1, 2, tzinfo=UTC)
+    client, authority = of_key_server("prod-a", end - timedelta(days=365), 365), of_key_server("ca", end, 365)
+    servers = [
+        {"keyServerID": "6", "kmipCaCertificate": authority + client, "kmipClientCertificate": client},
+        {"keyServerID": 7, "kmipCaCertificate": "odd", "kmipClientCertificate": None},
+        {"kmipClientCertificate": client},
+    ]
+    server.script = [answering({"kmipKeyServers": servers}), failing("xKeyProviderDoesNotExist")]
+    found = api.key_server_certificates(15)
+    assert server.seen[0].body["method"] == "ListKeyServersKmip"
+    assert server.seen[0].body["params"] == {"keyProviderID": 15}
+    assert [(one.of, one.expires, one.key_server_id) for one in found] == [
+        (CertificateOf.KEY_SERVER, end + timedelta(days=365), 6),
+        (CertificateOf.KEY_SERVER, end, 6),
+        (CertificateOf.KEY_SERVER_CLIENT, end, 6),
+        (CertificateOf.KEY_SERVER_CLIENT, end, None),
+    ]
+    assert found[1].fingerprint == found[2].fingerprint != found[0].fingerprint
+    with pytest.raises(errors.ElementApiError):
+        api.key_server_certificates(15)
+
+
 def test_key_provider_test(server: TlsServer, api: ElementApi) -> None:
     server.script = [
         answering({}),
@@ -405,6 +430,24 @@ def test_key_provider_test(server: TlsServer, api: ElementApi) -> None:
     for expected in (errors.ClusterUnavailable, errors.PermissionDenied, errors.ClusterUnavailable):
         with pytest.raises(expected):
             api.test_key_provider(3)
+
+
+def test_a_result_is_released_by_reading_it_without_keeping_it(server: TlsServer, api: ElementApi) -> None:
+    server.script = [
+        answering({"status": "complete", "result": {}}),
+        failing("xDBNoSuchPath"),
+        failing("xAsyncHandleDoesNotExist"),
+        lambda exchange: exchange.answer({"id": 4711, "result": "odd"}),
+        failing("xPermissionDenied"),
+        lambda exchange: exchange.reset(),
+    ]
+    for _ in range(4):
+        api.release_result(7)
+    assert server.seen[0].body["method"] == "GetAsyncResult"
+    assert server.seen[0].body["params"] == {"asyncHandle": 7, "keepResult": False}
+    for expected in (errors.PermissionDenied, errors.ClusterUnavailable):
+        with pytest.raises(expected):
+            api.release_result(7)
 
 
 # --- the rekey ---

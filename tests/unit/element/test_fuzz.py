@@ -14,7 +14,7 @@ from element_rekey.element.client import ElementApi
 from element_rekey.element.transport import HttpAnswer, clock_offset, parse_mvip
 from element_rekey.records import Registration
 
-REGISTRATION = Registration("10.0.0.1", "admin", "password", certificate_fingerprint="0" * 64)
+REGISTRATION = Registration("10.0.0.1", "admin", "password", certificate_fingerprints=("0" * 64,))
 MEMBERS = st.sampled_from(
     [
         "clusterInfo",

@@ -269,6 +269,52 @@ def test_doubtful_for_the_rekey(server: TlsServer, connect: Connect, case: str) 
     silent_traceback(caught)
 
 
+# --- patience ---
+
+PROVIDER_TEST = "TestKeyProviderKmip"
+LATE = ["stall", "header drip", "body drip"]
+
+
+def after(seconds: float, then: Callable[[Exchange], None]) -> Callable[[Exchange], None]:
+    def answer(exchange: Exchange) -> None:
+        exchange.server.over.wait(seconds)
+        then(exchange)
+
+    return answer
+
+
+def test_a_test_of_a_provider_may_take_longer_than_any_other_call(server: TlsServer, connect: Connect) -> None:
+    impatient = Timeouts(read=0.1, total=0.2, provider_test=30.0)
+    server.otherwise = after(0.6, lambda exchange: exchange.result({}))
+    assert connect(server, timeouts=impatient).test_key_provider(15) is None
+    with pytest.raises(errors.ClusterUnavailable):
+        connect(server, timeouts=impatient).key_providers()
+
+
+@pytest.mark.parametrize("case", LATE)
+def test_a_provider_whose_test_is_not_answered_in_time_is_unusable(
+    server: TlsServer, connect: Connect, case: str
+) -> None:
+    server.script = [DOUBTFUL[case]]
+    with pytest.raises(errors.ElementRekeyError) as caught:
+        connect(server, timeouts=Timeouts(provider_test=0.5)).test_key_provider(15)
+    assert type(caught.value) is errors.KeyProviderUnusable
+    assert caught.value.what == "TestKeyProviderKmip of KMIP key provider 15 got no whole answer within 0.5 seconds."
+    assert caught.value.cluster == "prod-a"
+    assert server.methods == [PROVIDER_TEST]
+    silent_traceback(caught)
+
+
+@pytest.mark.parametrize("case", sorted(DOUBTFUL.keys() - set(LATE)))
+def test_a_test_whose_answer_is_lost_otherwise_says_nothing_of_the_provider(
+    server: TlsServer, connect: Connect, case: str
+) -> None:
+    server.script = [DOUBTFUL[case]]
+    with pytest.raises(errors.ElementRekeyError) as caught:
+        connect(server).test_key_provider(15)
+    assert type(caught.value) is errors.ClusterUnavailable
+
+
 def test_no_more_is_read_than_an_answer_may_have(server: TlsServer, connect: Connect) -> None:
     server.script = [endless_chunk]
     with pytest.raises(errors.RekeyOutcomeUnknown, match="the answer is longer than 5242880 bytes"):

@@ -59,7 +59,7 @@ def test_a_connection_reset_before_the_handshake_is_closed(
         return sock
 
     monkeypatch.setattr(urllib3.util.connection, "create_connection", connect_and_be_late)
-    registration = Registration(f"127.0.0.1:{resetting}", "admin", "pw", certificate_fingerprint="0" * 64)
+    registration = Registration(f"127.0.0.1:{resetting}", "admin", "pw", certificate_fingerprints=("0" * 64,))
     transport = Transport("prod-a", registration, Timeouts(), now)
     with pytest.raises(ClusterUnavailable, match="Connection reset by peer"):
         transport.post("/json-rpc/12.3", b"{}", fresh_connection=True)

@@ -5,7 +5,7 @@ import os
 from base64 import b64encode
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -285,9 +285,10 @@ def test_mvip_refused(mvip: str) -> None:
         ("mvip", "https://10.0.0.1"),
         ("server_name", "a b"),
         ("server_name", "a:443"),
-        ("certificate_fingerprint", "ab:cd"),
-        ("certificate_fingerprint", "g" * 64),
-        ("certificate_fingerprint", "a" * 40),
+        ("certificate_fingerprints", ("ab:cd",)),
+        ("certificate_fingerprints", ("g" * 64,)),
+        ("certificate_fingerprints", ("a" * 64, "a" * 40)),
+        ("username", "LDAP:cn=jane"),
         ("ca_bundle", "nonsense"),
         ("ca_bundle", "nönsense"),
         ("ca_bundle", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"),
@@ -296,11 +297,12 @@ def test_mvip_refused(mvip: str) -> None:
         ("api_version", "latest"),
     ],
 )
-def test_registration_refused(member: str, value: str) -> None:
-    registration = replace(Registration("10.0.0.1", "admin", PASSWORD), **{member: value})
+def test_registration_refused(member: str, value: str | tuple[str, ...]) -> None:
+    changes: dict[str, Any] = {member: value}
+    registration = replace(Registration("10.0.0.1", "admin", PASSWORD), **changes)
     with pytest.raises(errors.RegistrationInvalid) as caught:
         ElementApi("prod-a", registration, refresh=lambda: registration, clock=now)
-    words = {"server_name": "serverName", "certificate_fingerprint": "certificateFingerprint"}
+    words = {"server_name": "serverName", "certificate_fingerprints": "certificateFingerprint"}
     assert words.get(member, member.replace("_bundle", "Bundle").replace("_version", "Version")) in str(caught.value)
 
 
@@ -309,12 +311,20 @@ def test_registration_refused(member: str, value: str) -> None:
     [
         ("mvip", "https://10.0.0.1", "mvip must be an IP address or a host name"),
         ("server_name", "a b", "serverName must be"),
-        ("certificate_fingerprint", "ab:cd", "certificateFingerprint must be"),
+        ("certificate_fingerprints", ("ab:cd",), "certificateFingerprint must be"),
+        (
+            "username",
+            "LDAP:jane",
+            "username must have no colon: .*local cluster administrator works.* without a prefix",
+        ),
         ("ca_bundle", "nonsense", "caBundle must hold"),
     ],
 )
-def test_a_wrong_registration_is_reported_by_cluster_and_member(member: str, value: str, says: str) -> None:
-    registration = replace(Registration("10.0.0.1", "admin", "secret"), **{member: value})
+def test_a_wrong_registration_is_reported_by_cluster_and_member(
+    member: str, value: str | tuple[str, ...], says: str
+) -> None:
+    changes: dict[str, Any] = {member: value}
+    registration = replace(Registration("10.0.0.1", "admin", "secret"), **changes)
     with pytest.raises(errors.RegistrationInvalid, match=f"^Cluster prod-a: {says}"):
         ElementApi("prod-a", registration, refresh=lambda: registration, clock=now)
 

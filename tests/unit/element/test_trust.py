@@ -5,14 +5,16 @@ import socket
 import ssl
 import time
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import trustme
 
 from element_rekey import errors
+from element_rekey.cluster import Certificate, CertificateOf
 from element_rekey.element.transport import Timeouts, Transport, parse_mvip
 from element_rekey.records import Registration
+from local.simulator.certificates import as_documented
 from tests.unit.element.conftest import now, tls_of
 
 if TYPE_CHECKING:
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from element_rekey.ports import ElementCluster
+    from local.simulator.certificates import Identity
     from tests.unit.element.conftest import Connect, Serve
     from tests.unit.element.tls_server import Exchange, TlsServer
 
@@ -168,29 +171,126 @@ def test_server_name_refuses_the_address(server: TlsServer, connect: Connect) ->
 @pytest.mark.parametrize("spell", [str, str.upper, lambda digits: ":".join(digits[i : i + 2] for i in range(0, 64, 2))])
 def test_pin(own: trustme.LeafCert, present: Present, connect: Connect, spell: Callable[[str], str]) -> None:
     server = present(own)
-    api = connect(server, ca_bundle="", certificate_fingerprint=spell(fingerprint(own)))
+    api = connect(server, ca_bundle="", certificate_fingerprints=(spell(fingerprint(own)),))
     assert api.identity().uuid == "u"
 
 
 def test_pin_refuses_before_anything_is_sent(own: trustme.LeafCert, present: Present, connect: Connect) -> None:
     server = present(own)
-    said = refusal(connect(server, ca_bundle="", certificate_fingerprint="0" * 64), server)
+    said = refusal(connect(server, ca_bundle="", certificate_fingerprints=("0" * 64,)), server)
     assert fingerprint(own) in said
     assert "certificateFingerprint" in said
 
 
-def test_bundle_and_pin_must_both_hold(
+NEXT = "1" * 64
+
+
+@pytest.mark.parametrize("order", [0, 1], ids=["the current one", "the next one"])
+def test_one_of_several_pins_is_enough_and_which_one_it_was_is_known(
+    own: trustme.LeafCert, present: Present, connect: Connect, order: int
+) -> None:
+    pins = [fingerprint(own), NEXT]
+    api = connect(present(own), ca_bundle="", certificate_fingerprints=(pins[order], pins[1 - order]))
+    assert api.certificate() is None
+    api.identity()
+    assert api.certificate() == Certificate(CertificateOf.CLUSTER, fingerprint(own), LONG_AGO)
+
+
+def test_a_certificate_may_be_replaced_by_the_next_one_between_two_calls(
+    own: trustme.LeafCert, another_ca: trustme.CA, present: Present, connect: Connect
+) -> None:
+    following = another_ca.issue_cert("other.example")
+    server = present(own)
+    api = connect(server, ca_bundle="", certificate_fingerprints=(fingerprint(own), fingerprint(following)))
+    api.identity()
+    server.tls = tls_of(following)
+    server.drop_connections()
+    api.rekey_job(7)
+    seen = api.certificate()
+    assert seen
+    assert seen.fingerprint == fingerprint(following)
+
+
+def test_none_of_several_pins_refuses_before_anything_is_sent(
+    own: trustme.LeafCert, present: Present, connect: Connect
+) -> None:
+    server = present(own)
+    api = connect(server, ca_bundle="", certificate_fingerprints=("0" * 64, NEXT))
+    said = refusal(api, server)
+    assert (
+        f"refused: it is none of the registered certificateFingerprints. Its fingerprint is {fingerprint(own)}" in said
+    )
+    assert api.certificate() is None
+
+
+def test_a_pin_is_trust_enough_beside_a_bundle_that_says_nothing_of_it(
     ca: trustme.CA, own: trustme.LeafCert, present: Present, connect: Connect
 ) -> None:
-    good = ca.issue_cert("127.0.0.1")
-    elsewhere = ca.issue_cert("127.0.0.2")
-    server = present(good)
-    assert connect(server, certificate_fingerprint=fingerprint(good)).identity().uuid == "u"
-    server = present(good)
-    assert "certificateFingerprint" in refusal(connect(server, certificate_fingerprint="0" * 64), server)
-    for certificate in (own, elsewhere):
-        server = present(certificate)
-        refusal(connect(server, certificate_fingerprint=fingerprint(certificate)), server)
+    for certificate in (own, ca.issue_cert("127.0.0.2"), ca.issue_cert("127.0.0.1")):
+        pins = (fingerprint(certificate), NEXT)
+        assert connect(present(certificate), certificate_fingerprints=pins).identity().uuid == "u"
+
+
+def test_a_bundle_beside_a_pin_does_not_vouch_for_another_certificate(
+    ca: trustme.CA, present: Present, connect: Connect
+) -> None:
+    server = present(ca.issue_cert("127.0.0.1"))
+    assert "certificateFingerprint" in refusal(connect(server, certificate_fingerprints=("0" * 64,)), server)
+
+
+def test_a_bundle_beside_a_pin_has_to_be_one(own: trustme.LeafCert, present: Present, connect: Connect) -> None:
+    with pytest.raises(errors.RegistrationInvalid, match="caBundle"):
+        connect(present(own), ca_bundle="nonsense", certificate_fingerprints=(fingerprint(own),))
+
+
+def test_no_pin_at_all_is_none(server: TlsServer, connect: Connect) -> None:
+    server.otherwise = info
+    assert connect(server, certificate_fingerprints=("",)).identity().uuid == "u"
+    with pytest.raises(errors.CertificateRefused):
+        connect(server, ca_bundle="", certificate_fingerprints=("",)).identity()
+
+
+# --- as documented for Element: RSA-2048, TLS 1.2, no name in the certificate ---
+
+
+@pytest.fixture(scope="module")
+def documented(tmp_path_factory: pytest.TempPathFactory) -> Identity:
+    return as_documented("prod-a", tmp_path_factory.mktemp("element"))
+
+
+@pytest.fixture
+def element(serve: Serve, documented: Identity) -> TlsServer:
+    server = serve(documented.context)
+    server.otherwise = info
+    return server
+
+
+def test_a_certificate_without_any_name_is_trusted_by_its_pin(
+    element: TlsServer, documented: Identity, connect: Connect
+) -> None:
+    pins = (documented.fingerprint,)
+    for bundle in ("", documented.authority_pem):
+        api = connect(element, ca_bundle=bundle, certificate_fingerprints=pins)
+        assert api.identity().uuid == "u"
+        seen = api.certificate()
+        assert seen
+        assert seen.expires
+        assert 3640 < (seen.expires - now()).days <= 3650
+
+
+@pytest.mark.parametrize("server_name", ["", "prod-a.example"])
+def test_a_certificate_without_any_name_says_what_to_do(
+    element: TlsServer, documented: Identity, connect: Connect, server_name: str
+) -> None:
+    said = refusal(connect(element, ca_bundle=documented.authority_pem, server_name=server_name), element)
+    assert "use the fingerprint alone (certificateFingerprint), or serverName with a name that is in it. Its" in said
+
+
+def test_another_reason_than_the_name_gives_no_such_advice(
+    own: trustme.LeafCert, present: Present, connect: Connect
+) -> None:
+    server = present(own)
+    assert "serverName" not in refusal(connect(server), server)
 
 
 @pytest.mark.parametrize("pinned", [False, True])
@@ -200,7 +300,7 @@ def test_a_certificate_swapped_between_calls(
     first = ca.issue_cert("127.0.0.1")
     second = another_ca.issue_cert("127.0.0.1")
     server = present(first)
-    api = connect(server, ca_bundle="", certificate_fingerprint=fingerprint(first)) if pinned else connect(server)
+    api = connect(server, ca_bundle="", certificate_fingerprints=(fingerprint(first),)) if pinned else connect(server)
     api.identity()
     server.tls = tls_of(second)
     with pytest.raises(errors.CertificateRefused, match=fingerprint(second)):
@@ -220,8 +320,8 @@ def test_old_protocols_are_refused(server: TlsServer, connect: Connect) -> None:
 # --- trust ---
 
 
-@pytest.mark.parametrize("changes", [{}, {"certificate_fingerprint": "00" * 32}], ids=["public CAs", "a pin"])
-def test_what_python_makes_openssl_check_stays(changes: dict[str, str]) -> None:
+@pytest.mark.parametrize("changes", [{}, {"certificate_fingerprints": ("00" * 32,)}], ids=["public CAs", "a pin"])
+def test_what_python_makes_openssl_check_stays(changes: dict[str, Any]) -> None:
     usual = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).verify_flags
     registration = Registration(mvip="10.0.0.1", username="u", password="p", **changes)
     flags = Transport("prod-a", registration, Timeouts(), now)._tls.verify_flags  # noqa: SLF001 - no call tells them
@@ -264,14 +364,15 @@ def test_looking_at_a_refused_certificate_takes_no_longer_than_connecting(
     assert time.monotonic() - started < 5
     assert caught.value.what == (
         f"The certificate of 127.0.0.1 port {server.port} is refused: IP address mismatch, certificate is not valid "
-        "for '127.0.0.1'. Its fingerprint is not available."
+        "for '127.0.0.1'. If it is the cluster's, use the fingerprint alone (certificateFingerprint), or serverName "
+        "with a name that is in it. Its fingerprint is not available."
     )
     assert caught.value.cluster == "prod-a"
 
 
 def test_another_certificate_than_the_registered_one_is_reported_as_such(server: TlsServer, connect: Connect) -> None:
     with pytest.raises(errors.CertificateRefused, match=r"refused: it is not the registered certificateFingerprint\. "):
-        connect(server, certificate_fingerprint="0" * 64).identity()
+        connect(server, certificate_fingerprints=("0" * 64,)).identity()
 
 
 def test_a_refused_connection_says_so(serve: Serve, connect: Connect) -> None:

@@ -1,12 +1,22 @@
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from element_rekey.cluster import ClusterFault, ElementError, KeyManagementType, KeyProvider, RekeyJob, Unfamiliar
+from element_rekey.cluster import (
+    Certificate,
+    CertificateOf,
+    ClusterFault,
+    ElementError,
+    KeyManagementType,
+    KeyProvider,
+    RekeyJob,
+    Unfamiliar,
+)
 from element_rekey.errors import (
     AnswerNotUnderstood,
     AwsCallFailed,
@@ -16,6 +26,7 @@ from element_rekey.errors import (
     ClusterNotRegistered,
     ClusterUnavailable,
     CredentialsRefused,
+    ElementApiError,
     ElementRekeyError,
     EncryptionDisabled,
     KeyProviderUnusable,
@@ -27,7 +38,7 @@ from element_rekey.errors import (
     UpgradePending,
 )
 from element_rekey.outcomes import NoticeKind, Outcome, Trigger
-from element_rekey.records import ClusterMemory, Execution, Failure, Intent, Lock, Request
+from element_rekey.records import ClusterMemory, Execution, Failure, Intent, KeptResult, Lock, ProviderTest, Request
 from element_rekey.rotation.steps import MOST_UNFAMILIAR, Status
 from tests.fakes import NOW, SETTINGS
 from tests.unit.harness import RotationHarness
@@ -201,6 +212,101 @@ def test_the_provider_of_the_key_in_use_is_checked_too(
     assert caught.value.cluster == "prod-a"
     assert ("test_key_provider" in harness.cluster.calls) is tested
     assert harness.cluster.rekeys == 0
+
+
+TESTED = "test_key_provider"
+
+
+@pytest.fixture
+def outside(harness: RotationHarness) -> RotationHarness:
+    """A cluster whose key is kept outside, by a provider in order."""
+    harness.cluster.key = external()
+    harness.cluster.providers = (KeyProvider(15, (1,)),)
+    return harness
+
+
+def test_a_provider_is_tested_last_and_everything_is_looked_at_once_more(outside: RotationHarness) -> None:
+    outside.start()
+    calls = outside.cluster.calls
+    looks = calls[: calls.index(TESTED)]
+    assert looks[:4] == ["check_api_version", "version", "faults", "encryption"]
+    assert looks[4:] == ["key_server_certificates", "key_providers", "identity"]
+    assert calls == [*looks, TESTED, *looks, "rekey"]
+    assert outside.record().provider_test == ProviderTest(15, NOW)
+
+
+def test_what_changes_while_a_provider_is_tested_is_seen(outside: RotationHarness) -> None:
+    outside.cluster.before = {TESTED: lambda: setattr(outside.cluster, "key", external("key-9", made=NOW + SECOND))}
+    outside.request = scheduled()
+    assert outside.start().rotation.outcome is Outcome.NOT_DUE
+    assert outside.cluster.rekeys == 0
+
+
+def test_a_key_that_moves_to_another_provider_meanwhile_has_that_one_tested_too(outside: RotationHarness) -> None:
+    outside.cluster.providers = (KeyProvider(15, (1,)), KeyProvider(16, (2,)))
+    outside.cluster.before = {TESTED: lambda: setattr(outside.cluster, "key", external("key-9", provider=16))}
+    outside.start()
+    assert outside.cluster.calls.count(TESTED) == 2
+    assert outside.record().provider_test == ProviderTest(16, NOW)
+
+
+@pytest.mark.parametrize("reason", ["not due", "upgrade", "fault", "cooling down"])
+def test_a_provider_is_not_tested_for_a_rekey_that_is_not_sent_anyway(outside: RotationHarness, reason: str) -> None:
+    if reason == "not due":
+        outside.request = scheduled(key_created_after=NOW - 500 * DAY)
+    elif reason == "upgrade":
+        outside.cluster.pending_version = "12.9.1"
+    elif reason == "fault":
+        outside.cluster.current_faults = (ClusterFault("nodeOffline"),)
+    else:
+        outside.request = scheduled(trigger=Trigger.ALARM, cool_down_seconds=500 * 86_400)
+    with suppress(ElementRekeyError):
+        outside.start()
+    assert TESTED not in outside.cluster.calls
+    assert outside.cluster.rekeys == 0
+
+
+def test_a_test_that_was_passed_is_not_repeated_by_retries(outside: RotationHarness) -> None:
+    away = ClusterUnavailable("Refused.")
+    outside.cluster.failing = {"rekey": [away], "faults": [], "identity": []}
+    outside.cluster.before = {TESTED: lambda: outside.cluster.failing["identity"].append(away)}
+    for _ in range(2):
+        with pytest.raises(ClusterUnavailable):
+            outside.start()
+        outside.clock.advance(60)
+    outside.start()
+    assert outside.cluster.calls.count(TESTED) == 1
+    assert outside.cluster.rekeys == 1
+
+
+def test_a_test_that_was_passed_long_ago_is_repeated(outside: RotationHarness) -> None:
+    outside.cluster.failing = {"rekey": [ClusterUnavailable("Refused.")] * 2}
+    for seconds in (899, 1):
+        with pytest.raises(ClusterUnavailable):
+            outside.start()
+        assert outside.cluster.calls.count(TESTED) == 1
+        outside.clock.advance(seconds)
+    outside.start()
+    assert outside.cluster.calls.count(TESTED) == 2
+
+
+def test_a_provider_that_does_not_answer_its_test_in_time_is_unusable(outside: RotationHarness) -> None:
+    outside.cluster.failing = {TESTED: [KeyProviderUnusable("No answer.", cluster="prod-a")]}
+    with pytest.raises(KeyProviderUnusable):
+        outside.start()
+    assert outside.cluster.rekeys == 0
+    assert main_memory(outside.ledger) == SEEN
+
+
+def test_a_dry_run_tests_the_provider_and_keeps_nothing(outside: RotationHarness) -> None:
+    outside.request = Request("prod-a", dry_run=True)
+    step = outside.start()
+    assert step.rotation.outcome is Outcome.PLANNED
+    assert outside.cluster.calls.count(TESTED) == 1
+    assert set(outside.ledger.items) == {f"ROTATION#{ARN}"}
+    outside.cluster.test_errors = {15: BROKEN}
+    with pytest.raises(KeyProviderUnusable):
+        outside.another(OTHER_ARN).start()
 
 
 def test_an_internal_rekey_asks_no_provider(harness: RotationHarness) -> None:
@@ -852,6 +958,179 @@ def test_a_refused_rekey_whose_state_cannot_be_read_stays_open(harness: Rotation
     assert harness.record().intent, "nobody knows yet"
     with pytest.raises(RekeyOutcomeUnknown):
         harness.start()
+
+
+# --- certificates ---
+
+
+OWN = Certificate(CertificateOf.CLUSTER, "aa", NOW + 70 * DAY)
+SERVERS = (Certificate(CertificateOf.KEY_SERVER_CLIENT, "bb", NOW + 20 * DAY, 1),)
+
+
+def test_the_certificates_of_the_cluster_and_of_the_provider_in_use_are_kept(outside: RotationHarness) -> None:
+    outside.cluster.presented = OWN
+    outside.cluster.server_certificates = {15: SERVERS, 16: (OWN,)}
+    outside.request = Request("prod-a", key_management_type=KeyManagementType.INTERNAL)
+    assert outside.start().rotation.certificates == (OWN, *SERVERS)
+    memory = outside.ledger.memory("prod-a")
+    assert memory
+    assert memory.certificates == (OWN, *SERVERS)
+    outside.cluster.finish()
+    outside.check()
+    assert outside.record().certificates == (OWN, *SERVERS)
+    remembered = outside.ledger.memory("prod-a")
+    assert remembered
+    assert (remembered.key_id, remembered.certificates) == ("key-1", (OWN, *SERVERS))
+
+
+def test_an_internal_key_has_no_key_server(harness: RotationHarness) -> None:
+    harness.cluster.presented = OWN
+    harness.cluster.server_certificates = {15: SERVERS}
+    harness.cluster.providers = (KeyProvider(15, (1,)),)
+    harness.request = Request("prod-a", key_management_type=KeyManagementType.EXTERNAL, key_provider_id=15)
+    assert harness.start().rotation.certificates == (OWN,)
+    assert "key_server_certificates" not in harness.cluster.calls
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        AnswerNotUnderstood("Odd."),
+        ClusterUnavailable("Reset."),
+        ElementApiError("Answered with xAssumed.", name="xAssumed"),
+        PermissionDenied("Denied."),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_certificates_that_cannot_be_read_stand_in_no_rotations_way(
+    outside: RotationHarness, error: ElementRekeyError
+) -> None:
+    outside.cluster.failing = {"key_server_certificates": [error] * 2}
+    outside.ledger.remember("prod-a", replace(SEEN, certificates=(OWN, *SERVERS)))
+    step = outside.start()
+    assert step.status is Status.CHECK_AGAIN
+    assert step.rotation.certificates == SERVERS
+    assert outside.cluster.rekeys == 1
+
+
+def test_what_refuses_every_call_refuses_this_one_too(outside: RotationHarness) -> None:
+    outside.cluster.failing = {"key_server_certificates": [CredentialsRefused("HTTP 401.")]}
+    with pytest.raises(CredentialsRefused):
+        outside.start()
+
+
+# --- a cluster that accepts no rekey while the result of the last one is kept ---
+
+
+@pytest.fixture
+def kept(harness: RotationHarness) -> RotationHarness:
+    """Its key was replaced long ago, by rekey 7, whose result it still keeps."""
+    harness.cluster.begin()
+    harness.cluster.finish()
+    harness.clock.advance(400 * 86_400)
+    harness.execution = Execution(ARN, harness.clock.now)
+    harness.cluster.kept_result_blocks = True
+    return harness
+
+
+RELEASED = "release_result"
+
+
+def test_a_result_for_which_a_rekey_was_refused_is_written_down_and_then_released(kept: RotationHarness) -> None:
+    job = kept.cluster.jobs[7]
+    held: list[KeptResult | None] = []
+    kept.cluster.before = {RELEASED: lambda: held.append(kept.record().kept_result)}
+    now = kept.clock.now
+    step = kept.start()
+    assert held == [KeptResult(job, now, "A result is kept.")]
+    assert step.rotation == kept.record()
+    assert step.rotation.kept_result == KeptResult(job, now, "A result is kept.", released_at=now)
+    assert (step.status, step.wait_seconds) == (Status.START_AGAIN, SETTLING_SECONDS + 1)
+    assert "refused while the cluster kept the result of rekey 7" in step.rotation.detail
+    assert kept.cluster.rekeys == 1
+
+
+def test_the_rekey_is_then_sent_once_more_and_proven(kept: RotationHarness) -> None:
+    rotation = kept.run()
+    assert rotation.outcome is Outcome.ROTATED
+    assert rotation.detail == (
+        "Key key-1 was replaced by key-2. It was refused at first; the cluster kept the result of rekey 7, which this "
+        "record holds now."
+    )
+    assert kept.cluster.calls.count("rekey") == 2
+    assert kept.cluster.calls.count(RELEASED) == 1
+
+
+def test_a_second_refusal_releases_nothing_more_and_is_told_as_one(kept: RotationHarness) -> None:
+    kept.cluster.failing = {"rekey": [REFUSED, REFUSED]}
+    rotation = kept.run()
+    assert rotation.outcome is Outcome.FAILED
+    assert rotation.failure
+    assert rotation.failure.error == "RekeyRefused"
+    assert kept.cluster.calls.count("rekey") == 2
+    assert kept.cluster.calls.count(RELEASED) == 1
+    assert kept.cluster.rekeys == 1
+
+
+@pytest.mark.parametrize("lost", [False, True], ids=["the release", "its answer"])
+def test_a_release_that_got_lost_is_made_up_for(kept: RotationHarness, *, lost: bool) -> None:
+    def vanish() -> None:
+        if lost:
+            kept.cluster.jobs.clear()
+            kept.cluster.handle = None
+
+    kept.cluster.before = {RELEASED: vanish}
+    kept.cluster.failing = {RELEASED: [ClusterUnavailable("Reset.")]}
+    with pytest.raises(ClusterUnavailable):
+        kept.start()
+    assert kept.run().outcome is Outcome.ROTATED
+    assert kept.cluster.calls.count("rekey") == 2
+    assert kept.cluster.calls.count(RELEASED) == (1 if lost else 2)
+
+
+def test_nothing_is_released_on_another_cluster(kept: RotationHarness) -> None:
+    kept.cluster.failing = {RELEASED: [ClusterUnavailable("Reset.")]}
+    with pytest.raises(ClusterUnavailable):
+        kept.start()
+    kept.cluster.uuid = "another"
+    with pytest.raises(ClusterIdentityChanged):
+        kept.start()
+    assert kept.cluster.calls.count(RELEASED) == 1
+
+
+def test_a_rekey_that_began_after_all_is_followed_and_no_other_is_sent(kept: RotationHarness) -> None:
+    kept.start()
+    kept.cluster.begin()  # ours, late
+    kept.clock.advance(SETTLING_SECONDS + 1)
+    following = kept.start().rotation.following
+    assert following
+    assert (following.async_handle, following.presumed_ours, kept.cluster.rekeys) == (8, True, 2)
+
+
+@pytest.mark.parametrize("case", ["still runs", "not readable", "another is listed", "another key", "second attempt"])
+def test_nothing_is_released_where_a_kept_result_cannot_be_why(kept: RotationHarness, case: str) -> None:
+    job = kept.cluster.jobs[7]
+    kept.cluster.failing = {"rekey": [REFUSED]}
+    if case == "still runs":
+        kept.cluster.jobs[7] = replace(job, complete=False, understood=False)
+        kept.ledger.save(rotation(execution=kept.execution, disregarded_handle=7))
+    elif case == "not readable":
+        kept.cluster.jobs.clear()
+        kept.ledger.save(rotation(execution=kept.execution, disregarded_handle=7))
+    elif case == "another is listed":
+        kept.cluster.before = {"rekey": lambda: setattr(kept.cluster, "handle", None)}
+    elif case == "another key":
+        other = key("key-9")
+        kept.cluster.before = {"rekey": lambda: setattr(kept.cluster, "key", other)}
+    else:
+        kept.cluster.failing = {"rekey": [RekeyOutcomeUnknown("Reset."), REFUSED]}
+        with pytest.raises(RekeyOutcomeUnknown):
+            kept.start()
+        kept.clock.advance(SETTLING_SECONDS)
+    with suppress(RekeyRefused):
+        kept.start()
+    assert RELEASED not in kept.cluster.calls
+    assert kept.record().kept_result is None
 
 
 def test_no_rekey_is_sent_where_the_lock_changed_hands_before_the_intent(harness: RotationHarness) -> None:

@@ -9,10 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from element_rekey.errors import RotationOverdue
+from element_rekey.records import KeptResult
 from element_rekey.rules.decisions import Follow, StartAgain, StillRunning
-from element_rekey.rules.waiting import deadline_of, keep_waiting, next_wait
+from element_rekey.rules.waiting import deadline_of, for_settling, keep_waiting, next_wait
 from tests.fakes import NOW, SETTINGS
-from tests.unit.samples import DAY, HOUR, MINUTE, SECOND, SETTLING, change, following, rotation
+from tests.unit.samples import DAY, HOUR, MINUTE, SECOND, SETTLING, change, done, following, intent, rotation
 
 if TYPE_CHECKING:
     from element_rekey.records import Following
@@ -87,3 +88,19 @@ def test_a_rekey_is_looked_at_until_the_deadline_and_one_taken_for_ours_until_it
     late = keep_waiting(rotation(), followed, StillRunning(), "Rewrap", until, SETTINGS)
     assert isinstance(late, Follow)
     assert isinstance(late.overdue, RotationOverdue)
+
+
+@pytest.mark.parametrize(
+    ("ago", "settling", "seconds"),
+    [(0, 120, 121), (100, 120, 21), (119, 120, 5), (500, 120, 5), (0, 3600, 300), (3400, 3600, 201)],
+)
+def test_another_rekey_waits_until_one_that_was_refused_can_not_begin_any_more(
+    ago: int, settling: int, seconds: int
+) -> None:
+    settings = replace(SETTINGS, settling=settling * SECOND)
+    wait = for_settling(
+        intent(sent_at=NOW - ago * SECOND), KeptResult(done(None, None), NOW, "xAssumed"), NOW, settings
+    )
+    assert wait.seconds == seconds
+    assert wait.detail == "The rekey was refused while the cluster kept the result of rekey 7; that was released."
+    assert wait.cooling_until is None

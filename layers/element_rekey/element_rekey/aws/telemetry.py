@@ -9,6 +9,7 @@ from aws_lambda_powertools.metrics import MetricUnit, single_metric
 
 from element_rekey.codec import encode
 from element_rekey.outcomes import Outcome
+from element_rekey.rules.certificates import soonest
 from element_rekey.rules.readiness import clusters_of
 from element_rekey.summary import oldest_key_age_days, outcome_counts
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
+    from element_rekey.cluster import Certificate
     from element_rekey.fleet.summarize import FleetPublished
     from element_rekey.reconcile import Reconciled
     from element_rekey.records import ClusterResult, FleetRun, Rotation
@@ -78,7 +80,17 @@ def measure_outcome(rotation: Rotation, now: datetime) -> None:
         age = round(_seconds(key.key_created_time, now) / _DAY, 2)
         with single_metric(name="KeyAgeDays", unit=MetricUnit.NoUnit, value=age, namespace=NAMESPACE) as metric:
             metric.add_dimension("Cluster", rotation.cluster)
+    measure_certificates(rotation.cluster, rotation.certificates or (), now)
     metrics.flush_metrics()
+
+
+def measure_certificates(cluster: str, certificates: Sequence[Certificate], now: datetime) -> None:
+    """Days until the certificate of a cluster expires, and the first of those between it and its key servers."""
+    for name, of_cluster in (("CertificateDaysLeft", True), ("KeyServerCertificateDaysLeft", False)):
+        left = soonest(certificates, now, of_cluster=of_cluster)
+        if left is not None:
+            with single_metric(name=name, unit=MetricUnit.NoUnit, value=left, namespace=NAMESPACE) as metric:
+                metric.add_dimension("Cluster", cluster)
 
 
 def _seconds(begin: datetime, end: datetime) -> float:

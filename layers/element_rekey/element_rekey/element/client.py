@@ -16,6 +16,8 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
 from element_rekey.cluster import (
+    Certificate,
+    CertificateOf,
     ClusterFault,
     ClusterIdentity,
     ClusterVersion,
@@ -33,6 +35,7 @@ from element_rekey.errors import (
     CredentialsRefused,
     ElementApiError,
     ElementRekeyError,
+    KeyProviderUnusable,
     PermissionDenied,
     RegistrationInvalid,
     RekeyOutcomeUnknown,
@@ -54,13 +57,16 @@ from .answers import (
     says_something,
     whole_number,
 )
+from .certificates import expires, fingerprint, from_pem
 from .redaction import Redaction
-from .transport import AnswerUnusable, Timeouts, Transport
+from .transport import AnswerLate, AnswerUnusable, Timeouts, Transport
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from element_rekey.records import Registration
+
+    from .transport import HttpAnswer
 
 _FIRST_VERSION: Final = (12, 3)  # the first with RekeySoftwareEncryptionAtRestMasterKey
 _OLDEST_ENDPOINT: Final = "1.0"  # every cluster serves it; a newer one than the cluster knows is a 404
@@ -109,6 +115,10 @@ _ONLY_WARNS: Final = ("warning", "bestpractice")  # severities of faults
 _UNKNOWN_HANDLE: Final = frozenset({"xDBNoSuchPath", "xAsyncHandleDoesNotExist"})  # older and newer releases
 # The documented types of asynchronous results (ListAsyncResults), in lower case; none of them is a rekey.
 _OTHER_OPERATIONS: Final = frozenset({"bulkvolume", "clone", "driveadd", "driveremoval", "rtfipendingnode"})
+_KEY_SERVER_CERTIFICATES: Final = {
+    "kmipCaCertificate": CertificateOf.KEY_SERVER,
+    "kmipClientCertificate": CertificateOf.KEY_SERVER_CLIENT,
+}
 _PERMISSION_DENIED: Final = "xPermissionDenied"
 
 
@@ -314,6 +324,18 @@ class ElementApi:
             job.note("resultType", job.source.get("resultType"))
         return _read_job(async_handle, job)
 
+    def release_result(self, async_handle: int) -> None:
+        """``GetAsyncResult`` without ``keepResult``: the cluster gives up the result of a finished job.
+
+        That an answer came is enough: its form, and a handle that is unknown by now, do not matter.
+        """
+        try:
+            answer = self._ask("GetAsyncResult", {"asyncHandle": async_handle, "keepResult": False})
+        except AnswerNotUnderstood:
+            return
+        if isinstance(answer, MethodError) and answer.name not in _UNKNOWN_HANDLE:
+            raise self._refusal("GetAsyncResult", answer)
+
     def faults(self) -> tuple[ClusterFault, ...]:
         """``ListClusterFaults`` of the current faults."""
         answer = self._call("ListClusterFaults", {"faultTypes": "current", "bestPractices": False})
@@ -332,9 +354,38 @@ class ElementApi:
             for provider in self._call("ListKeyProvidersKmip").children("kmipKeyProviders")
         )
 
+    def certificate(self) -> Certificate | None:
+        """The certificate that the cluster presented last; None before the first call. It is no call by itself."""
+        presented = self._transport.presented
+        if not presented:
+            return None
+        return Certificate(CertificateOf.CLUSTER, fingerprint(presented), expires(presented))
+
+    def key_server_certificates(self, key_provider_id: int) -> tuple[Certificate, ...]:
+        """``ListKeyServersKmip`` of one provider: the certificates between the cluster and its key servers.
+
+        https://docs.netapp.com/us-en/element-software/api/reference_element_api_listkeyserverskmip.html
+        """
+        servers = self._call("ListKeyServersKmip", {"keyProviderID": key_provider_id}).children("kmipKeyServers")
+        return tuple(
+            Certificate(of, fingerprint(der), expires(der), server.optional_integer("keyServerID"))
+            for server in servers
+            for member, of in _KEY_SERVER_CERTIFICATES.items()
+            for der in from_pem(server.text(member))
+        )
+
     def test_key_provider(self, key_provider_id: int) -> ElementError | None:
-        """``TestKeyProviderKmip``; None when the test passed, else the error it answered with."""
-        answer = self._ask("TestKeyProviderKmip", {"keyProviderID": key_provider_id})
+        """``TestKeyProviderKmip``; None when the test passed, else the error it answered with.
+
+        The cluster contacts every host name of the key server, which may take long: hence a time-out of its own, and
+        one that says something of the provider, not of the cluster. Raises KeyProviderUnusable then.
+        """
+        patience = self._timeouts.provider_test
+        try:
+            answer = self._ask("TestKeyProviderKmip", {"keyProviderID": key_provider_id}, patience=patience)
+        except AnswerLate:
+            what = f"TestKeyProviderKmip of KMIP key provider {key_provider_id} got no whole answer within {patience:g}"
+            raise KeyProviderUnusable(f"{what} seconds.", cluster=self._cluster) from None
         if not isinstance(answer, MethodError):
             return None
         refusal = self._refusal("TestKeyProviderKmip", answer)
@@ -349,20 +400,34 @@ class ElementApi:
             raise self._refusal(method, answer)
         return answer
 
-    def _ask(self, method: str, params: Json | None = None, *, endpoint: str = "") -> Answer | MethodError:
-        """Call a method that changes nothing: whatever is unusable about its answer, it can be called again."""
+    def _ask(
+        self, method: str, params: Json | None = None, *, endpoint: str = "", patience: float | None = None
+    ) -> Answer | MethodError:
+        """Call a method that changes nothing: whatever is unusable about its answer, it can be called again.
+
+        Raises AnswerLate where a call that has its own ``patience``, in seconds, used it up: it knows what that means.
+        """
+        endpoint = endpoint or self._registration.api_version
         try:
-            answer = self._exchange(method, params or {}, endpoint or self._registration.api_version)
+            answer = self._exchange(method, params or {}, endpoint, patience=patience)
         except AnswerUnfamiliar as error:
             raise AnswerNotUnderstood(f"{method} was answered, but {error}.", cluster=self._cluster) from None
         except AnswerUnusable as error:
+            if patience and isinstance(error, AnswerLate):
+                raise
             raise ClusterUnavailable(f"{method} got no usable answer: {error}.", cluster=self._cluster) from None
         if isinstance(answer, MethodError):
             return answer
         return Answer(answer["result"], method, self._cluster, self._clock_offset, self._quote)
 
     def _exchange(
-        self, method: str, params: Json, endpoint: str, *, fresh_connection: bool = False
+        self,
+        method: str,
+        params: Json,
+        endpoint: str,
+        *,
+        fresh_connection: bool = False,
+        patience: float | None = None,
     ) -> Json | MethodError:
         """Send one call; returns the whole answer, whose ``result`` is an object, or the error it holds.
 
@@ -372,10 +437,15 @@ class ElementApi:
         """
         path = f"/json-rpc/{endpoint}"
         call = {"method": method, "params": params, "id": next(self._ids)}
-        http = self._transport.post(path, json.dumps(call).encode(), fresh_connection=fresh_connection)
+
+        def post() -> HttpAnswer:
+            body = json.dumps(call).encode()
+            return self._transport.post(path, body, fresh_connection=fresh_connection, patience=patience)
+
+        http = post()
         if http.status == HTTPStatus.UNAUTHORIZED and self._renew():
             call["id"] = next(self._ids)
-            http = self._transport.post(path, json.dumps(call).encode(), fresh_connection=fresh_connection)
+            http = post()
         if http.status == HTTPStatus.UNAUTHORIZED:
             raise CredentialsRefused(f"{method} was answered with HTTP 401.", cluster=self._cluster)
         if http.clock_offset is not None:
@@ -418,6 +488,12 @@ class ElementApi:
             raise RegistrationInvalid(what, cluster=self._cluster)
         if max(len(registration.username), len(registration.password)) > _LONGEST_CREDENTIAL:
             what = f"username and password must have at most {_LONGEST_CREDENTIAL} characters."
+            raise RegistrationInvalid(what, cluster=self._cluster)
+        if ":" in registration.username:
+            what = (
+                "username must have no colon: HTTP Basic ends the name there. A local cluster administrator works; an "
+                "LDAP account logs in by its name in the directory, without a prefix such as LDAP:."
+            )
             raise RegistrationInvalid(what, cluster=self._cluster)
         self._quote = Redaction(registration.username, registration.password)
         self._transport = Transport(self._cluster, registration, self._timeouts, self._clock)

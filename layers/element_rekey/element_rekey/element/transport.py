@@ -15,7 +15,6 @@ import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
-from hashlib import sha256
 from http import HTTPStatus
 from http.client import HTTPResponse
 from socket import create_connection
@@ -26,9 +25,11 @@ from requests.adapters import DEFAULT_CA_BUNDLE_PATH, HTTPAdapter
 from requests.auth import HTTPBasicAuth
 from urllib3 import HTTPSConnectionPool
 from urllib3.connection import HTTPSConnection
-from urllib3.exceptions import HTTPError
+from urllib3.exceptions import HTTPError, ReadTimeoutError
 
 from element_rekey.errors import CertificateRefused, ClusterUnavailable, ElementRekeyError, RegistrationInvalid
+
+from .certificates import fingerprint
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,19 +54,34 @@ _LABEL: Final = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _HOST_NAME: Final = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})*\.?")
 _NUMBERS_AND_DOTS: Final = re.compile(r"[0-9.]+")
 _SHA256_HEXADECIMAL: Final = re.compile(r"[0-9a-f]{64}")
+_ANOTHER_NAME: Final = frozenset({62, 64})  # OpenSSL's X509_V_ERR_HOSTNAME_MISMATCH and X509_V_ERR_IP_ADDRESS_MISMATCH
 
 
 class AnswerUnusable(Exception):
     """The request may have reached the cluster, and what came back does not say what became of it."""
 
 
+class AnswerLate(AnswerUnusable):
+    """No whole answer came in time."""
+
+
+_LATE: Final = (TimeoutError, requests.Timeout, ReadTimeoutError)
+
+
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """How long one request may take, in seconds; three that stall fit into a function's minute."""
+    """How long one request may take, in seconds.
+
+    A test of a key provider and two other calls that stall fit into the time of a function. No other call is known to
+    be slow: the reads are answered from the cluster's own database (the list of faults from one kept for 30 seconds),
+    and a rekey with its handle as soon as it has begun. While another node becomes cluster master every call fails for
+    a minute or two; that is for the retries of the state machine to outlast.
+    """
 
     connect: float = 5.0  # for each address of the name, and for the TLS handshake
     read: float = 15.0  # without a single byte
     total: float = 20.0  # until the last byte; name resolution is bounded by the resolver
+    provider_test: float = 45.0  # in place of both; the cluster itself contacts every host name of the key server
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,14 +195,14 @@ class _Connection(HTTPSConnection):
         try:
             super().connect()
         except ssl.SSLCertVerificationError as error:
-            raise self._transport.certificate_refused(error.verify_message.rstrip(".")) from None
+            raise self._transport.certificate_refused(error) from None
         except (OSError, HTTPError) as error:
             raise self._transport.unreachable(str(error.__cause__ or error)) from None
         connected = cast("_Socket", self.sock)
         connected.seconds_left = self._transport.seconds_left
         connected.count = self._transport.count
-        self._transport.check_pin(connected)
-        self.is_verified = True  # by the pin alone, if there is no bundle: urllib3 cannot know
+        self._transport.check_certificate(connected)
+        self.is_verified = True  # by the pin alone, if there is one: urllib3 cannot know
         if connected.seconds_left() <= 0:
             raise self._transport.unreachable("the time for the whole call ran out")
 
@@ -235,10 +251,11 @@ class Transport:
         self._server_name = _host(registration.server_name)
         if registration.server_name and not self._server_name:
             raise RegistrationInvalid("serverName must be a host name or an IP address.", cluster=cluster)
-        self._pin = registration.certificate_fingerprint.replace(":", "").lower()
-        if self._pin and not _SHA256_HEXADECIMAL.fullmatch(self._pin):
-            what = "certificateFingerprint must be a SHA-256 fingerprint: 64 hexadecimal digits."
+        self._pins = [pin.replace(":", "").lower() for pin in registration.certificate_fingerprints if pin]
+        if not all(map(_SHA256_HEXADECIMAL.fullmatch, self._pins)):
+            what = "certificateFingerprint must be a SHA-256 fingerprint, 64 hexadecimal digits, or a list of them."
             raise RegistrationInvalid(what, cluster=cluster)
+        self.presented = b""  # the certificate (DER) of the cluster that was connected to last
         self._tls = self._trust(registration.ca_bundle)
         authority = f"[{self._host}]" if ":" in self._host else self._host
         self._url = f"https://{authority}:{self._port}"
@@ -255,25 +272,26 @@ class Transport:
         )
         self._session.mount(self._url, _Adapter(self._new_pool))
 
-    def post(self, path: str, body: bytes, *, fresh_connection: bool) -> HttpAnswer:
-        """POST once and read the answer.
+    def post(self, path: str, body: bytes, *, fresh_connection: bool, patience: float | None = None) -> HttpAnswer:
+        """POST once and read the answer, within ``patience`` seconds where that is given.
 
         A connection idle for longer than a few seconds is replaced first, by the wall clock, since the monotonic one
         may stand still while a function is frozen. ``fresh_connection`` replaces it always: on a kept one a reset does
         not show whether the request arrived. What still fails on a kept connection is not sent again here.
 
-        Raises ClusterUnavailable or CertificateRefused when certainly nothing was sent, else AnswerUnusable.
+        Raises ClusterUnavailable or CertificateRefused when certainly nothing was sent, else AnswerUnusable, which is
+        AnswerLate where time ran out.
         """
         sent_at = self._clock()
         if fresh_connection or not timedelta(0) <= sent_at - self._last_used <= _KEEP_ALIVE:
             self._session.close()
-        self._deadline = time.monotonic() + self._timeouts.total
+        self._deadline = time.monotonic() + (patience or self._timeouts.total)
         self._received = 0
         request = self._session.prepare_request(requests.Request("POST", self._url + path, data=body))
         # Straight to the adapter: following redirects, keeping cookies and minding the environment are the session's.
         adapter = self._session.get_adapter(self._url)
         try:
-            timeout = (self._timeouts.connect, self._timeouts.read)
+            timeout = (self._timeouts.connect, patience or self._timeouts.read)
             with adapter.send(request, stream=True, timeout=timeout) as response:
                 self._last_used = self._clock()
                 return HttpAnswer(
@@ -285,7 +303,8 @@ class Transport:
             raise
         except Exception as error:  # noqa: BLE001 - sent is sent, whatever the libraries raise at what comes back
             # The class only: the text of some quotes what the other side sent.
-            raise AnswerUnusable(f"the connection failed before a whole answer came ({type(error).__name__})") from None
+            why = f"the connection failed before a whole answer came ({type(error).__name__})"
+            raise (AnswerLate if isinstance(error, _LATE) else AnswerUnusable)(why) from None
 
     def close(self) -> None:
         """Drop the connection."""
@@ -301,17 +320,27 @@ class Transport:
         if self._received > _ANSWER_LIMIT_BYTES:
             raise AnswerUnusable(f"the answer is longer than {_ANSWER_LIMIT_BYTES} bytes")
 
-    def check_pin(self, connected: ssl.SSLSocket) -> None:
-        """Compare the certificate with the registered fingerprint, if there is one. Raises CertificateRefused."""
-        presented = _fingerprint(connected)
-        if self._pin and not hmac.compare_digest(presented, self._pin):
-            raise self._refusal("it is not the registered certificateFingerprint", presented)
+    def check_certificate(self, connected: ssl.SSLSocket) -> None:
+        """Compare the certificate with the registered fingerprints, if there are any, and keep it.
 
-    def certificate_refused(self, why: str) -> CertificateRefused:
+        Raises CertificateRefused.
+        """
+        certificate = _certificate(connected)
+        presented = fingerprint(certificate)
+        if self._pins and not any(hmac.compare_digest(presented, pin) for pin in self._pins):
+            known = "the registered certificateFingerprint"
+            raise self._refusal(f"it is not {known}" if len(self._pins) == 1 else f"it is none of {known}s", presented)
+        self.presented = certificate
+
+    def certificate_refused(self, error: ssl.SSLCertVerificationError) -> CertificateRefused:
         """The error for a certificate the handshake refused, with its fingerprint so that a person can compare.
 
         A failed handshake does not give the certificate away, hence a second one that trusts anybody and says nothing.
         """
+        why = error.verify_message.rstrip(".")
+        if error.verify_code in _ANOTHER_NAME:
+            why += ". If it is the cluster's, use the fingerprint alone (certificateFingerprint), or serverName with a "
+            why += "name that is in it"
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
@@ -320,7 +349,7 @@ class Transport:
                 create_connection((self._host, self._port), timeout=self._timeouts.connect) as raw,
                 context.wrap_socket(raw, server_hostname=self._server_name or self._host) as connected,
             ):
-                return self._refusal(why, _fingerprint(connected))
+                return self._refusal(why, fingerprint(_certificate(connected)))
         except OSError:
             return self._refusal(why, "not available")
 
@@ -333,7 +362,7 @@ class Transport:
         return CertificateRefused(what, cluster=self._cluster)
 
     def _trust(self, ca_bundle: str) -> ssl.SSLContext:
-        """The registered bundle, or the registered pin, or the public CAs that come with requests.
+        """The registered fingerprints, or else the registered bundle, or else the public CAs that come with requests.
 
         Built by hand: the ready-made contexts obey SSL_CERT_FILE, SSL_CERT_DIR and SSLKEYLOGFILE.
         """
@@ -348,11 +377,13 @@ class Transport:
             except (ssl.SSLError, ValueError, TypeError):
                 what = "caBundle must hold certificates in PEM form."
                 raise RegistrationInvalid(what, cluster=self._cluster) from None
-        elif self._pin:
-            context.check_hostname = False
-            context.verify_mode = ssl.CERT_NONE  # Element's own certificates are self-signed: the pin is the trust
-        else:
+        elif not self._pins:
             context.load_verify_locations(cafile=DEFAULT_CA_BUNDLE_PATH)
+        if self._pins:
+            # A fingerprint names one certificate; no name in it and no authority behind it could say more. Element's
+            # own certificates have neither (docs/adr/0016).
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
         return context
 
     def _new_pool(self) -> _Pool:
@@ -370,6 +401,6 @@ def _read_body(response: requests.Response) -> bytes:
     return bytes(body)
 
 
-def _fingerprint(connected: ssl.SSLSocket) -> str:
-    """SHA-256 of the certificate presented, in hexadecimal."""
-    return sha256(connected.getpeercert(binary_form=True) or b"").hexdigest()
+def _certificate(connected: ssl.SSLSocket) -> bytes:
+    """The certificate presented, as DER."""
+    return connected.getpeercert(binary_form=True) or b""

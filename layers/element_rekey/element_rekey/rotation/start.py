@@ -6,29 +6,42 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from element_rekey.errors import ElementRekeyError, LedgerConflict, RekeyOutcomeUnknown, RekeyRefused
+from element_rekey.errors import (
+    AnswerNotUnderstood,
+    ClusterUnavailable,
+    ElementApiError,
+    ElementRekeyError,
+    LedgerConflict,
+    PermissionDenied,
+    RekeyOutcomeUnknown,
+    RekeyRefused,
+)
 from element_rekey.outcomes import Outcome
 from element_rekey.publishing import is_being_published
-from element_rekey.records import Following, Intent, Rotation
+from element_rekey.records import Following, Intent, KeptResult, ProviderTest, Rotation
+from element_rekey.rules.certificates import of_key_servers
 from element_rekey.rules.changes import first_sight, open_rekey, settled_change, told, with_open_rekey
 from element_rekey.rules.decisions import Conclude, Follow, Observation, ProviderCheck, Start
 from element_rekey.rules.demand import demand_of
 from element_rekey.rules.memory import identity_changed, is_claimed
-from element_rekey.rules.plan import decide, memory_after, report_dry_run, settle_lost_answer
-from element_rekey.rules.preflight import provider_to_check
+from element_rekey.rules.plan import decide, memory_after, plan, report_dry_run, settle_lost_answer
+from element_rekey.rules.preflight import key_provider_usable, provider_to_check, test_holds
 from element_rekey.rules.readiness import unfit
-from element_rekey.rules.verify import resolve_lost_answer
-from element_rekey.rules.waiting import for_turn, until_moment
+from element_rekey.rules.verify import resolve_lost_answer, result_to_release, still_to_release
+from element_rekey.rules.waiting import for_settling, for_turn, until_moment
 from element_rekey.rules.wording import in_spite_of, somebody_elses
 
 from .notices import notice_of_error, notice_of_step, publish_outside
 from .steps import Status, Step, carry_out, keep_following, look_at_key, take_lock, with_unfamiliar
 
 if TYPE_CHECKING:
-    from element_rekey.cluster import MasterKey
+    from datetime import datetime
+
+    from element_rekey.cluster import Certificate, MasterKey
     from element_rekey.ports import ElementCluster, Ports
-    from element_rekey.records import Execution, Request
+    from element_rekey.records import ClusterMemory, Execution, Request
     from element_rekey.rules.changes import FirstSight
+    from element_rekey.rules.decisions import Decision
     from element_rekey.rules.demand import Demand
 
 
@@ -70,21 +83,52 @@ def _start_rekey(ports: Ports, execution: Execution, request: Request) -> Step:
 
 def _dry_run(ports: Ports, rotation: Rotation, demand: Demand, request: Request) -> Step:
     """Look, and report what a rotation would do. Neither a lock is taken nor anything remembered."""
-    seen, rotation = _look(ports, ports.clusters.connect(request.cluster), rotation, request)
-    if not is_claimed(seen):
-        owner = ports.ledger.owner(seen.identity.uuid) or request.cluster
-        seen = replace(seen, registered_as="" if owner == request.cluster else owner)
+    cluster = ports.clusters.connect(request.cluster)
+    seen, rotation = _look_only(ports, cluster, rotation, request)
+    while untested := _to_test(seen, plan(demand, seen)):
+        rotation = _test_provider(ports, cluster, rotation, demand, seen, untested)
+        seen, rotation = _look_only(ports, cluster, rotation, request)
     decision = report_dry_run(demand, seen)
     return carry_out(ports, _judged(rotation, decision, demand, seen), decision)
 
 
 def _start(ports: Ports, rotation: Rotation, demand: Demand, request: Request) -> Step:
     cluster = ports.clusters.connect(request.cluster, afresh=True)  # what is looked at is what the rekey is sent to
+    settling = ports.settings.settling
     if rotation.intent:
         seen = _look_for_sent_rekey(ports, cluster, request)
-        settled = settle_lost_answer(demand, seen, rotation, ports.settings.settling)
+        kept = still_to_release(rotation, rotation.intent, seen)
+        if kept:
+            return _release(ports, cluster, rotation, rotation.intent, kept)
+        settled = settle_lost_answer(demand, seen, rotation, settling)
         if settled:
             return carry_out(ports, _as_seen(rotation, seen), settled)
+    seen, rotation, memory, decision = _look_and_decide(ports, cluster, rotation, request, demand)
+    while untested := _to_test(seen, decision):
+        rotation = ports.ledger.save(_test_provider(ports, cluster, rotation, demand, seen, untested))
+        seen, rotation, memory, decision = _look_and_decide(ports, cluster, rotation, request, demand)
+    if isinstance(decision, Start):
+        return _begin(ports, cluster, rotation, seen, decision)
+    rotation = _judged(rotation, decision, demand, seen)
+    reports = isinstance(decision, Conclude) and decision.reported_error_of is not None
+    return carry_out(ports, rotation, decision, memory if reports else None)
+
+
+def _look_only(
+    ports: Ports, cluster: ElementCluster, rotation: Rotation, request: Request
+) -> tuple[Observation, Rotation]:
+    """As ``_look``, with the other registration that the cluster belongs to; nothing is claimed."""
+    seen, rotation = _look(ports, cluster, rotation, request)
+    if not is_claimed(seen):
+        owner = ports.ledger.owner(seen.identity.uuid) or request.cluster
+        seen = replace(seen, registered_as="" if owner == request.cluster else owner)
+    return seen, rotation
+
+
+def _look_and_decide(
+    ports: Ports, cluster: ElementCluster, rotation: Rotation, request: Request, demand: Demand
+) -> tuple[Observation, Rotation, ClusterMemory | None, Decision]:
+    """What is seen, the record and the memory as they are kept from now on, and what is to be done."""
     seen, rotation = _look(ports, cluster, rotation, request)
     seen = _claimed(ports, seen, demand)
     remembered = memory_after(rotation, seen, demand.accept_cluster_uuid) or seen.memory
@@ -94,17 +138,14 @@ def _start(ports: Ports, rotation: Rotation, demand: Demand, request: Request) -
     if sight:
         rotation, closed = _told(ports, cluster, rotation, sight)
     decision = decide(demand, seen, rotation, ports.settings.settling)
-    memory = with_open_rekey(remembered, decision, rotation.execution)
+    memory = remembered
+    if not _to_test(seen, decision):
+        memory = with_open_rekey(remembered, decision, rotation.execution)
     if memory and rotation != as_seen:
         rotation, memory = ports.ledger.save_seen(rotation, memory, closed)
     elif memory and memory != seen.memory:
         memory = ports.ledger.remember(rotation.cluster, memory)
-    rotation = publish_outside(ports, rotation)
-    if isinstance(decision, Start):
-        return _begin(ports, cluster, rotation, seen, decision)
-    rotation = _judged(rotation, decision, demand, seen)
-    reports = isinstance(decision, Conclude) and decision.reported_error_of is not None
-    return carry_out(ports, rotation, decision, memory if reports else None)
+    return seen, publish_outside(ports, rotation), memory, decision
 
 
 def _claimed(ports: Ports, seen: Observation, demand: Demand) -> Observation:
@@ -148,6 +189,27 @@ def _told(
     return told(rotation, sight, earlier, settled_change(rekey, seen, demand, settling))
 
 
+def _to_test(seen: Observation, decision: object) -> ProviderCheck | None:
+    """The key provider that has to pass its test before the rekey may be sent that nothing else stands against."""
+    return seen.provider if isinstance(decision, Start) and seen.provider and not seen.provider.tested else None
+
+
+def _test_provider(
+    ports: Ports, cluster: ElementCluster, rotation: Rotation, demand: Demand, seen: Observation, check: ProviderCheck
+) -> Rotation:
+    """Test the key provider; the rotation with the test that was passed. After it everything is looked at once more.
+
+    It is asked last, since it can take long; what was seen before it is old then. Rests on ``TestKeyProviderKmip``
+    (https://docs.netapp.com/us-en/element-software/api/reference_element_api_testkeyproviderkmip.html). Raises
+    KeyProviderUnusable, and what every call may raise.
+    """
+    error = cluster.test_key_provider(check.key_provider_id)
+    unusable = key_provider_usable(demand, replace(seen, provider=replace(check, test_error=error)))
+    if unusable:
+        raise unusable
+    return replace(rotation, provider_test=ProviderTest(check.key_provider_id, ports.clock()))
+
+
 def _judged(rotation: Rotation, decision: object, demand: Demand, seen: Observation) -> Rotation:
     """The rotation with what would have refused a rekey, where none is due and a daily run asks."""
     if isinstance(decision, Conclude) and decision.outcome is Outcome.NOT_DUE and rotation.request:
@@ -157,13 +219,14 @@ def _judged(rotation: Rotation, decision: object, demand: Demand, seen: Observat
 
 def _look(ports: Ports, cluster: ElementCluster, rotation: Rotation, request: Request) -> tuple[Observation, Rotation]:
     """What is seen, and the rotation with what its notification shows of it."""
-    seen = _observe(ports, cluster, request)
+    seen = _observe(ports, cluster, rotation, request)
     return seen, _as_seen(rotation, seen)
 
 
 def _as_seen(rotation: Rotation, seen: Observation) -> Rotation:
     identity, key = seen.identity, seen.encryption.master_key
     rotation = replace(rotation, cluster_uuid=identity.uuid, cluster_name=identity.name, current_key=key)
+    rotation = replace(rotation, certificates=seen.certificates or rotation.certificates)
     return with_unfamiliar(rotation, seen)
 
 
@@ -174,7 +237,7 @@ def _look_for_sent_rekey(ports: Ports, cluster: ElementCluster, request: Request
     return Observation(at, cluster.identity(), memory, encryption, key_read_at=ports.clock())
 
 
-def _observe(ports: Ports, cluster: ElementCluster, request: Request) -> Observation:
+def _observe(ports: Ports, cluster: ElementCluster, rotation: Rotation, request: Request) -> Observation:
     at = ports.clock()  # before every look: what is seen is at least as recent
     memory = ports.ledger.memory(request.cluster)  # likewise: what is remembered meanwhile is newer than our look
     cluster.check_api_version()
@@ -187,8 +250,10 @@ def _observe(ports: Ports, cluster: ElementCluster, request: Request) -> Observa
         encryption = look_at_key(cluster)
         job = job if encryption.rekey_async_result_id == handle else None
     key_read_at = ports.clock()
-    provider = _check_provider(cluster, request, encryption.master_key)
+    certificates = _key_server_certificates(cluster, encryption.master_key, memory)
+    provider = _check_provider(cluster, rotation, request, encryption.master_key, at)
     identity = cluster.identity()  # last: what was read before it came from no other cluster
+    presented = cluster.certificate()
     return Observation(
         at=at,
         identity=identity,
@@ -198,17 +263,31 @@ def _observe(ports: Ports, cluster: ElementCluster, request: Request) -> Observa
         version=version,
         faults=faults,
         provider=provider,
+        certificates=(presented, *certificates) if presented else certificates,
         key_read_at=key_read_at,
     )
 
 
-def _check_provider(cluster: ElementCluster, request: Request, key: MasterKey | None) -> ProviderCheck | None:
+def _key_server_certificates(
+    cluster: ElementCluster, key: MasterKey | None, memory: ClusterMemory | None
+) -> tuple[Certificate, ...]:
+    """Those of the provider in use, or as they were last seen: what is known of them stands in no rotation's way."""
+    if key is None or key.key_provider_id is None:
+        return ()
+    try:
+        return cluster.key_server_certificates(key.key_provider_id)
+    except (AnswerNotUnderstood, ClusterUnavailable, ElementApiError, PermissionDenied):
+        return of_key_servers(memory)
+
+
+def _check_provider(
+    cluster: ElementCluster, rotation: Rotation, request: Request, key: MasterKey | None, at: datetime
+) -> ProviderCheck | None:
     provider_id = provider_to_check(request, key)
     if provider_id is None:
         return None
     provider = next((one for one in cluster.key_providers() if one.key_provider_id == provider_id), None)
-    testable = provider is not None and provider.key_server_ids
-    return ProviderCheck(provider_id, provider, cluster.test_key_provider(provider_id) if testable else None)
+    return ProviderCheck(provider_id, provider, tested=test_holds(rotation.provider_test, provider_id, at))
 
 
 def _begin(ports: Ports, cluster: ElementCluster, rotation: Rotation, seen: Observation, start: Start) -> Step:
@@ -227,16 +306,34 @@ def _begin(ports: Ports, cluster: ElementCluster, rotation: Rotation, seen: Obse
         handle = cluster.rekey(start.key_management_type, start.key_provider_id)
     except RekeyOutcomeUnknown:
         raise
-    except RekeyRefused:
+    except RekeyRefused as refused:
         looked = replace(seen, encryption=look_at_key(cluster))
         found = resolve_lost_answer(intent, looked, ports.settings.settling, rotation.cluster)
         if isinstance(found, Follow):  # somebody else's rekey came in between, and ours was refused for it
             theirs = replace(found.following, ours=False, presumed_ours=False)
             return carry_out(ports, rotation, Follow(theirs, somebody_elses(theirs)))
-        ports.ledger.save(replace(rotation, intent=previous))
+        job = result_to_release(intent, looked, rotation)
+        if job:
+            kept = KeptResult(job, refused_at=ports.clock(), refused_with=refused.what)
+            rotation = ports.ledger.save(replace(rotation, kept_result=kept))  # held here before it is released there
+            return _release(ports, cluster, rotation, intent, kept)
+        ports.ledger.save(replace(rotation, intent=None if rotation.kept_result else previous))
         raise
     except ElementRekeyError:  # every other class: certainly not applied
         ports.ledger.save(replace(rotation, intent=previous))
         raise
     ours = Following(handle, ours=True, since=now, baseline_key=start.baseline_key)
     return carry_out(ports, rotation, Follow(ours))
+
+
+def _release(ports: Ports, cluster: ElementCluster, rotation: Rotation, intent: Intent, kept: KeptResult) -> Step:
+    """Release a result that this record holds, and start again once the refused rekey can certainly not begin any more.
+
+    The intent stays: what becomes of a rekey that was refused for a reason nobody knows is settled by looking
+    (docs/adr/0009), and the next one is the last.
+    """
+    cluster.release_result(kept.job.async_handle)
+    now = ports.clock()
+    wait = for_settling(intent, kept, now, ports.settings)
+    released = replace(rotation, kept_result=replace(kept, released_at=now), detail=wait.detail)
+    return carry_out(ports, ports.ledger.save(released), wait)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from element_rekey.cluster import (
+        Certificate,
         ClusterFault,
         ClusterIdentity,
         ElementError,
@@ -41,11 +42,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ProviderCheck:
-    """What is known of the provider a rekey would use; ``provider`` is None when the cluster has no such one."""
+    """What is known of the provider a rekey would use; ``provider`` is None when the cluster has no such one.
+
+    Until it is tested it counts as one that passes: the test is asked for only where everything else is in order.
+    """
 
     key_provider_id: int
     provider: KeyProvider | None = None
     test_error: ElementError | None = None  # what TestKeyProviderKmip answered, None when it passed
+    tested: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +66,7 @@ class Observation:
     faults: tuple[ClusterFault, ...] = ()
     provider: ProviderCheck | None = None  # only where the rekey would be external
     registered_as: str = ""  # the other registration that the cluster belongs to; empty: there is none
+    certificates: tuple[Certificate, ...] = ()
     key_read_at: datetime | None = None  # just after the key was read; None: at once
 
     @property

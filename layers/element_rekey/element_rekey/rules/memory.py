@@ -54,9 +54,10 @@ def updated_memory(seen: Observation, key: MasterKey, *, rekey_runs: bool) -> Cl
     bound of its age, and a memory that is there stays as it is.
     """
     memory, now = seen.memory, seen.at
+    certificates = seen.certificates or (memory.certificates if memory else None)
     if memory is None or memory.uuid != seen.identity.uuid:
         version = memory.version if memory else 0
-        fresh = ClusterMemory(seen.identity.uuid, version=version)
+        fresh = ClusterMemory(seen.identity.uuid, version=version, certificates=seen.certificates or None)
         return _with_key(fresh, key, EarlierKey(key.key_id), seen, seen_at=None if rekey_runs else now)
     if rekey_runs:
         return memory
@@ -69,8 +70,9 @@ def updated_memory(seen: Observation, key: MasterKey, *, rekey_runs: bool) -> Cl
             key_known_since=known_since,
             key_created_time=key.key_created_time,
             rekey_of=None,  # nothing runs, and the key is as it was: whatever was sent has changed nothing
+            certificates=certificates,
         )
-    changed = replace(memory, earlier_keys=_earlier(memory, key))
+    changed = replace(memory, earlier_keys=_earlier(memory, key), certificates=certificates)
     return _with_key(changed, key, _origin(memory, key, seen.job), seen, seen_at=now)
 
 

@@ -6,6 +6,7 @@ in ``errors``. Where it looks at something new, ``Observation`` gets a member, a
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, TypeAlias
 
 from element_rekey.cluster import KeyManagementType
@@ -16,10 +17,11 @@ from .wording import error_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import datetime
 
     from element_rekey.cluster import MasterKey
     from element_rekey.errors import ElementRekeyError
-    from element_rekey.records import Request
+    from element_rekey.records import ProviderTest, Request
 
     from .decisions import Observation
     from .demand import Demand
@@ -50,6 +52,9 @@ def no_upgrade_pending(demand: Demand, seen: Observation) -> UpgradePending | No
 
 # --- the external key provider ---
 
+TEST_HOLDS = timedelta(minutes=15)
+"""For so long a test that was passed is not repeated: longer than all retries of a step, since it may take a minute."""
+
 
 def provider_to_check(request: Request, key: MasterKey | None) -> int | None:
     """The external provider a rekey would use: the one asked for, or else the one in use. None: it needs none."""
@@ -57,6 +62,11 @@ def provider_to_check(request: Request, key: MasterKey | None) -> int | None:
     if kind is None and key:
         kind, provider_id = key.key_management_type, key.key_provider_id
     return provider_id if kind is KeyManagementType.EXTERNAL else None
+
+
+def test_holds(test: ProviderTest | None, key_provider_id: int, now: datetime) -> bool:
+    """Whether this provider has passed its test a moment ago."""
+    return test is not None and test.key_provider_id == key_provider_id and now < test.passed_at + TEST_HOLDS
 
 
 def key_provider_usable(demand: Demand, seen: Observation) -> KeyProviderUnusable | None:
@@ -120,7 +130,7 @@ def fault_codes(demand: Demand, seen: Observation) -> tuple[tuple[str, ...], tup
     """The fault codes that block, and those that only deserve a warning.
 
     ``kmipCertificateFault`` comes a month before a certificate expires, too. Whoever cannot wait goes ahead where the
-    provider has just passed its own test, with this certificate.
+    provider passes its own test, with this certificate.
     """
     blocking = FAULTS_BLOCKING_ALWAYS
     key = seen.encryption.master_key

@@ -29,14 +29,14 @@ from .decisions import (
 )
 from .memory import identity_changed, made_by
 from .waiting import keep_waiting
-from .wording import error_text, key_replaced
+from .wording import error_text, key_replaced, result_released
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import datetime, timedelta
 
     from element_rekey.cluster import ClusterIdentity, ElementError, MasterKey, RekeyJob
-    from element_rekey.records import Intent, Rotation
+    from element_rekey.records import Intent, KeptResult, Rotation
     from element_rekey.settings import Settings
 
     from .decisions import Observation
@@ -65,6 +65,33 @@ def resolve_lost_answer(
     if seen.at < intent.sent_at + settling or intent.attempts >= ATTEMPTS:
         return AnswerStillUnknown()
     return None
+
+
+def result_to_release(intent: Intent, seen: Observation, rotation: Rotation) -> RekeyJob | None:
+    """The kept result of an earlier rekey, for which the cluster may have refused ours; None where there is none.
+
+    Nobody publishes by which name a cluster would say so, nor whether one does. So the state tells: the result is that
+    of the latest rekey, it is complete, and the cluster is as it was. It is released once for an execution, and only
+    where another rekey may be sent after it.
+    """
+    job = seen.job
+    if rotation.kept_result or intent.attempts >= ATTEMPTS or job is None or not job.complete:
+        return None
+    return job if _is_still_kept(intent, seen, job) else None
+
+
+def still_to_release(rotation: Rotation, intent: Intent, seen: Observation) -> KeptResult | None:
+    """The result that was to be released, and is still there: the release, or the answer to it, got lost."""
+    kept = rotation.kept_result
+    if kept is None or kept.released_at or identity_changed("", seen.identity.uuid, ClusterMemory(intent.cluster_uuid)):
+        return None
+    return kept if _is_still_kept(intent, seen, kept.job) else None
+
+
+def _is_still_kept(intent: Intent, seen: Observation, job: RekeyJob) -> bool:
+    key = seen.encryption.master_key
+    same_key = key is not None and key.key_id == intent.baseline_key.key_id
+    return same_key and seen.encryption.rekey_async_result_id == job.async_handle
 
 
 def _follow_presumed(intent: Intent, handle: int | None) -> Follow:
@@ -106,7 +133,8 @@ def _conclude_change(
     gone = seen.job is None and not _may_run(following, seen)
     why = "was read away" if gone else "could not be read"
     proof = "" if change.job_result_read else f" Its result {why}; the cluster's own state shows the change."
-    detail = f"{key_replaced(change)}{presumed}{proof}"
+    released = result_released(rotation.kept_result) if rotation.kept_result else ""
+    detail = f"{key_replaced(change)}{presumed}{proof}{released}"
     error = error_of_change(rotation.cluster, change)
     return conclude_with_error(detail, change, error, seen) if error else Conclude(Outcome.ROTATED, detail, change)
 

@@ -14,7 +14,7 @@ from .wording import at_time
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from element_rekey.records import Following, Lock, Request, Rotation
+    from element_rekey.records import Following, Intent, KeptResult, Lock, Request, Rotation
     from element_rekey.settings import Settings
 
     from .decisions import StillRunning
@@ -58,6 +58,15 @@ def for_turn(rotation: Rotation, holder: Lock, now: datetime, settings: Settings
         return Refuse(ClusterBusy(what, cluster=rotation.cluster))
     seconds = next_wait(now - _begin_of(rotation), deadline - now)
     return Wait(seconds, f"Waiting for execution {holder.owner}.")
+
+
+def for_settling(intent: Intent, kept: KeptResult, now: datetime, settings: Settings) -> Wait:
+    """Wait until a rekey that was refused can certainly not begin any more, before another one is sent."""
+    left = intent.sent_at + settings.settling - now
+    wait = max(SHORTEST_WAIT, min(left + _SECOND, LONGEST_WAIT))
+    handle = kept.job.async_handle
+    detail = f"The rekey was refused while the cluster kept the result of rekey {handle}; that was released."
+    return Wait(int(wait / _SECOND), detail)
 
 
 def for_rekey(rotation: Rotation, following: Following, now: datetime, settings: Settings) -> int:

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from element_rekey.cluster import ElementError, Unfamiliar
-    from element_rekey.records import Following, KeyChange
+    from element_rekey.records import Following, KeptResult, KeyChange
 
 
 def at_time(moment: datetime) -> str:
@@ -34,6 +34,12 @@ def quoted(unfamiliar: tuple[Unfamiliar, ...]) -> str:
 def error_text(error: ElementError) -> str:
     """An error as the cluster words it."""
     return f"{error.name}: {error.message}"
+
+
+def result_released(kept: KeptResult) -> str:
+    """A further sentence on a rekey that was sent once more."""
+    handle = kept.job.async_handle
+    return f" It was refused at first; the cluster kept the result of rekey {handle}, which this record holds now."
 
 
 def somebody_elses(following: Following) -> str:
