@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import itertools
 from contextlib import ExitStack
+from dataclasses import replace
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from element_rekey.aws.runtime import LEASE, lease_for
 from element_rekey.records import Request
 from local.simulator import Fault
 from tests.reliability.fault_injection import InjectionPoint, Side
 from tests.reliability.in_memory_harness import NAME, REKEY
 from tests.reliability.step_harness import StepHarness, SteppedExecution, Trouble
+from tests.workflow.harness import SETTINGS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -91,3 +95,20 @@ def test_what_came_after_a_rekey_taken_for_ours_is_not_published_as_ended(
     assert again["outcome"] in {"Followed", "NotDue"}
     assert [rekey for rekey in harness.cluster.rekeys if rekey.own] == ours
     assert harness.ledger.lock(NAME) is None
+
+
+def test_whoever_takes_a_lock_over_finds_what_its_last_owner_sent() -> None:
+    """The machine comes back to an execution very late; what it sent is held back for less than the settling time."""
+    settling = timedelta(hours=1)
+    lasting = replace(SETTINGS, settling=settling, lease=lease_for(settling))
+    with ExitStack() as held:
+        harness = StepHarness(held, "late", settings=lasting)
+        first = harness.runner.start(Request(NAME))
+        harness.cluster.inject(Fault("applyDelay", method=REKEY, seconds=1800.0))
+        harness.runner.step(first)
+        harness.clock.advance(LEASE.total_seconds() + 1)
+        second = harness.runner.start(Request(NAME, key_created_after=first.execution.started_at))
+        for one in (second, first):
+            while not one.ended:
+                harness.runner.step(one)
+        assert len([rekey for rekey in harness.cluster.rekeys if rekey.own]) == 1

@@ -23,6 +23,7 @@ from element_rekey.rotation.steps import Status, Step
 from element_rekey.settings import FleetSettings, Settings
 from element_rekey.summary import build_summary
 from tests.fakes import NOW
+from tests.template import START, function_timeout
 from tests.unit.function_environment import ENVIRONMENT
 from tests.unit.samples import ARN, execution, failed, following, rotated, rotation
 
@@ -60,6 +61,13 @@ def test_the_environment_names_table_topic_prefix_and_policy(
     assert (client[0], topic) == ("sns", "arn:aws:sns:eu-central-1:123456789012:the-topic")
     assert ports.settings == Settings(timedelta(hours=6), timedelta(minutes=2), runtime.LEASE)
     assert ports.clock is runtime.now
+
+
+@pytest.mark.parametrize("seconds", [120, 600, 601, 900, 3600])
+def test_a_lock_outlasts_the_settling_time_of_a_rekey_that_its_function_sent_last(seconds: int) -> None:
+    settling = timedelta(seconds=seconds)
+    function = timedelta(seconds=function_timeout(START))
+    assert runtime.lease_for(settling) >= max(runtime.LEASE, settling + function)
 
 
 def test_a_missing_network_path_shows_before_the_function_times_out(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -55,6 +55,14 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
+def lease_for(settling: timedelta) -> timedelta:
+    """How long a lock that is not renewed lasts: no shorter than a rekey whose answer was lost may still be applied.
+
+    Whoever takes the lock over does not know of the intent of the one before, and looks at the cluster only.
+    """
+    return max(LEASE, settling + timedelta(minutes=5))  # the intent is written a function's life after the lock
+
+
 def ports_from_environment() -> Ports:
     """The adapters over AWS, as the template's environment variables name them; once for each container."""
     _quieten_libraries()
@@ -67,7 +75,7 @@ def ports_from_environment() -> Ports:
         ledger=DynamoLedger(boto3.client("dynamodb", config=_AWS), os.environ["TABLE_NAME"], keep),
         topic=SnsTopic(boto3.client("sns", config=_AWS), os.environ["TOPIC_ARN"]),
         clock=now,
-        settings=Settings(deadline=deadline, settling=settling, lease=LEASE),
+        settings=Settings(deadline=deadline, settling=settling, lease=lease_for(settling)),
     )
 
 
