@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from element_rekey.cluster import MasterKey
     from element_rekey.outcomes import Outcome, Trigger
-    from element_rekey.records import Rotation
+    from element_rekey.records import FleetRun, OutsideChange, Rotation
 
     from .execution_history import HistoryEvent
     from .hops import Hop
@@ -61,15 +61,34 @@ class HistoryLine:
     old_key: MasterKey | None = None
     new_key: MasterKey | None = None
     error: str | None = None
+    settled_by: str | None = None  # the execution that saw what became of its rekey, by its ARN
+    settles: tuple[str, ...] | None = None  # the executions whose rekeys this one saw the end of
+    key_changed_outside: tuple[OutsideChange, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FleetRunLine:
+    """One fleet run in the history; without ``ended_at`` it is under way."""
+
+    execution_arn: str
+    started_at: datetime
+    ended_at: datetime | None
+    clusters: int  # that it selected, or was asked for and could not select
+    trigger: Trigger | None
+    reason: str
+    requested_by: str
+    dry_run: bool
+    error: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class HistoryDocument:
-    """Rotations, the newest first."""
+    """Rotations, the newest first; and the fleet runs, unless one cluster was named."""
 
     schema: str
     stack: str
     rotations: tuple[HistoryLine, ...]
+    fleet_runs: tuple[FleetRunLine, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +159,25 @@ def history_line(rotation: Rotation) -> HistoryLine:
         old_key=change.old_key if change else None,
         new_key=change.new_key if change else None,
         error=rotation.failure.error if rotation.failure else None,
+        settled_by=rotation.settled_by.id if rotation.settled_by else None,
+        settles=tuple(one.execution.id for one in rotation.settled) if rotation.settled else None,
+        key_changed_outside=rotation.outside,
+    )
+
+
+def fleet_run_line(run: FleetRun) -> FleetRunLine:
+    """The record of a fleet run as a line of the history."""
+    asked = asked_of(run)
+    return FleetRunLine(
+        execution_arn=run.execution.id,
+        started_at=run.execution.started_at,
+        ended_at=run.ended_at,
+        clusters=len(run.selected) + len(run.not_selected),
+        trigger=asked.trigger,
+        reason=asked.reason,
+        requested_by=asked.requested_by,
+        dry_run=asked.dry_run,
+        error=run.failure.error if run.failure else None,
     )
 
 

@@ -292,6 +292,9 @@ class _Forgetful:
     def memory(self, _cluster: str) -> None:
         """No cluster was seen before."""
 
+    def owner(self, _uuid: str) -> None:
+        """No cluster belongs to a registration yet."""
+
     def save(self, rotation: Rotation) -> Rotation:
         """Nothing is kept."""
         return replace(rotation, version=rotation.version + 1)

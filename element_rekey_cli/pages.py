@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from element_rekey.cluster import MasterKey
     from element_rekey.records import Rotation
 
-    from .documents import HistoryLine, StatusDocument
+    from .documents import FleetRunLine, HistoryLine, StatusDocument
     from .hops import Hop
     from .standing import Facts, Standing
 
@@ -187,9 +187,32 @@ class Page:
             for line in cells:
                 self.line(line)
             asked = " and ".join(part for part in (one.requested_by, one.reason) if part)
-            for detail in (one.error, asked, name_of(one.execution_arn)):
+            for detail in (one.error, asked, name_of(one.execution_arn), *_settled(one)):
                 if detail:
                     self.sentence(detail, 17, "dim")
+
+    def fleet_runs(self, lines: Sequence[FleetRunLine]) -> None:
+        """Fleet runs, a sentence each."""
+        for one in lines:
+            ended = one.error or ("all well" if one.ended_at else "under way")
+            clusters = "1 cluster" if one.clusters == 1 else f"{one.clusters} clusters"
+            dry = ", dry run" if one.dry_run else ""
+            asked = " and ".join(part for part in (one.requested_by, one.reason) if part)
+            self.line(f"{one.started_at:%Y-%m-%d %H:%M}  fleet run of {clusters}, {one.trigger or '-'}{dry}: {ended}")
+            for detail in (asked, name_of(one.execution_arn)):
+                if detail:
+                    self.sentence(detail, 17, "dim")
+
+
+def _settled(line: HistoryLine) -> Iterator[str]:
+    """What a rotation saw first of the rekeys of others; and who saw what became of its own."""
+    if line.settled_by:
+        yield f"settled by {name_of(line.settled_by)}"
+    for arn in line.settles or ():
+        yield f"settles {name_of(arn)}"
+    for one in line.key_changed_outside or ():
+        new = one.new_key.key_id
+        yield f"KeyChangedOutside: {one.old_key_id} to {new}, before {one.new_key_seen_at:%Y-%m-%d %H:%M}"
 
 
 def _pieces(text: str, width: int, *, whole: bool = False) -> list[str]:

@@ -32,7 +32,17 @@ from element_rekey.errors import (
     RekeyRefused,
 )
 from element_rekey.ports import Ports
-from element_rekey.records import ClusterMemory, Execution, FleetRun, Lock, Readiness, Registered, Rotation
+from element_rekey.records import (
+    Claim,
+    ClusterMemory,
+    Execution,
+    FleetRun,
+    Lock,
+    OutsideChange,
+    Readiness,
+    Registered,
+    Rotation,
+)
 from element_rekey.settings import Settings
 
 if TYPE_CHECKING:
@@ -93,6 +103,38 @@ class FakeLedger:
         written = replace(memory, version=memory.version + 1)
         self._write(f"CLUSTER#{cluster}", memory.version, encode(written))
         return written
+
+    def owner(self, uuid: str) -> str | None:
+        item = self.items.get(f"UUID#{uuid}")
+        return None if item is None else decode(Claim, item).registered_as
+
+    def claim(self, uuid: str, cluster: str) -> str:
+        owner = self.owner(uuid) or cluster
+        self.items[f"UUID#{uuid}"] = encode(Claim(owner))
+        return owner
+
+    def move(self, uuid: str, owner: str, cluster: str, version: int, now: datetime) -> ClusterMemory | None:
+        lock = self.items.get(f"LOCK#{owner}")
+        if self.owner(uuid) != owner or (lock and lock["leaseUntil"] > encode(now)):
+            raise LedgerConflict(f"Cluster {uuid} is registered as {owner}.", cluster=cluster)
+        memory, moved = self.memory(owner), None
+        if memory and memory.uuid == uuid:
+            moved = self.remember(cluster, replace(memory, version=version, claimed=True))
+            del self.items[f"CLUSTER#{owner}"]
+        self.items[f"UUID#{uuid}"] = encode(Claim(cluster))
+        return moved
+
+    def save_seen(
+        self, rotation: Rotation, memory: ClusterMemory, settled: Rotation | None
+    ) -> tuple[Rotation, ClusterMemory]:
+        before = dict(self.items)
+        try:
+            if settled:
+                FakeLedger.save(self, settled)
+            return FakeLedger.save(self, rotation), FakeLedger.remember(self, rotation.cluster, memory)
+        except LedgerConflict:
+            self.items = before
+            raise
 
     def rotation(self, execution: Execution) -> Rotation | None:
         rotation = self._rotation(execution.id)
@@ -289,6 +331,7 @@ class FakeTopic:
 
     published: list[Rotation] = field(default_factory=list)
     notices: list[tuple[str, NoticeKind, str]] = field(default_factory=list)
+    outside: list[tuple[str, OutsideChange]] = field(default_factory=list)
     summaries: list[tuple[FleetRun, tuple[ClusterResult, ...]]] = field(default_factory=list)
     failures: int = 0
     """So many of the next publications fail."""
@@ -300,6 +343,10 @@ class FakeTopic:
     def publish_notice(self, rotation: Rotation, kind: NoticeKind, detail: str) -> None:
         self._fail_once("SNS did not publish the notice.", rotation.cluster)
         self.notices.append((rotation.execution.id, kind, detail))
+
+    def publish_outside(self, rotation: Rotation, change: OutsideChange) -> None:
+        self._fail_once("SNS did not publish the change.", rotation.cluster)
+        self.outside.append((rotation.execution.id, change))
 
     def publish_summary(self, run: FleetRun, results: Sequence[ClusterResult]) -> None:
         self._fail_once("SNS did not publish the summary.")

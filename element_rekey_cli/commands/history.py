@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from element_rekey.outcomes import Outcome
-from element_rekey_cli.documents import HISTORY_SCHEMA, HistoryDocument, history_line
+from element_rekey_cli.documents import HISTORY_SCHEMA, HistoryDocument, fleet_run_line, history_line
 from element_rekey_cli.exits import Exit
 from element_rekey_cli.tool import command
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from element_rekey.records import Rotation
     from element_rekey_cli.deployment import Deployment
-    from element_rekey_cli.documents import HistoryLine
+    from element_rekey_cli.documents import FleetRunLine, HistoryLine
     from element_rekey_cli.tool import Given
 
 DAY = click.DateTime(["%Y-%m-%d"])
@@ -36,8 +36,9 @@ def history(
 ) -> Exit:
     """Past rotations, the newest first: when, of which CLUSTER, by whom, why, and from which key to which.
 
-    Of one CLUSTER all that are on record, of the whole fleet those of the last quarter, unless days are named. Dry runs
-    and rotations that had nothing to do are left out.
+    Of one CLUSTER all that are on record, of the whole fleet those of the last quarter and its fleet runs, unless days
+    are named. Dry runs and rotations that had nothing to do are left out, except where one settles an earlier rotation,
+    or saw a key that others made.
     """
     until = _utc(last) + timedelta(days=1) if last else given.tool.clock()
     since = _utc(first) if first else None
@@ -48,16 +49,22 @@ def history(
         for line in map(history_line, _records(given.deployment, cluster, since, until))
         if (since is None or since <= line.started_at) and line.started_at < until and (everything or _did(line))
     ]
+    runs = [] if cluster else list(_fleet_runs(given.deployment, since or until, until))
+    runs = [one for one in runs if everything or not one.dry_run]
     if given.as_json:
-        given.say(HistoryDocument(HISTORY_SCHEMA, given.deployment.stack, tuple(lines)))
-    elif lines:
+        known = None if cluster else tuple(runs)
+        given.say(HistoryDocument(HISTORY_SCHEMA, given.deployment.stack, tuple(lines), known))
+    elif lines or runs:
         given.page.history(lines)
+        given.page.fleet_runs(runs)
     else:
         given.page.line("No rotation is on record.")
     return Exit.DONE
 
 
 def _did(line: HistoryLine) -> bool:
+    if line.settles or line.key_changed_outside:
+        return True
     return not line.dry_run and line.outcome not in NOTHING_DONE
 
 
@@ -78,6 +85,14 @@ def _records(
     begin = since or until
     for month in _months(begin, until):
         yield from deployment.ledger.rotations_in(month)
+
+
+def _fleet_runs(deployment: Deployment, since: datetime, until: datetime) -> Iterator[FleetRunLine]:
+    """The fleet runs that began between two moments, the newest first."""
+    for month in _months(since, until):
+        for line in map(fleet_run_line, deployment.ledger.fleet_runs_in(month)):
+            if since <= line.started_at < until:
+                yield line
 
 
 def _months(since: datetime, until: datetime) -> Iterator[str]:

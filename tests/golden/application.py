@@ -8,19 +8,21 @@ from element_rekey.aws.topic import SnsTopic
 from element_rekey.cluster import KeyManagementType
 from element_rekey.codec import decode, encode, wire_name
 from element_rekey.errors import FleetIncomplete
-from element_rekey.notifications import Notification, RotationNotice
+from element_rekey.notifications import KeyChangedOutside, Notification, RotationNotice
 from element_rekey.outcomes import Outcome, Trigger
 from element_rekey.ports import Ports
-from element_rekey.records import ClusterMemory, Execution, FleetRun, Lock, Readiness, Rotation
+from element_rekey.records import Claim, ClusterMemory, Execution, FleetRun, Lock, Readiness, Rotation
 from element_rekey.rotation.steps import Status
 from element_rekey.summary import Summary
 
 __all__ = [
+    "Claim",
     "ClusterMemory",
     "DynamoLedger",
     "Execution",
     "FleetIncomplete",
     "FleetRun",
+    "KeyChangedOutside",
     "KeyManagementType",
     "Lock",
     "Notification",

@@ -115,10 +115,10 @@ class DynamoDB:
         self._write("delete_item", given, given["Key"])
 
     def transact_write_items(self, **given: Any) -> None:  # noqa: ANN401 - DynamoDB's
-        (put,) = (write["Put"] for write in given["TransactItems"] if "Put" in write)
-        self._write("transact_write_items", given, put["Item"])
+        puts = (write["Put"]["Item"] for write in given["TransactItems"] if "Put" in write)
+        self._write("transact_write_items", given, *puts)
 
-    def _write(self, operation: str, given: dict[str, Any], item: dict[str, Any]) -> None:
+    def _write(self, operation: str, given: dict[str, Any], *items: dict[str, Any]) -> None:
         handler = DynamoHandler()
         handler.current_account, handler.region = ACCOUNT, REGION
         handler.body = _plain(given)
@@ -127,7 +127,8 @@ class DynamoDB:
         except JsonRESTError as error:
             code = error.error_type.rpartition("#")[2]
             raise ClientError({"Error": {"Code": code, "Message": error.message}}, operation) from None
-        self._tell(item["pk"]["S"])
+        for item in items:
+            self._tell(item["pk"]["S"])
 
 
 class Subscriber:

@@ -13,11 +13,13 @@ import pytest
 from boto3.dynamodb.types import TypeDeserializer
 
 from tests.golden.application import (
+    Claim,
     ClusterMemory,
     DynamoLedger,
     Execution,
     FleetIncomplete,
     FleetRun,
+    KeyChangedOutside,
     KeyManagementType,
     Lock,
     Notification,
@@ -45,18 +47,23 @@ FILES = [(release, name) for release in RELEASES for name in names(release)]
 KINDS: dict[str, type] = {
     "LOCK": Lock,
     "CLUSTER": ClusterMemory,
+    "UUID": Claim,
     "READINESS": Readiness,
     "ROTATION": Rotation,
     "FLEET": FleetRun,
 }
 COUNT = {"begun", "failures", "expiresAt"}
 """An item without a class: the state machine counts in it, and no function reads it."""
-ADDED = {"ROTATION": {"month", "startedAt", "expiresAt"}, "FLEET": {"expiresAt", "begun", "failures"}}
+ADDED = {
+    "ROTATION": {"month", "startedAt", "expiresAt"},
+    "FLEET": {"month", "startedAt", "expiresAt", "begun", "failures"},
+}
 """What an item has beside the members of its class: for the indexes, for the expiry, and what the machine counts."""
 DOCUMENTS: dict[str, type] = {
     "element-rekey.rotation-outcome.v1": Notification,
     "element-rekey.fleet-summary.v1": Summary,
     "element-rekey.rotation-notice.v1": RotationNotice,
+    "element-rekey.key-changed-outside.v1": KeyChangedOutside,
 }
 
 
@@ -115,6 +122,8 @@ CHANGED = {
     "fleet-with-an-input-that-is-no-request": "the wrong input of a schedule is not told as one of a person any more",
     "fleet-that-stops-after-a-failure": "a run counts in an item of its own, which older releases do not have",
     "fleet-on-a-report": "a report names clusters and says why; faults to ignore, or other keys, are not for it to ask",
+    "not-proven-to-be-rotated": "the console says first that the outcome is not known, and how to start again",
+    "overdue-and-followed-by-the-next": "the console says how to start again; the record gets the change in the end",
     "rotated-ignoring-a-fault": "nobody can ignore ensembleDegraded any more; the scenario ignores another fault",
 }
 """Scenarios that end otherwise than in an older release, and why: a defect was mended on purpose."""
@@ -217,6 +226,10 @@ def again(table: Table, ledger: DynamoLedger, item: dict[str, Any]) -> dict[str,
         memory = ledger.memory(name)
         assert memory
         ledger.remember(name, memory)
+    elif kind == "UUID":
+        owner = ledger.owner(name)
+        assert owner
+        ledger.claim(name, owner)
     elif kind == "READINESS":
         readiness = ledger.readiness([name])[name]
         table.load({})

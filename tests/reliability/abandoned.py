@@ -90,6 +90,10 @@ class Abandoned:
     second: str
     second_notifications: int
     held_at: tuple[float, ...]
+    recorded: int
+    """In how many records it is that the current key replaced the one before it."""
+    outside: int
+    """How often a change of keys was told as nobody's."""
 
 
 def abandoned(name: str, point: InjectionPoint, interruption: str) -> Abandoned:
@@ -110,7 +114,20 @@ def abandoned(name: str, point: InjectionPoint, interruption: str) -> Abandoned:
             second=",".join(notification["outcome"] for notification in second),
             second_notifications=len(second),
             held_at=tuple(abandonment.held_at),
+            recorded=len(records_of_the_change(harness)),
+            outside=len(harness.topic.outside),
         )
+
+
+def records_of_the_change(harness: InMemoryHarness) -> list[str]:
+    """The executions whose records say that the last rekey replaced the one key by the other."""
+    rekey = harness.cluster.rekeys[-1]
+    changes = {
+        item["execution"]["id"]: (item["change"]["oldKey"]["keyID"], item["change"]["newKey"]["keyID"])
+        for pk, item in harness.ledger.items.items()
+        if pk.startswith("ROTATION#") and "change" in item
+    }
+    return [arn for arn, change in changes.items() if change == (rekey.old.key_id, rekey.new.key_id)]
 
 
 @dataclass(frozen=True)
@@ -189,6 +206,8 @@ def violations(name: str, run: Abandoned) -> list[str]:
         f"{run.second_notifications} notifications of the second": run.second_notifications == 1,
         f"the second ended as {run.second}": run.second in {"Rotated", "Followed", "NotDue"},
         f"first {first.outcome}, second {run.second}": _agree(first, run.second),
+        f"{run.recorded} records of our change": run.recorded >= 1 or not first.own_rekeys,
+        f"{run.outside} changes of ours told as somebody else's": run.outside == 0 or not first.own_rekeys,
         "the lock is held at the end": first.lock_seconds == 0,
         "the lock is held for long": first.lock_seconds <= longest,
         f"the lock was held at {run.held_at} s": set(run.held_at) <= _may_hold(first),

@@ -13,7 +13,7 @@ from element_rekey.aws.executions import StepFunctionsExecutions
 from element_rekey.codec import encode
 from element_rekey.element.client import ElementApi
 from element_rekey.errors import AwsCallFailed, ClusterNotRegistered
-from element_rekey.notifications import build_notice, build_notification
+from element_rekey.notifications import build_notice, build_notification, build_outside
 from element_rekey.ports import Ports
 from element_rekey.reconcile import Machines, reconcile_rotations
 from element_rekey.records import Lock, Registered, Registration
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from element_rekey.outcomes import NoticeKind
     from element_rekey.ports import ElementCluster
-    from element_rekey.records import ClusterResult, FleetRun, Rotation
+    from element_rekey.records import ClusterResult, FleetRun, OutsideChange, Rotation
 
 NAME = "prod-a"
 DEMAND = {"cluster": NAME, "keyCreatedAfter": BEGIN.isoformat()}
@@ -72,6 +72,7 @@ class RecordingTopic:
 
     deliveries: list[dict[str, Any]] = field(default_factory=list)
     notices: list[dict[str, Any]] = field(default_factory=list)
+    outside: list[dict[str, Any]] = field(default_factory=list)
     summaries: list[dict[str, Any]] = field(default_factory=list)
     on_summary: Callable[[FleetRun, Sequence[ClusterResult]], None] = lambda _run, _results: None
     answers: list[bool] = field(default_factory=list)
@@ -82,6 +83,9 @@ class RecordingTopic:
 
     def publish_notice(self, rotation: Rotation, kind: NoticeKind, detail: str) -> None:
         self.notices.append(encode(build_notice(rotation, kind, detail)))
+
+    def publish_outside(self, rotation: Rotation, change: OutsideChange) -> None:
+        self._take(self.outside, encode(build_outside(rotation, change)))
 
     def publish_summary(self, run: FleetRun, results: Sequence[ClusterResult]) -> None:
         self.on_summary(run, results)

@@ -85,9 +85,18 @@ class Oracle:
         earlier, self._memories[one.cluster] = self._memories.get(one.cluster, memory), memory
         known = {memory.key_id, *(key.key_id for key in memory.earlier_keys)}
         assert earlier.key_id in known or len(known) > REMEMBERED_KEYS, "a key that was seen is forgotten"
+        if earlier.key_id not in ("", memory.key_id):
+            assert memory.key_id in self._told(), "a change of keys is in no record"
         if earlier.key_id == memory.key_id and earlier.key_seen_at:
             assert memory.key_seen_at
             assert memory.key_seen_at >= earlier.key_seen_at, "an older look takes the place of a newer one"
+
+    def _told(self) -> set[str]:
+        """The new keys of all changes that are in some record."""
+        records = [item for pk, item in self._ledger.items.items() if pk.startswith("ROTATION#")]
+        changes = [item["change"] for item in records if "change" in item]
+        changes += [change for item in records for change in item.get("outside", ())]
+        return {change["newKey"]["keyID"] for change in changes}
 
     def saved(self, one: SteppedExecution) -> None:
         """A function wrote its record down: if that has an outcome, it is the truth, and stays as it is."""

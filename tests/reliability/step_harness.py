@@ -43,7 +43,8 @@ SELECT, SUMMARIZE = "SelectClustersFunction", "SummarizeFleetFunction"
 """The functions of RotateFleet."""
 LIMIT = timedelta(seconds=min(map(function_timeout, (START, CHECK, PUBLISH, SELECT, SUMMARIZE))))
 LEDGER_WRITES = frozenset(
-    f"ledger.{method}" for method in ("take_lock", "release_lock", "remember", "save", "save_intent", "save_fleet_run")
+    f"ledger.{method}"
+    for method in ("take_lock", "release_lock", "remember", "save", "save_seen", "save_intent", "save_fleet_run")
 )
 ROTATIONS = f"arn:aws:states:{REGION}:{ACCOUNT}:execution:RotateMasterKey"
 
@@ -283,9 +284,9 @@ class StepRunner:
         result = do()
         if effect.what == "cluster.encryption":
             invocation.look = Look(result.master_key)
-        elif effect.what == "ledger.remember":
+        if effect.what in ("ledger.remember", "ledger.save_seen"):
             self.oracle.remembered(one, invocation.look)
-        elif effect.what == "ledger.save":
+        if effect.what in ("ledger.save", "ledger.save_seen"):
             self.oracle.saved(one)
         return result
 

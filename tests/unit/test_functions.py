@@ -167,10 +167,8 @@ def test_an_interrupted_execution_is_reported_by_the_event(
         "detail": {"executionArn": ARN, "status": "ABORTED", "startDate": NOW.timestamp() * 1000, "input": None},
     }
     answer = invoke("publish_outcome", event)
-    assert (answer["outcome"]["outcome"], answer["outcome"]["error"]) == (
-        "OutcomeUnknown",
-        "ExecutionAborted",
-    )
+    assert (answer["outcome"]["outcome"], answer["outcome"]["error"]) == ("OutcomeUnknown", "OutcomeUnknown")
+    assert answer["outcome"]["cause"].startswith("ExecutionAborted: The execution ended as ABORTED.")
     assert answer["outcome"]["cluster"] == "prod-a", "by the record, where the event says nothing"
     assert len(harness.topic.published) == 1
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from dataclasses import fields, replace
 from datetime import timedelta
 from functools import partial
@@ -25,13 +26,15 @@ from element_rekey.errors import (
 from element_rekey.inputs import parse_request
 from element_rekey.notifications import SCHEMA, Notification, build_notification, plain_words, subject_line, subject_of
 from element_rekey.outcomes import Outcome, Trigger
-from element_rekey.records import CLUSTER_NAME, Asked, Request, Rotation
+from element_rekey.records import CLUSTER_NAME, Asked, OutsideChange, Request, Rotation, Settled
 from element_rekey.rules.demand import demand_of
 from element_rekey.text import is_plain
 from tests.fakes import NOW
 from tests.unit.samples import (
     ARN,
+    HOUR,
     MINUTE,
+    OTHER_ARN,
     UUID,
     change,
     execution,
@@ -50,6 +53,8 @@ VALIDATOR = Draft202012Validator(DOCUMENT, format_checker=Draft202012Validator.F
 BROKEN = ElementError("xAssumed", "Out of entropy.")
 
 ENDED = NOW + 4 * MINUTE
+SETTLED = Settled(execution(NOW - HOUR, OTHER_ARN), Asked(Trigger.ALARM, "alarm x", "jane"), change())
+OUTSIDE = OutsideChange("key-0", key("key-9", NOW), NOW - HOUR, NOW, rekey_async_result_id=4)
 EXAMPLES: dict[str, Rotation] = {
     "Rotated": rotated(),
     "Followed": rotated(outcome=Outcome.FOLLOWED, intent=None, detail="Somebody else's rekey made the current key."),
@@ -72,6 +77,10 @@ UNUSUAL = {
     "keys without times": rotated(change=change(old_key=key(made=None), new_key=key("key-1", None))),
     "a result read away": rotated(change=change(job_result_read=False, key_to_decommission=None, job_seconds=None)),
     "nothing seen": rotated(outcome=Outcome.PLANNED, change=None, detail=""),
+    "a rekey of an earlier execution settled": rotated(
+        outcome=Outcome.NOT_DUE, change=None, settled=(SETTLED, replace(SETTLED, change=change(ours=False)))
+    ),
+    "keys changed by others": rotated(outside=(OUTSIDE, replace(OUTSIDE, old_key_seen_at=None, published_at=NOW))),
     "a closed record without an outcome": rotated(outcome=None, failure=failed().failure),
 }
 ALL = EXAMPLES | UNUSUAL
@@ -162,6 +171,8 @@ def test_the_schema_and_the_notification_have_the_same_members() -> None:
     assert set(DOCUMENT["properties"]["jobError"]["properties"]) == members(ElementError)
     assert set(DOCUMENT["properties"]["startAgainWith"]["properties"]) == members(Request)
     assert set(DOCUMENT["properties"]["unfamiliar"]["items"]["properties"]) == members(Unfamiliar)
+    assert set(DOCUMENT["properties"]["settled"]["items"]["properties"]) == members(Settled)
+    assert set(DOCUMENT["properties"]["keyChangedOutside"]["items"]["properties"]) == members(OutsideChange)
     # A member that is None is left out, so what may be None cannot be required.
     optional = {json_name(field.name) for field in fields(Notification) if "None" in str(field.type)}
     assert set(DOCUMENT["required"]) == members(Notification) - optional
@@ -182,7 +193,7 @@ def test_every_member_of_the_schema_is_described_and_every_object_may_grow() -> 
                 yield from objects(member)
 
     found = list(objects(DOCUMENT))
-    assert len(found) == 5
+    assert len(found) == 9
     for one in found:
         assert one["additionalProperties"] is True
         for name, member in cast("dict[str, dict[str, Any]]", one["properties"]).items():
@@ -316,7 +327,12 @@ def test_a_wrong_input_is_not_to_be_started_again_with() -> None:
 
 def by_mail(record: Rotation) -> Any:  # noqa: ANN401 - JSON
     (line,) = [line for line in words(record).splitlines() if line.startswith("Start again:   ")]
-    return json.loads(line.removeprefix("Start again:   "))
+    *command, given = shlex.split(line.removeprefix("Start again:   "))
+    assert command == [
+        *("aws", "stepfunctions", "start-execution", "--region", "eu-central-1", "--state-machine-arn"),
+        *("arn:aws:states:eu-central-1:123456789012:stateMachine:RotateMasterKey", "--input"),
+    ]
+    return json.loads(given)
 
 
 @pytest.mark.parametrize("request_", [Request("prod-a"), ASKED], ids=["plain", "everything asked for"])
@@ -406,6 +422,20 @@ def test_the_mail_of_a_rotation() -> None:
     )
 
 
+def test_a_mail_tells_whose_rekey_is_settled_and_what_others_changed() -> None:
+    text = words(ALL["a rekey of an earlier execution settled"])
+    assert (
+        f"Settled now:          execution {OTHER_ARN} (alarm, jane, alarm x): its rekey replaced key key-0 by key-1.\n"
+    ) in text
+    assert "(alarm, jane, alarm x): somebody else's rekey, which it followed, replaced key key-0 by key-1.\n" in text
+    text = words(ALL["keys changed by others"])
+    assert (
+        "Changed by others:    key key-0 was replaced by key-9 after 2026-11-23 02:00:00 UTC and before "
+        "2026-11-23 03:00:00 UTC.\n"
+        "Changed by others:    key key-0 was replaced by key-9 before 2026-11-23 03:00:00 UTC.\n"
+    ) in text
+
+
 def test_the_mail_of_a_failure() -> None:
     assert words(replace(failed(), detail="RewrapDataEncryptionKeys")) == (
         "Cluster prod-a: rotation FAILED, the old key is still current.\n"
@@ -430,8 +460,10 @@ def test_the_mail_of_an_unknown_outcome() -> None:
         "\n"
         "What happened: RekeyOutcomeUnknown. The rekey ended with xAssumed: out of entropy\n"
         "What to do:    Mend it, then start again.\n"
-        'Start again:   {"cluster": "prod-a", "reason": "quarterly rotation", "requestedBy": "j.doe@example.com", '
-        '"trigger": "manual", "keyCreatedAfter": "2026-11-23T03:00:00.000Z", "coolDownSeconds": 0}\n'
+        "Start again:   aws stepfunctions start-execution --region eu-central-1 --state-machine-arn "
+        "arn:aws:states:eu-central-1:123456789012:stateMachine:RotateMasterKey --input "
+        '\'{"cluster": "prod-a", "reason": "quarterly rotation", "requestedBy": "j.doe@example.com", '
+        '"trigger": "manual", "keyCreatedAfter": "2026-11-23T03:00:00.000Z", "coolDownSeconds": 0}\'\n'
         "Last seen:     Replacing key key-0.\n"
         "\n"
         "Current key:          key-0 (Internal, made 2025-10-19 03:00:00 UTC)\n"

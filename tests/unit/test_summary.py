@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from dataclasses import fields, replace
 from datetime import timedelta
 from pathlib import Path
@@ -50,6 +51,7 @@ VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
 
 ARN = "arn:aws:states:eu-central-1:123456789012:execution:element-rekey-rotate-fleet:one"
 EXECUTION = Execution(ARN, NOW)
+REGION, MACHINE = ARN.split(":")[3], ARN.replace(":execution:", ":stateMachine:").rpartition(":")[0]
 ENDED = NOW + 20 * MINUTE
 SETTINGS = FleetSettings(90 * DAY, HOUR, 30 * MINUTE, 1, 500, "element-key-compromise-")
 SCHEDULED = FleetRequest(trigger=Trigger.SCHEDULE, reason="maximum key age")
@@ -337,7 +339,10 @@ def test_a_run_that_fell_short_says_how_to_start_again_so_that_what_is_done_is_f
     assert summary.start_again_with == again
     given = json.loads(json.dumps(encode(summary.start_again_with)))
     assert parse_fleet_request(given, "x") == again
-    assert "\nStart again:   {" in summary_in_words(summary)
+    (line,) = [line for line in summary_in_words(summary).splitlines() if line.startswith("Start again:   ")]
+    *command, given = shlex.split(line.removeprefix("Start again:   "))
+    assert command[-3:] == ["--state-machine-arn", MACHINE, "--input"]
+    assert parse_fleet_request(json.loads(given), "x") == again
 
 
 def test_a_run_that_was_stopped_before_it_selected_can_be_started_again() -> None:
@@ -445,7 +450,8 @@ def test_the_words_of_a_run_that_needs_attention() -> None:
         "What happened: FleetIncomplete. Not as they should be: b, z, nowhere.\n"
         "What to do:    Read the summary: it says of each Refused cluster what to mend. What is NotBegun was not begun;"
         " each other cluster named there has its own notification with its own next step.\n"
-        'Start again:   {"trigger": "schedule", "reason": "maximum key age", "requestedBy": "jane"}\n'
+        f"Start again:   aws stepfunctions start-execution --region {REGION} --state-machine-arn {MACHINE} --input "
+        '\'{"trigger": "schedule", "reason": "maximum key age", "requestedBy": "jane"}\'\n'
         "\n"
         "Rotated 1, Failed 1, Refused 1, NotBegun 1\n"
         "  ! nowhere: Refused ClusterNotRegistered There is no secret of this name. "

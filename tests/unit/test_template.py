@@ -19,7 +19,15 @@ from element_rekey.aws.telemetry import NAMESPACE, measure_fleet, measure_outcom
 from element_rekey.inputs import parse_fleet_request
 from element_rekey.outcomes import Outcome, Trigger
 from element_rekey.reconcile import LOOK_BACK
-from element_rekey.records import ClusterResult, Execution, FleetReadiness, FleetRequest, FleetRun, Selected
+from element_rekey.records import (
+    ClusterResult,
+    Execution,
+    FleetReadiness,
+    FleetRequest,
+    FleetRun,
+    OutsideChange,
+    Selected,
+)
 from element_rekey.rules.readiness import SAME_DAY
 from element_rekey.rules.selection import ANY_NUMBER
 from tests.fakes import NOW
@@ -27,7 +35,7 @@ from tests.golden.files import current_release, names, read
 from tests.retries import retriers_of
 from tests.template import ROOT, TEMPLATE, default, in_use, properties, state_machine
 from tests.unit.aws_actions import actions_of, entry_module, reached_functions
-from tests.unit.samples import rotated
+from tests.unit.samples import key, rotated
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -328,7 +336,7 @@ def test_a_state_machine_may_do_what_its_tasks_do_and_nothing_else(name: str) ->
 WRITES = {"PutItem", "UpdateItem", "DeleteItem"}
 NAMING_ITS_KEYS = WRITES | {"GetItem", "BatchGetItem", "ConditionCheckItem"}
 KINDS_OF_ITEMS = {
-    "StartRekeyFunction": {"LOCK", "CLUSTER", "ROTATION"},
+    "StartRekeyFunction": {"LOCK", "CLUSTER", "ROTATION", "UUID"},
     "CheckStatusFunction": {"LOCK", "CLUSTER", "ROTATION"},
     "PublishOutcomeFunction": {"LOCK", "ROTATION"},
     "SelectClustersFunction": {"FLEET"},
@@ -691,6 +699,9 @@ AWS_METRICS = {
 }
 
 
+OUTSIDE = OutsideChange("key-0", key("key-9", NOW), NOW, NOW)
+
+
 @pytest.fixture
 def emitted(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> dict[str, set[str]]:
     """The dimensions of every metric the application emits, as CloudWatch reads them from its log."""
@@ -701,7 +712,7 @@ def emitted(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch)
     measure_fleet(run, [ClusterResult(FIRST_CLUSTER, rotated())], NOW)
     measure_schedules(rotates=True, looks=True)
     for outcome in Outcome:
-        measure_outcome(replace(rotated(), outcome=outcome), NOW)
+        measure_outcome(replace(rotated(), outcome=outcome, outside=(OUTSIDE,)), NOW)
     found: dict[str, set[str]] = {}
     for line in capsys.readouterr().out.splitlines():
         document = json.loads(line)

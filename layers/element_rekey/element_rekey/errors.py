@@ -26,7 +26,8 @@ The class name is the error name in the state machine, in the notification and i
     │   ├── KeyProviderUnusable        unknown, without a key server, or failing its test
     │   ├── ClusterFaultsBlock         current faults that make a rekey unsafe
     │   ├── KeyAgeUnknown              no usable keyCreatedTime, so nobody can say whether the key is due
-    │   └── ClusterIdentityChanged     the address answers with another cluster's uuid
+    │   ├── ClusterIdentityChanged     the address answers with another cluster's uuid
+    │   └── ClusterRegisteredTwice     another registration has this cluster already
     ├── RekeyOutcomeUnknown          the rekey may have been applied (retried: resolved by observation)
     ├── RekeyFailed                  the job ended and the old key is still current
     ├── RekeyEndedWithError          the new key is current although the job reported an error
@@ -235,6 +236,15 @@ class ClusterIdentityChanged(PreconditionFailed):
     next_step = (
         "Check the mvip in the secret. If the cluster was really replaced, start once by hand with acceptClusterUUID "
         "set to the new uuid."
+    )
+
+
+class ClusterRegisteredTwice(PreconditionFailed):
+    """Another registration has this cluster already: under two names it would have two locks and no cool-down."""
+
+    next_step = (
+        "Keep one of the two registrations and remove the other. To keep this one, start it once by hand with "
+        "acceptClusterUUID set to the uuid named here: what is remembered of the cluster moves to it."
     )
 
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
 from datetime import datetime  # noqa: TC003 - codec reads the annotations at run time
 from typing import TYPE_CHECKING
 
 from .cluster import ElementError, MasterKey, Unfamiliar  # noqa: TC001 - codec reads the annotations at run time
-from .codec import encode
 from .outcomes import NoticeKind, Outcome, Trigger
-from .records import Request, asked_of
+from .pasting import start_command
+from .records import OutsideChange, Request, Settled, asked_of
 from .text import flat
 
 if TYPE_CHECKING:
@@ -57,6 +56,8 @@ class Notification:
     next_step: str | None = None
     start_again_with: Request | None = None  # the input under which a rekey that went through after all counts
     unfamiliar: tuple[Unfamiliar, ...] | None = None  # what could not be interpreted in the cluster's answers
+    settled: tuple[Settled, ...] | None = None  # the rekeys of earlier executions whose end this one saw first
+    key_changed_outside: tuple[OutsideChange, ...] | None = None  # each has a message of its own, too
 
 
 NOTICE_SCHEMA = "element-rekey.rotation-notice.v1"
@@ -112,18 +113,12 @@ def _notice_lines(notice: RotationNotice) -> Iterable[str]:
     yield ""
     yield notice.detail
     if notice.start_now_with:
-        yield f"To rotate now: {_input_text(notice.start_now_with)}"
+        yield f"To rotate now: {start_command(notice.execution_arn, notice.start_now_with)}"
     yield ""
     asked = " and ".join(part for part in (notice.requested_by, notice.reason) if part)
     yield f"{'Asked by:':22}{notice.trigger}{f' ({asked})' if asked else ''}"
     yield f"{'Began:':22}{notice.started_at:%Y-%m-%d %H:%M:%S} UTC"
     yield f"{'Execution:':22}{notice.execution_arn}"
-
-
-def _input_text(request: Request) -> str:
-    """An input as a person pastes it: without the members that say nothing."""
-    members = encode(request).items()
-    return json.dumps({name: value for name, value in members if value is not False and value not in ("", [])})
 
 
 def build_notification(rotation: Rotation) -> Notification:
@@ -162,7 +157,86 @@ def build_notification(rotation: Rotation) -> Notification:
         next_step=failure.next_step if failure else None,
         start_again_with=_start_again(rotation, outcome),
         unfamiliar=rotation.unfamiliar,
+        settled=rotation.settled,
+        key_changed_outside=rotation.outside,
     )
+
+
+def _story(settled: Settled) -> str:
+    """What an earlier execution's rekey turned out to have done, and whose demand that was."""
+    change, asked = settled.change, settled.asked
+    whose = "its rekey" if change.ours else "somebody else's rekey, which it followed,"
+    by = ", ".join(part for part in (asked.trigger, asked.requested_by, asked.reason) if part)
+    old, new = change.old_key.key_id, change.new_key.key_id
+    return f"execution {settled.execution.id} ({by}): {whose} replaced key {old} by {new}."
+
+
+def _outside_in_short(change: OutsideChange) -> str:
+    after = f"after {change.old_key_seen_at:%Y-%m-%d %H:%M:%S} UTC and " if change.old_key_seen_at else ""
+    before = f"before {change.new_key_seen_at:%Y-%m-%d %H:%M:%S} UTC"
+    return f"key {change.old_key_id} was replaced by {change.new_key.key_id} {after}{before}."
+
+
+OUTSIDE_SCHEMA = "element-rekey.key-changed-outside.v1"
+
+
+@dataclass(frozen=True, slots=True)
+class KeyChangedOutside:
+    """Version 1 of the message on a change of keys that nothing in the ledger explains."""
+
+    schema: str
+    notification_id: str  # the same in a repeated delivery
+    headline: str
+    detail: str
+    next_step: str
+    cluster: str
+    cluster_uuid: str
+    cluster_name: str
+    old_key_id: str
+    new_key: MasterKey
+    old_key_seen_at: datetime | None
+    new_key_seen_at: datetime
+    rekey_async_result_id: int | None
+    execution_arn: str  # the one that saw it first
+
+
+def build_outside(rotation: Rotation, change: OutsideChange) -> KeyChangedOutside:
+    """The message on a change of keys that ``rotation`` saw first."""
+    listed = change.rekey_async_result_id
+    shows = f"lists rekey {listed} as its latest" if listed is not None else "lists no rekey"
+    return KeyChangedOutside(
+        schema=OUTSIDE_SCHEMA,
+        notification_id=f"{rotation.execution.id}#KeyChangedOutside#{change.new_key.key_id}",
+        headline="master key CHANGED, and not by Element Rekey",
+        detail=f"On this cluster {_outside_in_short(change)} No record explains it. The cluster {shows}.",
+        next_step="Find out who rekeyed the cluster; docs/runbook.md, key-changed-outside, says where to look.",
+        cluster=rotation.cluster,
+        cluster_uuid=rotation.cluster_uuid,
+        cluster_name=rotation.cluster_name,
+        old_key_id=change.old_key_id,
+        new_key=change.new_key,
+        old_key_seen_at=change.old_key_seen_at,
+        new_key_seen_at=change.new_key_seen_at,
+        rekey_async_result_id=listed,
+        execution_arn=rotation.execution.id,
+    )
+
+
+def outside_in_words(message: KeyChangedOutside) -> str:
+    """The message for a person who reads it in an e-mail at night."""
+    return "\n".join(map(flat, _outside_lines(message))) + "\n"
+
+
+def _outside_lines(message: KeyChangedOutside) -> Iterable[str]:
+    yield f"Cluster {message.cluster}: {message.headline}."
+    yield ""
+    yield f"What happened: {message.detail}"
+    yield f"What to do:    {message.next_step}"
+    yield ""
+    yield f"{'Old key:':22}{message.old_key_id}"
+    yield f"{'New key:':22}{_describe(message.new_key)}"
+    yield f"{'Cluster uuid:':22}{message.cluster_uuid} ({message.cluster_name})"
+    yield f"{'Seen by execution:':22}{message.execution_arn}"
 
 
 def _headline(rotation: Rotation, outcome: Outcome) -> str:
@@ -203,7 +277,7 @@ def _lines(notification: Notification) -> Iterable[str]:
         yield f"What happened: {notification.error}. {notification.cause}"
         yield f"What to do:    {notification.next_step}"
         if notification.start_again_with:
-            yield f"Start again:   {_input_text(notification.start_again_with)}"
+            yield f"Start again:   {start_command(notification.execution_arn, notification.start_again_with)}"
         if notification.detail:
             yield f"Last seen:     {notification.detail}"
         yield ""
@@ -218,10 +292,7 @@ def _lines(notification: Notification) -> Iterable[str]:
     ):
         if key:
             yield f"{label + ':':22}{_describe(key)}"
-    if notification.job_result_read is False:
-        yield "The job's own result could not be read; the cluster's state shows the change of keys."
-    for one in notification.unfamiliar or ():
-        yield f"{'Not understood:':22}{one.member} is {one.value}"
+    yield from _further_lines(notification)
     asked = " and ".join(part for part in (notification.requested_by, notification.reason) if part)
     yield f"{'Asked by:':22}{notification.trigger}{f' ({asked})' if asked else ''}"
     yield f"{'Began:':22}{notification.started_at:%Y-%m-%d %H:%M:%S} UTC"
@@ -230,6 +301,18 @@ def _lines(notification: Notification) -> Iterable[str]:
     if notification.cluster_uuid:
         yield f"{'Cluster uuid:':22}{notification.cluster_uuid} ({notification.cluster_name})"
     yield f"{'Execution:':22}{notification.execution_arn}"
+
+
+def _further_lines(notification: Notification) -> Iterable[str]:
+    """What is not there in most of them."""
+    if notification.job_result_read is False:
+        yield "The job's own result could not be read; the cluster's state shows the change of keys."
+    for story in notification.settled or ():
+        yield f"{'Settled now:':22}{_story(story)}"
+    for outside in notification.key_changed_outside or ():
+        yield f"{'Changed by others:':22}{_outside_in_short(outside)}"
+    for one in notification.unfamiliar or ():
+        yield f"{'Not understood:':22}{one.member} is {one.value}"
 
 
 def _describe(key: MasterKey) -> str:

@@ -20,7 +20,17 @@ if TYPE_CHECKING:
         RekeyJob,
     )
     from .outcomes import NoticeKind
-    from .records import ClusterMemory, ClusterResult, Execution, FleetRun, Lock, Readiness, Registered, Rotation
+    from .records import (
+        ClusterMemory,
+        ClusterResult,
+        Execution,
+        FleetRun,
+        Lock,
+        OutsideChange,
+        Readiness,
+        Registered,
+        Rotation,
+    )
     from .settings import Settings
 
 
@@ -113,6 +123,30 @@ class Ledger(Protocol):
         """Write a memory over the version it was read at; returns it with its new version. Raises LedgerConflict."""
         ...
 
+    def owner(self, uuid: str) -> str | None:
+        """The registration a cluster belongs to; None: to none yet."""
+        ...
+
+    def claim(self, uuid: str, cluster: str) -> str:
+        """Let a cluster belong to the registration ``cluster``, if it belongs to none; returns whose it is after."""
+        ...
+
+    def move(self, uuid: str, owner: str, cluster: str, version: int, now: datetime) -> ClusterMemory | None:
+        """Let a cluster belong to ``cluster`` and no more to ``owner``, whose memory of it goes with it.
+
+        It is written over the memory of ``cluster`` that was read at ``version``, and is returned; None: ``owner``
+        remembers no such cluster. Raises LedgerConflict while ``owner`` is locked at ``now``.
+        """
+        ...
+
+    def save_seen(
+        self, rotation: Rotation, memory: ClusterMemory, settled: Rotation | None
+    ) -> tuple[Rotation, ClusterMemory]:
+        """As ``save`` and ``remember`` at once, and ``save`` of the record that was settled by it: all, or nothing.
+
+        So a change of keys is in a record once, whoever dies in between. Raises LedgerConflict.
+        """
+
     def readiness(self, clusters: Sequence[str]) -> Mapping[str, Readiness]:
         """What the last look says of the readiness of many clusters, by their names; without those never judged."""
         ...
@@ -155,6 +189,10 @@ class Topic(Protocol):
 
     def publish_notice(self, rotation: Rotation, kind: NoticeKind, detail: str) -> None:
         """Publish what is known of a rotation before its end. Raises AwsCallFailed."""
+        ...
+
+    def publish_outside(self, rotation: Rotation, change: OutsideChange) -> None:
+        """Publish a change of keys that nothing explains, and that ``rotation`` saw first. Raises AwsCallFailed."""
         ...
 
     def publish_summary(self, run: FleetRun, results: Sequence[ClusterResult]) -> None:

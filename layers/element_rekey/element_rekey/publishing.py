@@ -17,10 +17,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
+    from .records import Record
+
 R = TypeVar("R", Rotation, FleetRun)
 
 CLAIM = timedelta(seconds=120)
 """How long a publisher is waited for: it is dead by then, and those who wait are retried for 180 seconds at least."""
+
+
+def is_being_published(record: Record, now: datetime) -> bool:
+    """Whether somebody has claimed the publishing of a record, and may be at it."""
+    return record.notified_at is None and record.publishing_until is not None and now < record.publishing_until
 
 
 def claim(record: R, close: Callable[[R], R], save: Callable[[R], R], now: datetime) -> R:
@@ -30,7 +37,7 @@ def claim(record: R, close: Callable[[R], R], save: Callable[[R], R], now: datet
     """
     if record.notified_at:
         return record
-    if record.publishing_until and now < record.publishing_until:
+    if is_being_published(record, now):
         cluster = record.cluster if isinstance(record, Rotation) else ""
         raise LedgerConflict("Another invocation is publishing this outcome.", cluster=cluster)
     if record.ended_at is None:

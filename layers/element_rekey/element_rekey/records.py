@@ -159,6 +159,13 @@ class Lock:
 
 
 @dataclass(frozen=True, slots=True)
+class Claim:
+    """The one registration that a cluster, by its uuid, belongs to."""
+
+    registered_as: str
+
+
+@dataclass(frozen=True, slots=True)
 class EarlierKey:
     """A key a cluster had before its current one; should it come back, it is not a new one."""
 
@@ -183,6 +190,9 @@ class ClusterMemory:
     key_created_time: datetime | None = None  # as the cluster stamped it, on our clock
     earlier_keys: tuple[EarlierKey, ...] = ()  # the last ones before it, the newest first
     version: int = 0  # of this memory; each write needs the one it read
+    rekey_of: Execution | None = None
+    """The execution that sent, or follows, the rekey that may have made the next key; None: no such rekey is open."""
+    claimed: bool | None = None  # the ledger says that the cluster belongs to this registration; None: not asked yet
     reported_error_of: int | None = field(default=None, metadata=stored_as("toldErrorOf"))
     """The asyncHandle of a rekey whose error was published; once is enough."""
 
@@ -250,6 +260,30 @@ class KeyChange:
 
 
 @dataclass(frozen=True, slots=True)
+class Settled:
+    """What became of the rekey of an earlier execution, which ended without knowing."""
+
+    execution: Execution
+    asked: Asked
+    change: KeyChange
+
+
+@dataclass(frozen=True, slots=True)
+class OutsideChange:
+    """A change of keys that no record explains: neither a rekey of ours, nor one that we followed.
+
+    It happened between two looks, the last that showed the old key and the first that showed another one.
+    """
+
+    old_key_id: str
+    new_key: MasterKey
+    old_key_seen_at: datetime | None  # None: only ever while a rekey ran
+    new_key_seen_at: datetime
+    rekey_async_result_id: int | None = None  # what the cluster lists as its latest rekey
+    published_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Record:
     """What the records of a rotation and of a fleet run have in common. Never deleted by us."""
 
@@ -258,7 +292,7 @@ class Record:
     version: int = 0  # of this record; each write needs the one it read
     asked: Asked | None = None  # where the input was not a valid request: what it says all the same
     failure: Failure | None = None
-    ended_at: datetime | None = None  # closed: from here on nothing but the two below changes
+    ended_at: datetime | None = None  # closed: from here on only the two below change, and ``Rotation.settled_by``
     publishing_until: datetime | None = None  # somebody is publishing it
     notified_at: datetime | None = None  # published
 
@@ -282,6 +316,9 @@ class Rotation(Record):
     detail: str = ""  # one plain sentence: what was decided last, and why
     outcome: Outcome | None = None  # decided
     unfamiliar: tuple[Unfamiliar, ...] | None = None  # what could not be interpreted in the cluster's answers
+    settled: tuple[Settled, ...] | None = None  # the rekeys of earlier executions whose end this one saw first
+    settled_by: Execution | None = None  # which execution saw the end of this one's rekey, and wrote ``change``
+    outside: tuple[OutsideChange, ...] | None = None  # changes that this execution saw first, and nothing explains
     unfit: Failure | None = None  # the schedule found nothing due here, and this would have refused a rekey
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 from .codec import encode
 from .errors import ElementRekeyError, InvalidInput, errors_by_name, unknown_targets
 from .outcomes import Outcome, Trigger
+from .pasting import input_text, start_command
 from .records import FleetRequest, NotReady, asked_of
 from .text import cut, flat
 
@@ -237,7 +237,7 @@ def _summary_lines(summary: Summary) -> Iterable[str]:
         yield f"What happened: {summary.error}. {summary.cause}"
         yield f"What to do:    {summary.next_step}"
         if summary.start_again_with:
-            yield f"Start again:   {_input_in_words(summary.start_again_with)}"
+            yield f"Start again:   {_start_in_words(summary.execution_arn, summary.start_again_with)}"
         yield ""
     yield ", ".join(f"{count.outcome} {count.clusters}" for count in summary.counts) or "No cluster was selected."
     for line in (*summary.attention, *(summary.would_be_refused or ())):
@@ -268,12 +268,10 @@ def _summary_lines(summary: Summary) -> Iterable[str]:
     yield f"Execution: {summary.execution_arn}"
 
 
-def _input_in_words(request: FleetRequest) -> str:
-    """An input as a person pastes it: without the members that say nothing, and not one of many clusters."""
-    members = encode(request)
-    given = json.dumps({name: value for name, value in members.items() if value is not False and value not in ("", [])})
-    if len(given) <= _LONGEST_INPUT:
-        return given
+def _start_in_words(execution_arn: str, request: FleetRequest) -> str:
+    """The command line that a person pastes, but not one with many clusters in it."""
+    if len(input_text(request)) <= _LONGEST_INPUT:
+        return start_command(execution_arn, request)
     moment = request.key_created_after
     and_moment = f' and "keyCreatedAfter": "{encode(moment)}"' if moment else ""
     return f"with the input of this run{and_moment}"

@@ -214,6 +214,7 @@ FULL_MEMORY = ClusterMemory(
     NOW - MINUTE,
     earlier_keys=(EarlierKey("key-0"), EarlierKey("key-x", NOW - DAY, NOW - HOUR)),
     reported_error_of=7,
+    rekey_of=Execution(OTHER_ARN, NOW - DAY),
 )
 
 
@@ -243,6 +244,118 @@ def test_many_memories_are_read_at_once(ledger: Ledger) -> None:
     assert sorted(found) == sorted(names[1:])
     assert all(found[name] == replace(FULL_MEMORY, key_id=name, version=1) for name in found)
     assert ledger.memories([]) == {}
+
+
+# --- whose a cluster is ---
+
+
+def test_a_cluster_belongs_to_the_registration_that_claims_it_first(ledger: Ledger) -> None:
+    assert ledger.owner(UUID) is None
+    assert ledger.claim(UUID, "prod-a") == "prod-a"
+    assert ledger.claim(UUID, "prod-a") == "prod-a"
+    assert ledger.claim(UUID, "prod-b") == "prod-a"
+    assert ledger.claim("another", "prod-b") == "prod-b"
+    assert ledger.owner(UUID) == "prod-a"
+
+
+@pytest.mark.parametrize("version", [0, 1])
+def test_a_cluster_that_is_moved_takes_what_is_remembered_of_it_along(ledger: Ledger, version: int) -> None:
+    ledger.claim(UUID, "prod-a")
+    memory = ledger.remember("prod-a", replace(FULL_MEMORY, claimed=True))
+    if version:
+        ledger.remember("prod-b", ClusterMemory("another", "key-9"))
+    moved = ledger.move(UUID, "prod-a", "prod-b", version, NOW)
+    assert moved == ledger.memory("prod-b") == replace(memory, version=version + 1)
+    assert ledger.memory("prod-a") is None
+    assert ledger.owner(UUID) == "prod-b"
+
+
+@pytest.mark.parametrize("remembered", [None, ClusterMemory("another", "key-9")])
+def test_a_cluster_that_its_registration_does_not_remember_is_moved_alone(
+    ledger: Ledger, remembered: ClusterMemory | None
+) -> None:
+    ledger.claim(UUID, "prod-a")
+    kept = ledger.remember("prod-a", remembered) if remembered else None
+    assert ledger.move(UUID, "prod-a", "prod-b", 0, NOW) is None
+    assert (ledger.owner(UUID), ledger.memory("prod-a"), ledger.memory("prod-b")) == ("prod-b", kept, None)
+
+
+@pytest.mark.parametrize("why", ["locked", "moved meanwhile", "remembered meanwhile"])
+def test_a_cluster_is_not_moved_from_under_somebody_at_work(ledger: Ledger, why: str) -> None:
+    ledger.claim(UUID, "prod-a")
+    kept = ledger.remember("prod-a", FULL_MEMORY)
+    version = 0
+    if why == "locked":
+        ledger.take_lock("prod-a", Lock(OTHER_ARN, NOW + MILLISECOND), NOW - HOUR)
+    elif why == "moved meanwhile":
+        ledger.move(UUID, "prod-a", "prod-c", 0, NOW)
+    else:
+        ledger.remember("prod-b", ClusterMemory("another"))
+    before = ledger.owner(UUID), ledger.memory("prod-a"), ledger.memory("prod-b"), ledger.memory("prod-c")
+    with pytest.raises(LedgerConflict) as caught:
+        ledger.move(UUID, "prod-a", "prod-b", version, NOW)
+    assert caught.value.cluster == "prod-b" or why == "remembered meanwhile"
+    after = ledger.owner(UUID), ledger.memory("prod-a"), ledger.memory("prod-b"), ledger.memory("prod-c")
+    assert before == after
+    assert kept.version == 1
+
+
+def test_a_lock_that_has_run_out_keeps_no_cluster(ledger: Ledger) -> None:
+    ledger.claim(UUID, "prod-a")
+    ledger.take_lock("prod-a", Lock(OTHER_ARN, NOW), NOW - HOUR)
+    ledger.move(UUID, "prod-a", "prod-b", 0, NOW)
+    assert ledger.owner(UUID) == "prod-b"
+
+
+def test_a_memory_of_the_first_release_is_moved_like_any_other(dynamo: DynamoDBClient) -> None:
+    dynamo.put_item(TableName=TABLE, Item={"pk": {"S": "CLUSTER#prod-a"}, "uuid": {"S": UUID}, "keyID": {"S": "key-0"}})
+    ledger = DynamoLedger(dynamo, TABLE)
+    ledger.claim(UUID, "prod-a")
+    assert ledger.move(UUID, "prod-a", "prod-b", 0, NOW) == ClusterMemory(UUID, "key-0", version=1, claimed=True)
+    assert ledger.memory("prod-a") is None
+
+
+def test_a_claim_that_vanished_while_it_was_looked_at_is_a_conflict(stubbed: Stubbed) -> None:
+    ledger, stubber = stubbed
+    stubber.add_client_error("put_item", "ConditionalCheckFailedException", "There was one.")
+    stubber.add_response("get_item", {})
+    with pytest.raises(LedgerConflict):
+        ledger.claim(UUID, "prod-a")
+
+
+# --- a key that is seen for the first time ---
+
+
+def test_a_record_the_memory_and_the_record_it_settles_are_written_at_once(ledger: Ledger) -> None:
+    earlier = ledger.save(rotation(execution=execution(NOW - DAY, OTHER_ARN)))
+    record = ledger.save(rotation())
+    memory = ledger.remember("prod-a", ClusterMemory(UUID, "key-0"))
+    settled = replace(earlier, settled_by=record.execution)
+
+    saved, written = ledger.save_seen(record, replace(memory, key_id="key-1"), settled)
+
+    assert (saved.version, written.version) == (2, 2)
+    assert ledger.rotation(execution()) == saved
+    assert ledger.memory("prod-a") == written == ClusterMemory(UUID, "key-1", version=2)
+    assert ledger.rotation(earlier.execution) == replace(settled, version=2)
+    assert ledger.save_seen(saved, written, None) == (replace(saved, version=3), replace(written, version=3))
+
+
+@pytest.mark.parametrize("late", ["record", "memory", "settled"])
+def test_none_of_them_is_written_where_one_was_written_meanwhile(ledger: Ledger, late: str) -> None:
+    earlier = ledger.save(rotation(execution=execution(NOW - DAY, OTHER_ARN)))
+    record = ledger.save(rotation())
+    memory = ledger.remember("prod-a", ClusterMemory(UUID, "key-0"))
+    if late == "record":
+        ledger.save(record)
+    elif late == "memory":
+        ledger.remember("prod-a", memory)
+    else:
+        ledger.save(earlier)
+    before = ledger.rotation(execution()), ledger.memory("prod-a"), ledger.rotation(earlier.execution)
+    with pytest.raises(LedgerConflict):
+        ledger.save_seen(replace(record, polls=9), replace(memory, key_id="key-1"), replace(earlier, polls=9))
+    assert (ledger.rotation(execution()), ledger.memory("prod-a"), ledger.rotation(earlier.execution)) == before
 
 
 # --- a name that is used again ---
@@ -469,6 +582,20 @@ def test_the_history_is_found_in_the_order_of_time(
     assert [item["pk"]["S"] for item in found["Items"]] == ["ROTATION#c", "ROTATION#a", "ROTATION#b"]
 
 
+def test_fleet_runs_are_in_the_history_of_their_month(dynamo: DynamoDBClient) -> None:
+    ledger = DynamoLedger(dynamo, TABLE)
+    ledger.save_fleet_run(RUN)
+    ledger.save(rotation(execution=execution(RUN.execution.started_at + MINUTE)))
+    found = dynamo.query(
+        TableName=TABLE,
+        IndexName="ByMonth",
+        KeyConditionExpression="#name = :value",
+        ExpressionAttributeNames={"#name": "month"},
+        ExpressionAttributeValues={":value": {"S": f"{RUN.execution.started_at:%Y-%m}"}},
+    )
+    assert [item["pk"]["S"].partition("#")[0] for item in found["Items"]] == ["FLEET", "ROTATION"]
+
+
 def test_a_rotation_of_no_cluster_is_kept_outside_the_index_by_cluster(dynamo: DynamoDBClient) -> None:
     DynamoLedger(dynamo, TABLE).save(Rotation(execution()))
     assert "cluster" not in items(dynamo)[f"ROTATION#{ARN}"]
@@ -521,6 +648,9 @@ CALLS: dict[str, tuple[str, Callable[[DynamoLedger], object]]] = {
     "keep the lock": ("update_item", lambda ledger: ledger.release_lock("a", ARN, NOW)),
     "memory": ("get_item", lambda ledger: ledger.memory("a")),
     "remember": ("put_item", lambda ledger: ledger.remember("a", ClusterMemory(UUID))),
+    "owner": ("get_item", lambda ledger: ledger.owner(UUID)),
+    "claim": ("put_item", lambda ledger: ledger.claim(UUID, "prod-a")),
+    "save_seen": ("transact_write_items", lambda ledger: ledger.save_seen(rotation(), ClusterMemory(UUID), None)),
     "rotation": ("get_item", lambda ledger: ledger.rotation(execution())),
     "rotations": ("batch_get_item", lambda ledger: ledger.rotations([ARN])),
     "save": ("put_item", lambda ledger: ledger.save(rotation())),
@@ -557,7 +687,7 @@ def test_no_answer_is_a_failed_call(call: str) -> None:
 @pytest.mark.parametrize(
     "code", ["ConditionalCheckFailedException", "TransactionCanceledException", "TransactionConflictException"]
 )
-@pytest.mark.parametrize("call", ["remember", "save", "save_intent", "save_fleet_run"])
+@pytest.mark.parametrize("call", ["remember", "save", "save_seen", "save_intent", "save_fleet_run"])
 def test_whoever_wrote_first_is_a_conflict(stubbed: Stubbed, call: str, code: str) -> None:
     ledger, stubber = stubbed
     operation, use = CALLS[call]
@@ -760,10 +890,13 @@ def test_records_expire_when_the_operator_says_so_and_never_else(
         assert item(client, pk).get("expiresAt") == expected
 
 
-def test_a_fleet_run_is_in_neither_index(client: DynamoDBClient) -> None:
+def test_a_fleet_run_is_in_the_index_by_month_alone(client: DynamoDBClient) -> None:
     DynamoLedger(client, TABLE).save_fleet_run(FLEET_RUN)
-    for index in properties("Table")["GlobalSecondaryIndexes"]:
-        assert client.scan(TableName=TABLE, IndexName=index["IndexName"])["Items"] == []
+    found = {
+        index["IndexName"]: len(client.scan(TableName=TABLE, IndexName=index["IndexName"])["Items"])
+        for index in properties("Table")["GlobalSecondaryIndexes"]
+    }
+    assert found == {"ByCluster": 0, "ByMonth": 1}
 
 
 def test_many_rotations_are_read_in_as_few_calls_as_there_can_be(client: DynamoDBClient) -> None:

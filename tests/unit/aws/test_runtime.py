@@ -130,6 +130,41 @@ def test_the_cause_in_the_console_carries_the_next_step() -> None:
     assert answer["cause"] == "The rekey ended with xAssumed: out of entropy Next: Mend it, then start again."
 
 
+COMMAND = (
+    "aws stepfunctions start-execution --region eu-central-1 --state-machine-arn "
+    "arn:aws:states:eu-central-1:123456789012:stateMachine:RotateMasterKey --input "
+    '\'{"cluster": "prod-a", "trigger": "manual", "keyCreatedAfter": "2026-11-23T03:00:00.000Z", '
+    '"coolDownSeconds": 0}\''
+)
+
+
+def test_of_an_unknown_outcome_the_console_says_that_first_and_how_to_start_again() -> None:
+    """The last error may be one of the network: started again without the right input, a second key would be made."""
+    record = replace(
+        rotated(outcome=Outcome.OUTCOME_UNKNOWN, change=None),
+        failure=Failure("ClusterUnavailable", "No answer.", "Check that the MVIP answers, then start again."),
+    )
+    answer = answer_outcome(STATE, record)["outcome"]
+    assert answer["error"] == "OutcomeUnknown"
+    assert answer["cause"] == (
+        f"ClusterUnavailable: No answer. Start again only so: {COMMAND} "
+        "Next: Check that the MVIP answers, then start again."
+    )
+    assert answer["startAgainWith"]["keyCreatedAfter"] == "2026-11-23T03:00:00.000Z"
+
+
+def test_of_an_overdue_rotation_the_console_says_how_to_start_again() -> None:
+    answer = answer_outcome(STATE, failed("RotationOverdue", Outcome.OVERDUE))["outcome"]
+    assert answer["error"] == "RotationOverdue"
+    assert f" Start again only so: {COMMAND} Next: " in answer["cause"]
+
+
+def test_an_input_that_was_no_request_is_not_quoted() -> None:
+    answer = answer_outcome(STATE, failed("ExecutionAborted", Outcome.OUTCOME_UNKNOWN, request=None))["outcome"]
+    assert answer["error"] == "OutcomeUnknown"
+    assert "Start again only so" not in answer["cause"]
+
+
 def test_the_fleets_last_answer_is_its_summary_without_what_only_steps_needed() -> None:
     answer = answer_fleet(STATE | {"items": [1], "canary": []}, FleetPublished(RUN, AFTER, published_now=True))
     assert answer.keys() == {"input", "execution", "outcome"}

@@ -21,6 +21,7 @@ from element_rekey.records import (
     FleetRun,
     Following,
     NotSelected,
+    OutsideChange,
     Selected,
 )
 from element_rekey.rotation.steps import Status, Step
@@ -200,6 +201,17 @@ def test_the_namespace_is_the_codes_own_and_none_the_environment_names(
     measured = [group for line in lines(capsys) if "_aws" in line for group in line["_aws"]["CloudWatchMetrics"]]
     assert len(measured) == 6
     assert {group["Namespace"] for group in measured} == {telemetry.NAMESPACE} == {"ElementRekey"}
+
+
+def test_each_change_that_nothing_explains_is_counted_for_the_alarm_and_logged(
+    log: io.StringIO, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one = OutsideChange("key-0", key("key-9", None), NOW - DAY, NOW)
+    telemetry.measure_outcome(rotated(current_key=None, outside=(one, one)), ENDED)
+    counted = [line for line in lines(capsys) if "KeysChangedOutside" in line]
+    assert [values(line) for line in counted] == [{"KeysChangedOutside": 1.0}] * 2
+    assert all(line["_aws"]["CloudWatchMetrics"][0]["Dimensions"] == [["service"]] for line in counted)
+    assert [json.loads(line)["change"]["newKey"]["keyID"] for line in log.getvalue().splitlines()] == ["key-9"] * 2
 
 
 def test_a_key_has_its_age_in_days(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+import shlex
+from dataclasses import fields, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +15,10 @@ from moto import mock_aws
 from moto.sns.models import sns_backends
 
 from element_rekey.aws.topic import LARGEST_MESSAGE, SnsTopic
+from element_rekey.codec import json_name
 from element_rekey.errors import AwsCallFailed
 from element_rekey.inputs import parse_request
+from element_rekey.notifications import KeyChangedOutside
 from element_rekey.outcomes import NoticeKind, Trigger
 from element_rekey.records import (
     ClusterResult,
@@ -26,12 +29,13 @@ from element_rekey.records import (
     FleetRun,
     NotReady,
     NotSelected,
+    OutsideChange,
     Request,
     Selected,
 )
 from tests.fakes import NOW
 from tests.template import ROOT
-from tests.unit.samples import failed, rotated, rotation
+from tests.unit.samples import ARN, DAY, failed, key, rotated, rotation
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -198,7 +202,8 @@ def test_a_notice_is_a_document_plain_words_and_attributes(published: Published,
     assert ("coolingUntil" in document, "To rotate now: " in message["email"]) == (waits, waits)
     if waits:
         shown = message["email"].partition("To rotate now: ")[2].partition("\n")[0]
-        now = parse_request(json.loads(shown))
+        assert shown.startswith("aws stepfunctions start-execution --region eu-central-1 --state-machine-arn arn:aws:")
+        now = parse_request(json.loads(shlex.split(shown)[-1]))
         assert (now.force, now.cool_down_seconds, now.key_created_after) == (True, 0, NOW)
         assert parse_request(document["startNowWith"]) == now
 
@@ -210,3 +215,42 @@ def test_a_notice_without_a_request_or_a_requester_still_says_what_it_can(publis
 
 def test_the_schema_knows_every_kind_of_notice() -> None:
     assert NOTICE["properties"]["kind"]["enum"] == list(NoticeKind)
+
+
+# --- changes of keys that nothing explains ---
+
+CHANGED = json.loads((ROOT / "schemas" / "key-changed-outside.v1.schema.json").read_text())
+
+
+@pytest.mark.parametrize("listed", [None, 8])
+def test_a_change_outside_is_a_document_plain_words_and_attributes(published: Published, listed: int | None) -> None:
+    change = OutsideChange("key-0", key("key-9", NOW), NOW - DAY, NOW, rekey_async_result_id=listed)
+    published.topic.publish_outside(rotated(), change)
+    call = published.one()
+    message = json.loads(call["Message"])
+    document = json.loads(message["default"])
+    jsonschema.validate(document, CHANGED)
+    assert document["notificationID"] == f"{ARN}#KeyChangedOutside#key-9"
+    assert (document["oldKeyID"], document["newKey"]["keyID"]) == ("key-0", "key-9")
+    assert attributes(call) == {"schema": document["schema"], "event": "KeyChangedOutside", "cluster": "prod-a"}
+    assert call["Subject"] == "[KeyChangedOutside] prod-a: master key CHANGED, and not by Element Rekey"
+    shows = "lists no rekey" if listed is None else "lists rekey 8 as its latest"
+    assert message["email"] == (
+        "Cluster prod-a: master key CHANGED, and not by Element Rekey.\n"
+        "\n"
+        "What happened: On this cluster key key-0 was replaced by key-9 after 2026-11-22 03:00:00 UTC and before "
+        f"2026-11-23 03:00:00 UTC. No record explains it. The cluster {shows}.\n"
+        "What to do:    Find out who rekeyed the cluster; docs/runbook.md, key-changed-outside, says where to look.\n"
+        "\n"
+        "Old key:              key-0\n"
+        "New key:              key-9 (Internal, made 2026-11-23 03:00:00 UTC)\n"
+        "Cluster uuid:         uuid-of-prod-a (production)\n"
+        f"Seen by execution:    {ARN}\n"
+    )
+
+
+def test_the_schema_of_a_change_outside_has_its_members() -> None:
+    members = {json_name(field.name) for field in fields(KeyChangedOutside)}
+    assert set(CHANGED["properties"]) == members
+    optional = {json_name(field.name) for field in fields(KeyChangedOutside) if "None" in str(field.type)}
+    assert set(CHANGED["required"]) == members - optional

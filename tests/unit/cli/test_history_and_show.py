@@ -8,8 +8,18 @@ from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError
 
-from element_rekey.outcomes import Outcome
-from element_rekey.records import Asked, Execution, FleetRequest, FleetRun, Request, Rotation, Selected
+from element_rekey.outcomes import Outcome, Trigger
+from element_rekey.records import (
+    Asked,
+    Execution,
+    FleetRequest,
+    FleetRun,
+    OutsideChange,
+    Request,
+    Rotation,
+    Selected,
+    Settled,
+)
 from element_rekey_cli.starting import what_it_says
 from tests.fakes import NOW
 from tests.unit.cli.golden import assert_is
@@ -76,6 +86,52 @@ def test_dry_runs_and_nothing_to_do_are_told_when_asked_for(harness: Harness) ->
     assert len(began(harness.run("history", "prod-b", "--json"))) == 2
     everything = harness.run("history", "prod-b", "--all")
     assert_is("history-all.txt", everything.out)
+
+
+def test_a_settled_rotation_and_a_key_of_others_are_told_though_nothing_was_to_be_done(harness: Harness) -> None:
+    lost = recorded(harness, "prod-a", NOW - DAY, outcome=Outcome.OUTCOME_UNKNOWN, change=change())
+    story = Settled(lost.execution, Asked(), change())
+    outside = OutsideChange("key-1", key("key-9"), NOW - HOUR, NOW - MINUTE)
+    seen = recorded(harness, "prod-a", NOW - HOUR, outcome=Outcome.NOT_DUE, settled=(story,), outside=(outside,))
+    harness.ledger.save(replace(lost, settled_by=seen.execution))
+    text = harness.run("history", "prod-a").out
+    for part in ("settles ", "settled by ", "KeyChangedOutside: key-1 to key-9, before 2026-11-23 02:59"):
+        assert part in text
+    document = harness.run("history", "prod-a", "--json").document
+    assert_valid("command-history.v1", document)
+    first, second = document["rotations"]
+    assert (first["settles"], second["settledBy"]) == ([lost.execution.id], seen.execution.id)
+    assert first["keyChangedOutside"][0]["newKey"]["keyID"] == "key-9"
+
+
+def test_fleet_runs_are_in_the_history_of_the_fleet(harness: Harness) -> None:
+    selected = tuple(Selected(name, name, NOW) for name in ("prod-a", "prod-b"))
+    runs = [
+        FleetRun(Execution(arn("monthly", FLEET), NOW - DAY), FleetRequest(reason="monthly"), ended_at=NOW - HOUR),
+        FleetRun(
+            Execution(arn("bad", FLEET), NOW - HOUR),
+            FleetRequest(trigger=Trigger.ALARM, requested_by="jane"),
+            selected=selected[:1],
+            failure=failure("FleetIncomplete", "Not as they should be: prod-a."),
+            ended_at=NOW - MINUTE,
+        ),
+        FleetRun(Execution(arn("dry", FLEET), NOW - 2 * MINUTE), FleetRequest(dry_run=True), selected=selected),
+        FleetRun(Execution(arn("now", FLEET), NOW - MINUTE), None),
+        FleetRun(Execution(arn("old", FLEET), NOW - 100 * DAY), None),
+    ]
+    for run in runs:
+        harness.ledger.save_fleet_run(run)
+    text = harness.run("history").out
+    assert "2026-11-22 03:00  fleet run of 0 clusters, manual: all well\n" in text
+    assert "2026-11-23 02:00  fleet run of 1 cluster, alarm: FleetIncomplete\n" in text
+    assert "2026-11-23 02:59  fleet run of 0 clusters, -: under way\n" in text
+    assert "dry run" not in text
+    everything = harness.run("history", "--all").out
+    assert "2026-11-23 02:58  fleet run of 2 clusters, manual, dry run: under way\n" in everything
+    document = harness.run("history", "--json").document
+    assert_valid("command-history.v1", document)
+    assert [one["executionArn"].rpartition(":")[2] for one in document["fleetRuns"]] == ["now", "bad", "monthly"]
+    assert "fleetRuns" not in harness.run("history", "prod-a", "--json").document
 
 
 def test_where_nothing_is_on_record_it_says_so(harness: Harness) -> None:

@@ -11,9 +11,11 @@ import pytest
 from element_rekey.cluster import KeyManagementType, MasterKey
 from element_rekey.codec import wire_name
 from element_rekey.outcomes import Outcome, Trigger
+from element_rekey.records import OutsideChange
 from element_rekey_cli.documents import (
     DoctorDocument,
     Explanation,
+    FleetRunLine,
     HistoryDocument,
     HistoryLine,
     RegistrationDocument,
@@ -47,6 +49,8 @@ OBJECTS: list[tuple[type, dict[str, Any]]] = [
     (Incident, STATUS["incidents"]["items"]),
     (HistoryDocument, schema("command-history")),
     (HistoryLine, HISTORY["rotations"]["items"]),
+    (OutsideChange, LINE["keyChangedOutside"]["items"]),
+    (FleetRunLine, HISTORY["fleetRuns"]["items"]),
     (MasterKey, LINE["oldKey"]),
     (StartedDocument, schema("command-started")),
     (Explanation, schema("command-explanation")),

@@ -219,9 +219,11 @@ def test_an_end_with_an_error_is_not_lost_where_the_memory_cannot_be_written(
     def broken(*_: object) -> None:
         raise AwsCallFailed("DynamoDB did not answer.")
 
-    monkeypatch.setattr(harness.ledger, "remember", broken)
-    with pytest.raises(AwsCallFailed):
-        harness.check()
+    with monkeypatch.context() as patch:
+        patch.setattr(harness.ledger, "save_seen", broken)
+        with pytest.raises(AwsCallFailed):
+            harness.check()
+    assert harness.record().outcome is None, "both, or neither"
     assert harness.check().rotation.outcome is Outcome.ROTATED_WITH_ERROR
 
 
@@ -441,7 +443,7 @@ def test_a_cluster_that_does_not_answer_is_asked_again(harness: RotationHarness,
     assert harness.check().rotation.outcome is Outcome.ROTATED
 
 
-@pytest.mark.parametrize("method", ["take_lock", "save", "remember", "rotation"])
+@pytest.mark.parametrize("method", ["take_lock", "save_seen", "rotation"])
 @pytest.mark.parametrize("written", [False, True], ids=["before the write", "after the write"])
 def test_a_check_that_breaks_at_the_ledger_can_be_repeated(
     harness: RotationHarness, method: str, *, written: bool, monkeypatch: pytest.MonkeyPatch

@@ -31,7 +31,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-LEDGER = ("take_lock", "release_lock", "memory", "remember", "rotation", "save", "save_intent")
+LEDGER = (
+    *("take_lock", "release_lock", "memory", "remember", "rotation", "save", "save_intent", "save_seen"),
+    *("owner", "claim", "move"),
+)
 CLUSTER = ("check_api_version", "identity", "version", "faults", "encryption", "rekey_job")
 
 

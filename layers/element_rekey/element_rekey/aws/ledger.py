@@ -1,10 +1,11 @@
 """The ledger: one DynamoDB table with a lock and a memory per cluster, and a record per rotation.
 
 ``pk`` says what an item is: ``LOCK#<cluster>``, ``CLUSTER#<cluster>``, ``READINESS#<cluster>``,
-``ROTATION#<execution ARN>`` or ``FLEET#<execution ARN>``. Where the name of an execution was used again, the earlier
-record has its start behind that. Rotations carry ``cluster``, ``month`` and ``startedAt`` at their top for the indexes
-ByCluster and ByMonth; they are the audit history. In ``COUNT#<execution ARN>#<start>`` the fleet's state machine
-counts.
+``ROTATION#<execution ARN>`` or ``FLEET#<execution ARN>``. ``UUID#<uuid>`` names the one registration that a cluster
+belongs to, so that lock and memory under its name are those of the cluster. Where the name of an execution was used
+again, the earlier record has its start behind that. Rotations carry ``cluster``, ``month`` and ``startedAt`` at their
+top for the indexes ByCluster and ByMonth, fleet runs the latter two; they are the audit history. In
+``COUNT#<execution ARN>#<start>`` the fleet's state machine counts.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from element_rekey.codec import decode, encode
 from element_rekey.errors import AwsCallFailed, LedgerConflict
-from element_rekey.records import ClusterMemory, FleetRun, Lock, Readiness, Record, Rotation
+from element_rekey.records import Claim, ClusterMemory, FleetRun, Lock, Readiness, Record, Rotation
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -88,12 +89,78 @@ class DynamoLedger:
 
     def remember(self, cluster: str, memory: ClusterMemory) -> ClusterMemory:
         """Write a memory over the version it was read at (``PutItem``). Raises LedgerConflict."""
-        written = replace(memory, version=memory.version + 1)
-        # A memory that 0.1.0 wrote has no version.
-        condition, values = _unchanged_since(memory.version)
-        condition = condition if memory.version else "attribute_not_exists(version)"
-        self._put({"pk": f"CLUSTER#{cluster}", **encode(written)}, condition, values)
+        written, put = self._memory_put(cluster, memory)
+        self._write(put)
         return written
+
+    def _memory_put(self, cluster: str, memory: ClusterMemory) -> tuple[ClusterMemory, dict[str, Any]]:
+        written = replace(memory, version=memory.version + 1)
+        condition, values = _memory_unchanged(memory.version)
+        return written, self._put_of({"pk": f"CLUSTER#{cluster}", **encode(written)}, condition, values)
+
+    def owner(self, uuid: str) -> str | None:
+        """The registration a cluster belongs to (``GetItem``)."""
+        item = self._get(f"UUID#{uuid}")
+        return None if item is None else decode(Claim, item, strict=False).registered_as
+
+    def claim(self, uuid: str, cluster: str) -> str:
+        """Let a cluster belong to a registration, if it belongs to none (``PutItem``); returns whose it is after."""
+        try:
+            self._put(*_claim(uuid, cluster, "attribute_not_exists(pk) OR registeredAs = :from", cluster))
+        except LedgerConflict:
+            owner = self.owner(uuid)
+            if owner is None:
+                raise
+            return owner
+        return cluster
+
+    def move(self, uuid: str, owner: str, cluster: str, version: int, now: datetime) -> ClusterMemory | None:
+        """Let a cluster belong to another registration, with what is remembered of it (``TransactWriteItems``).
+
+        Raises LedgerConflict.
+        """
+        is_free: Any = {
+            "TableName": self._table,
+            "Key": _plain({"pk": f"LOCK#{owner}"}),
+            "ConditionExpression": "attribute_not_exists(pk) OR leaseUntil <= :now",
+            "ExpressionAttributeValues": _plain({":now": encode(now)}),
+        }
+        others: list[Any] = [{"ConditionCheck": is_free}]
+        memory, moved = self.memory(owner), None
+        if memory and memory.uuid == uuid:
+            moved, put = self._memory_put(cluster, replace(memory, version=version, claimed=True))
+            condition, values = _memory_unchanged(memory.version)
+            gone: dict[str, Any] = {
+                "TableName": self._table,
+                "Key": _plain({"pk": f"CLUSTER#{owner}"}),
+                "ConditionExpression": condition,
+            }
+            others += [
+                {"Put": put},
+                {"Delete": gone | ({"ExpressionAttributeValues": _plain(values)} if values else {})},
+            ]
+        try:
+            self._write(self._put_of(*_claim(uuid, cluster, "registeredAs = :from", owner)), *others)
+        except LedgerConflict as error:
+            what = f"Cluster {uuid} is registered as {owner}, where an execution is at work, or was a moment ago."
+            raise LedgerConflict(what, cluster=cluster) from error
+        return moved
+
+    def save_seen(
+        self, rotation: Rotation, memory: ClusterMemory, settled: Rotation | None
+    ) -> tuple[Rotation, ClusterMemory]:
+        """Write a record, the memory of its cluster, and the record it settled, all or none (``TransactWriteItems``).
+
+        Raises LedgerConflict.
+        """
+        saved = replace(rotation, version=rotation.version + 1)
+        written, put = self._memory_put(rotation.cluster, memory)
+        others = [{"Put": put}]
+        if settled:
+            item = self._rotation_item(replace(settled, version=settled.version + 1))
+            others.append({"Put": self._put_of(item, *_unchanged_since(settled.version))})
+        self._write_record(rotation, self._rotation_item(saved), *others)
+        return saved, written
 
     def readiness(self, clusters: Sequence[str]) -> Mapping[str, Readiness]:
         """What the last look says of the readiness of many clusters, by their names (``BatchGetItem``)."""
@@ -133,7 +200,12 @@ class DynamoLedger:
     def save_fleet_run(self, run: FleetRun) -> FleetRun:
         """Write a record over the version it was read at (``PutItem``). Raises LedgerConflict."""
         saved = replace(run, version=run.version + 1)
-        item = {"pk": f"FLEET#{run.execution.id}", **self._expiry(run.execution), **encode(saved)}
+        item = {
+            "pk": f"FLEET#{run.execution.id}",
+            **_of_the_month(run.execution),
+            **self._expiry(run.execution),
+            **encode(saved),
+        }
         self._write_record(run, item)
         return saved
 
@@ -167,14 +239,21 @@ class DynamoLedger:
 
     def rotations_of(self, cluster: str, page: int = _BATCH) -> Iterator[Rotation]:
         """Every rotation of a cluster, the newest first, ``page`` of them in a call (``Query`` on ByCluster)."""
-        return self._history("ByCluster", "cluster", cluster, page)
+        items = self._history("ByCluster", "cluster", cluster, page)
+        return (decode(Rotation, item, strict=False) for item in items if item["pk"].startswith("ROTATION#"))
 
     def rotations_in(self, month: str) -> Iterator[Rotation]:
         """Every rotation begun in a month, such as ``2026-11``, the newest first (``Query`` on ByMonth)."""
-        return self._history("ByMonth", "month", month, _BATCH)
+        items = self._history("ByMonth", "month", month, _BATCH)
+        return (decode(Rotation, item, strict=False) for item in items if item["pk"].startswith("ROTATION#"))
 
-    def _history(self, index: str, key: str, value: str, page: int) -> Iterator[Rotation]:
-        """The rotations an index holds under one value; it may be a second behind the records."""
+    def fleet_runs_in(self, month: str) -> Iterator[FleetRun]:
+        """Every fleet run begun in a month, the newest first (``Query`` on ByMonth)."""
+        items = self._history("ByMonth", "month", month, _BATCH)
+        return (decode(FleetRun, item, strict=False) for item in items if item["pk"].startswith("FLEET#"))
+
+    def _history(self, index: str, key: str, value: str, page: int) -> Iterator[Mapping[str, Any]]:
+        """The records an index holds under one value; it may be a second behind them."""
         pages = self._client.get_paginator("query").paginate(
             TableName=self._table,
             IndexName=index,
@@ -186,19 +265,15 @@ class DynamoLedger:
         )
         try:
             for found in pages:
-                for item in map(_parsed, found["Items"]):
-                    if item["pk"].startswith("ROTATION#"):  # other records may be there one day
-                        yield decode(Rotation, item, strict=False)
+                yield from map(_parsed, found["Items"])
         except (ClientError, BotoCoreError) as error:
             raise _failed("read", error) from error
 
     def _rotation_item(self, rotation: Rotation) -> dict[str, Any]:
         """A record with the attributes of the indexes at its top."""
-        started = rotation.execution.started_at
         item = {
             "pk": f"ROTATION#{rotation.execution.id}",
-            "month": f"{started:%Y-%m}",
-            "startedAt": encode(started),
+            **_of_the_month(rotation.execution),
             **self._expiry(rotation.execution),
             **encode(rotation),
         }
@@ -284,11 +359,27 @@ class DynamoLedger:
             raise _failed("write", error) from error
 
 
+def _of_the_month(execution: Execution) -> dict[str, Any]:
+    """The attributes by which ByMonth finds a record."""
+    return {"month": f"{execution.started_at:%Y-%m}", "startedAt": encode(execution.started_at)}
+
+
 def _unchanged_since(version: int) -> tuple[str, dict[str, Any]]:
     """The condition under which a record read at ``version`` may be written, and its values."""
     if version == 0:
         return "attribute_not_exists(pk)", {}
     return "version = :version", {":version": version}
+
+
+def _memory_unchanged(version: int) -> tuple[str, dict[str, Any]]:
+    """The same of a memory; one that 0.1.0 wrote has no version."""
+    condition, values = _unchanged_since(version)
+    return condition if version else "attribute_not_exists(version)", values
+
+
+def _claim(uuid: str, cluster: str, condition: str, owner: str) -> tuple[dict[str, Any], str, dict[str, Any]]:
+    """The item that says which registration a cluster belongs to, its condition, and the values in that."""
+    return {"pk": f"UUID#{uuid}", **encode(Claim(cluster))}, condition, {":from": owner}
 
 
 def _parsed(item: Mapping[str, Any]) -> dict[str, Any]:

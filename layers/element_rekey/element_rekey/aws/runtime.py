@@ -16,6 +16,8 @@ from botocore.config import Config
 
 from element_rekey.codec import encode, shortened
 from element_rekey.notifications import Notification, build_notification
+from element_rekey.outcomes import Outcome
+from element_rekey.pasting import start_command
 from element_rekey.ports import Ports
 from element_rekey.reconcile import Machines
 from element_rekey.rotation.steps import Status
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
 
     from element_rekey.fleet.summarize import FleetPublished
     from element_rekey.reconcile import Reconciled
-    from element_rekey.records import Failure, Rotation
+    from element_rekey.records import Failure, Request, Rotation
     from element_rekey.rotation.publish import Published
     from element_rekey.rotation.steps import Step
 
@@ -138,7 +140,9 @@ def _status_on_the_wire(step: Step) -> str:
 
 def answer_outcome(state: Mapping[str, Any], rotation: Rotation) -> dict[str, Any]:
     """The state machine's last state: ``{"input", "execution", ..., "outcome": notification}``."""
-    return _last_state(state, build_notification(rotation), rotation.failure)
+    notification = build_notification(rotation)
+    shown = _for_the_console(rotation, rotation.failure, notification.start_again_with) if rotation.failure else {}
+    return _last_state(state, notification, shown)
 
 
 def answer_fleet(state: Mapping[str, Any], published: FleetPublished) -> dict[str, Any]:
@@ -147,7 +151,9 @@ def answer_fleet(state: Mapping[str, Any], published: FleetPublished) -> dict[st
     ``{"input", "execution", "outcome": summary}``
     """
     kept = {"input": state.get("input"), "execution": state.get("execution")}
-    return _last_state(kept, build_summary(published.run, published.results), published.run.failure)
+    failure = published.run.failure
+    shown = {"cause": _with_next_step(cut(failure.cause, LONGEST_CAUSE), failure)} if failure else {}
+    return _last_state(kept, build_summary(published.run, published.results), shown)
 
 
 def answer_reconciled(rotations: Reconciled[Published], fleet_runs: Reconciled[FleetPublished]) -> dict[str, int]:
@@ -157,13 +163,17 @@ def answer_reconciled(rotations: Reconciled[Published], fleet_runs: Reconciled[F
     return {"rotations": len(rotations.published), "fleetRuns": len(fleet_runs.published)}
 
 
-def _last_state(state: Mapping[str, Any], published: Notification | Summary, failure: Failure | None) -> dict[str, Any]:
-    """The state and what was published; only the latter, shortened, where a state machine could not carry both."""
-    whole = {**state, "outcome": _with_next_step(encode(published), failure)}
+def _last_state(
+    state: Mapping[str, Any], published: Notification | Summary, shown: Mapping[str, str]
+) -> dict[str, Any]:
+    """The state and what was published; only the latter, shortened, where a state machine could not carry both.
+
+    ``shown`` is what the console shows in place of the error and the cause.
+    """
+    whole = {**state, "outcome": {**encode(published), **shown}}
     if _can_be_carried(whole):
         return whole
-    short = _with_next_step(encode(shortened(published, *_SHORT)), failure)
-    return {"execution": state.get("execution"), "outcome": short}
+    return {"execution": state.get("execution"), "outcome": {**encode(shortened(published, *_SHORT)), **shown}}
 
 
 def _can_be_carried(state: Mapping[str, Any]) -> bool:
@@ -174,8 +184,20 @@ def _can_be_carried(state: Mapping[str, Any]) -> bool:
         return False
 
 
-def _with_next_step(outcome: dict[str, Any], failure: Failure | None) -> dict[str, Any]:
-    """The cause with the next step behind it, for whoever reads the console."""
-    return (
-        {**outcome, "cause": f"{cut(failure.cause, LONGEST_CAUSE)} Next: {failure.next_step}"} if failure else outcome
-    )
+def _for_the_console(rotation: Rotation, failure: Failure, start_again_with: Request | None) -> dict[str, str]:
+    """Error and cause as a person reads them in the console.
+
+    Of an outcome that is not known, that comes first: the last error may be one of the network, and whoever starts
+    again after it without the right input makes a second key.
+    """
+    cause, error = cut(failure.cause, LONGEST_CAUSE), failure.error
+    if rotation.outcome is Outcome.OUTCOME_UNKNOWN:
+        cause, error = f"{error}: {cause}", rotation.outcome.value
+    if start_again_with:
+        cause += f" Start again only so: {start_command(rotation.execution.id, start_again_with)}"
+    return {"error": error, "cause": _with_next_step(cause, failure)}
+
+
+def _with_next_step(cause: str, failure: Failure) -> str:
+    """The cause with the next step behind it."""
+    return f"{cause} Next: {failure.next_step}"

@@ -69,6 +69,10 @@ def measure_outcome(rotation: Rotation, now: datetime) -> None:
         metrics.add_metric("Polls", MetricUnit.Count, rotation.polls)
         metrics.add_metric("DetectionLag", MetricUnit.Seconds, _seconds(change.finished_at, change.detected_at))
         metrics.add_metric("RekeyDuration", MetricUnit.Seconds, change.job_seconds or 0)
+    for one in rotation.outside or ():
+        logger.warning("key changed outside", cluster=rotation.cluster, change=encode(one))
+        with single_metric(name="KeysChangedOutside", unit=MetricUnit.Count, value=1, namespace=NAMESPACE):
+            pass
     key = rotation.current_key
     if key and key.key_created_time:
         age = round(_seconds(key.key_created_time, now) / _DAY, 2)

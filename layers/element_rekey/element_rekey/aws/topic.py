@@ -10,11 +10,14 @@ from botocore.exceptions import BotoCoreError, ClientError
 from element_rekey.codec import encode, shortened
 from element_rekey.errors import AwsCallFailed
 from element_rekey.notifications import (
+    KeyChangedOutside,
     Notification,
     RotationNotice,
     build_notice,
     build_notification,
+    build_outside,
     notice_in_words,
+    outside_in_words,
     plain_words,
     subject_line,
     subject_of,
@@ -27,13 +30,13 @@ if TYPE_CHECKING:
     from mypy_boto3_sns import SNSClient
 
     from element_rekey.outcomes import NoticeKind
-    from element_rekey.records import ClusterResult, FleetRun, Rotation
+    from element_rekey.records import ClusterResult, FleetRun, OutsideChange, Rotation
 
 LARGEST_MESSAGE = 240_000  # bytes; SNS takes 262,144, and the attributes are of them
 _SHORTER = ((1000, 50), (300, 10))  # characters of each text, and items of each list; the execution's ARN stays whole
 _SHORTENED = "\nThis message was too long. What it leaves out is in the record of the execution.\n"
 
-T = TypeVar("T", Notification, RotationNotice, Summary)
+T = TypeVar("T", Notification, RotationNotice, KeyChangedOutside, Summary)
 
 
 class SnsTopic:
@@ -62,6 +65,13 @@ class SnsTopic:
         attributes = {"schema": notice.schema, "notice": kind, "trigger": notice.trigger, "cluster": notice.cluster}
         subject = subject_line(f"[{kind}] {notice.cluster}: {notice.headline}")
         self._send(subject, message_of(notice, notice_in_words), attributes)
+
+    def publish_outside(self, rotation: Rotation, change: OutsideChange) -> None:
+        """Publish a change of keys that nothing explains (``sns:Publish``). Raises AwsCallFailed."""
+        outside = build_outside(rotation, change)
+        attributes = {"schema": outside.schema, "event": "KeyChangedOutside", "cluster": outside.cluster}
+        subject = subject_line(f"[KeyChangedOutside] {outside.cluster}: {outside.headline}")
+        self._send(subject, message_of(outside, outside_in_words), attributes)
 
     def publish_summary(self, run: FleetRun, results: Sequence[ClusterResult]) -> None:
         """Publish a closed fleet run (``sns:Publish``). Raises AwsCallFailed."""
@@ -106,6 +116,6 @@ def message_of(published: T, words_of: Callable[[T], str]) -> str:
     return message
 
 
-def _message(published: Notification | RotationNotice | Summary, words: str) -> str:
+def _message(published: Notification | RotationNotice | KeyChangedOutside | Summary, words: str) -> str:
     """All ASCII, as ``json.dumps`` writes it: a byte a character."""
     return json.dumps({"default": json.dumps(encode(published)), "email": words})

@@ -54,6 +54,20 @@ def notice_of_error(ports: Ports, execution: Execution, request: Request, error:
         _publish(ports, rotation, NoticeKind.RETRYING, str(error))
 
 
+def publish_outside(ports: Ports, rotation: Rotation) -> Rotation:
+    """Publish the changes of keys that nothing explains, at once; what fails is published with the outcome."""
+    for change in rotation.outside or ():
+        if change.published_at is None:
+            try:
+                ports.topic.publish_outside(rotation, change)
+                published = replace(change, published_at=ports.clock())
+                changes = tuple(published if one is change else one for one in rotation.outside or ())
+                rotation = ports.ledger.save(replace(rotation, outside=changes))
+            except (AwsCallFailed, LedgerConflict):
+                return rotation
+    return rotation
+
+
 def _publish(ports: Ports, rotation: Rotation, kind: NoticeKind, detail: str) -> Rotation:
     if kind in rotation.notices:
         return rotation

@@ -42,10 +42,14 @@ def publish_outcome(ports: Ports, closing: CloseRequest[Request]) -> Published:
         ports.ledger.release_lock(rotation.cluster, execution.id, locked_until(rotation, ports.settings))
     if rotation.notified_at:
         return Published(rotation, published_now=False)
-
-    def publish() -> None:
-        if rotation.request is None or not rotation.request.trigger.looks_only:  # of which its run tells what is news
-            ports.topic.publish(rotation)
-
-    rotation = publish_claimed(rotation, publish, ports.ledger.save, ports.clock)
+    rotation = publish_claimed(rotation, lambda: _publish(ports, rotation), ports.ledger.save, ports.clock)
     return Published(rotation, published_now=True)
+
+
+def _publish(ports: Ports, rotation: Rotation) -> None:
+    """The outcome, after what could not be published of it on the way. Raises AwsCallFailed."""
+    for change in rotation.outside or ():
+        if change.published_at is None:
+            ports.topic.publish_outside(rotation, change)
+    if rotation.request is None or not rotation.request.trigger.looks_only:  # of which its run tells what is news
+        ports.topic.publish(rotation)

@@ -6,11 +6,14 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from element_rekey.errors import ElementRekeyError, RekeyOutcomeUnknown, RekeyRefused
+from element_rekey.errors import ElementRekeyError, LedgerConflict, RekeyOutcomeUnknown, RekeyRefused
 from element_rekey.outcomes import Outcome
+from element_rekey.publishing import is_being_published
 from element_rekey.records import Following, Intent, Rotation
+from element_rekey.rules.changes import first_sight, open_rekey, settled_change, told, with_open_rekey
 from element_rekey.rules.decisions import Conclude, Follow, Observation, ProviderCheck, Start
 from element_rekey.rules.demand import demand_of
+from element_rekey.rules.memory import identity_changed, is_claimed
 from element_rekey.rules.plan import decide, memory_after, report_dry_run, settle_lost_answer
 from element_rekey.rules.preflight import provider_to_check
 from element_rekey.rules.readiness import unfit
@@ -18,13 +21,14 @@ from element_rekey.rules.verify import resolve_lost_answer
 from element_rekey.rules.waiting import for_turn, until_moment
 from element_rekey.rules.wording import in_spite_of, somebody_elses
 
-from .notices import notice_of_error, notice_of_step
+from .notices import notice_of_error, notice_of_step, publish_outside
 from .steps import Status, Step, carry_out, keep_following, look_at_key, take_lock, with_unfamiliar
 
 if TYPE_CHECKING:
     from element_rekey.cluster import MasterKey
     from element_rekey.ports import ElementCluster, Ports
     from element_rekey.records import Execution, Request
+    from element_rekey.rules.changes import FirstSight
     from element_rekey.rules.demand import Demand
 
 
@@ -67,6 +71,9 @@ def _start_rekey(ports: Ports, execution: Execution, request: Request) -> Step:
 def _dry_run(ports: Ports, rotation: Rotation, demand: Demand, request: Request) -> Step:
     """Look, and report what a rotation would do. Neither a lock is taken nor anything remembered."""
     seen, rotation = _look(ports, ports.clusters.connect(request.cluster), rotation, request)
+    if not is_claimed(seen):
+        owner = ports.ledger.owner(seen.identity.uuid) or request.cluster
+        seen = replace(seen, registered_as="" if owner == request.cluster else owner)
     decision = report_dry_run(demand, seen)
     return carry_out(ports, _judged(rotation, decision, demand, seen), decision)
 
@@ -79,14 +86,66 @@ def _start(ports: Ports, rotation: Rotation, demand: Demand, request: Request) -
         if settled:
             return carry_out(ports, _as_seen(rotation, seen), settled)
     seen, rotation = _look(ports, cluster, rotation, request)
-    memory = memory_after(rotation, seen, demand.accept_cluster_uuid)
-    memory = ports.ledger.remember(rotation.cluster, memory) if memory else seen.memory
+    seen = _claimed(ports, seen, demand)
+    remembered = memory_after(rotation, seen, demand.accept_cluster_uuid) or seen.memory
+    as_seen = rotation
+    closed: Rotation | None = None
+    sight = first_sight(seen, remembered)
+    if sight:
+        rotation, closed = _told(ports, cluster, rotation, sight)
     decision = decide(demand, seen, rotation, ports.settings.settling)
+    memory = with_open_rekey(remembered, decision, rotation.execution)
+    if memory and rotation != as_seen:
+        rotation, memory = ports.ledger.save_seen(rotation, memory, closed)
+    elif memory and memory != seen.memory:
+        memory = ports.ledger.remember(rotation.cluster, memory)
+    rotation = publish_outside(ports, rotation)
     if isinstance(decision, Start):
         return _begin(ports, cluster, rotation, seen, decision)
     rotation = _judged(rotation, decision, demand, seen)
     reports = isinstance(decision, Conclude) and decision.reported_error_of is not None
     return carry_out(ports, rotation, decision, memory if reports else None)
+
+
+def _claimed(ports: Ports, seen: Observation, demand: Demand) -> Observation:
+    """The look at a cluster that belongs to this registration, or with the name of the one that it belongs to.
+
+    It is claimed at the first look, and moved here if a person wants that. Raises LedgerConflict while the registration
+    it belongs to is locked.
+    """
+    uuid, memory = seen.identity.uuid, seen.memory
+    if is_claimed(seen) or identity_changed(demand.cluster, uuid, memory, demand.accept_cluster_uuid):
+        return seen
+    owner = ports.ledger.claim(uuid, demand.cluster)
+    if owner == demand.cluster:
+        return seen
+    if demand.accept_cluster_uuid != uuid:
+        return replace(seen, registered_as=owner)
+    moved = ports.ledger.move(uuid, owner, demand.cluster, memory.version if memory else 0, ports.clock())
+    return replace(seen, memory=moved or memory)
+
+
+def _told(
+    ports: Ports, cluster: ElementCluster, rotation: Rotation, sight: FirstSight
+) -> tuple[Rotation, Rotation | None]:
+    """The record with what is told of a key that is seen for the first time, and the earlier one that it settles.
+
+    Raises LedgerConflict while the earlier one is being published: whoever does that has to find it as it was.
+    """
+    open_execution, settling = sight.before.rekey_of, ports.settings.settling
+    if open_execution is None or open_execution.is_same_as(rotation.execution):
+        return told(rotation, sight, None, None)
+    earlier = ports.ledger.rotation(open_execution)
+    rekey = open_rekey(earlier, sight, settling) if earlier else None
+    if earlier is None or earlier.request is None or rekey is None:
+        return told(rotation, sight, earlier, None)
+    if is_being_published(earlier, ports.clock()):
+        raise LedgerConflict("The record of the open rekey is being published.", cluster=rotation.cluster)
+    seen = sight.seen
+    if rekey.async_handle != seen.encryption.rekey_async_result_id:
+        seen = replace(seen, job=None if rekey.async_handle is None else cluster.rekey_job(rekey.async_handle))
+    demand = demand_of(earlier.request, earlier.execution.started_at)
+    return told(rotation, sight, earlier, settled_change(rekey, seen, demand, settling))
 
 
 def _judged(rotation: Rotation, decision: object, demand: Demand, seen: Observation) -> Rotation:

@@ -149,11 +149,10 @@ def _conclude(ports: Ports, rotation: Rotation, decision: Conclude, memory: Clus
         change=decision.change,
         failure=decision.failure,
     )
-    # An error counts as reported only once the record says so; a key is remembered before nobody looks any more.
-    reports = decision.reported_error_of is not None
-    if memory and not reports:
-        ports.ledger.remember(rotation.cluster, memory)
-    concluded = ports.ledger.save(concluded)
-    if memory and reports:
-        ports.ledger.remember(rotation.cluster, replace(memory, reported_error_of=decision.reported_error_of))
+    if memory is None:
+        return Step(Status.PUBLISH, ports.ledger.save(concluded))
+    # At once: a key that is remembered without its change being in a record would never be told, and an error counts as
+    # reported only where the record says so.
+    reported = memory.reported_error_of if decision.reported_error_of is None else decision.reported_error_of
+    concluded, _ = ports.ledger.save_seen(concluded, replace(memory, reported_error_of=reported), None)
     return Step(Status.PUBLISH, concluded)

@@ -60,6 +60,7 @@ class Observation:
     version: ClusterVersion = field(default_factory=ClusterVersion)
     faults: tuple[ClusterFault, ...] = ()
     provider: ProviderCheck | None = None  # only where the rekey would be external
+    registered_as: str = ""  # the other registration that the cluster belongs to; empty: there is none
     key_read_at: datetime | None = None  # just after the key was read; None: at once
 
     @property

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from element_rekey.errors import ClusterIdentityChanged
+from element_rekey.errors import ClusterIdentityChanged, ClusterRegisteredTwice
 from element_rekey.moments import is_plausible
 from element_rekey.records import ClusterMemory, EarlierKey
 
@@ -34,6 +34,19 @@ def identity_changed(
     return ClusterIdentityChanged(what, cluster=cluster)
 
 
+def registered_twice(cluster: str, seen: Observation, accepted: str) -> ClusterRegisteredTwice | None:
+    """The error of a cluster that belongs to another registration, unless a person wants it moved to this one."""
+    if not seen.registered_as or accepted == seen.identity.uuid:
+        return None
+    what = f"Cluster {seen.identity.uuid} is registered as {seen.registered_as}, too."
+    return ClusterRegisteredTwice(what, cluster=cluster)
+
+
+def is_claimed(seen: Observation) -> bool:
+    """Whether the ledger is known to say that the cluster belongs to the registration it was looked at by."""
+    return bool(seen.memory and seen.memory.claimed and seen.memory.uuid == seen.identity.uuid)
+
+
 def updated_memory(seen: Observation, key: MasterKey, *, rekey_runs: bool) -> ClusterMemory:
     """What is remembered of a cluster after seeing ``key`` on it, to be written over ``seen.memory``.
 
@@ -50,7 +63,13 @@ def updated_memory(seen: Observation, key: MasterKey, *, rekey_runs: bool) -> Cl
     if memory.key_id == key.key_id:
         known_since = memory.key_known_since or seen.key_exists_at
         seen_at = max(now, memory.key_seen_at or now)  # a function that hung before its look began it earlier
-        return replace(memory, key_seen_at=seen_at, key_known_since=known_since, key_created_time=key.key_created_time)
+        return replace(
+            memory,
+            key_seen_at=seen_at,
+            key_known_since=known_since,
+            key_created_time=key.key_created_time,
+            rekey_of=None,  # nothing runs, and the key is as it was: whatever was sent has changed nothing
+        )
     changed = replace(memory, earlier_keys=_earlier(memory, key))
     return _with_key(changed, key, _origin(memory, key, seen.job), seen, seen_at=now)
 
@@ -65,6 +84,7 @@ def _with_key(
         key_seen_at=seen_at,
         key_known_since=origin.known_since or seen.key_exists_at,
         key_created_time=key.key_created_time,
+        rekey_of=None,
     )
 
 

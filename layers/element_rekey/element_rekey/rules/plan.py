@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, assert_never
 
 from element_rekey.errors import (
@@ -26,7 +27,7 @@ from .decisions import (
     Start,
     Wait,
 )
-from .memory import age_of, identity_changed, made_by, updated_memory
+from .memory import age_of, identity_changed, made_by, registered_twice, updated_memory
 from .preflight import preflight
 from .verify import conclude_with_error, error_of_change, key_made_with_error, resolve_lost_answer
 from .waiting import for_cool_down
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from element_rekey.cluster import EncryptionState, MasterKey
-    from element_rekey.errors import RekeyEndedWithError
+    from element_rekey.errors import ClusterIdentityChanged, ClusterRegisteredTwice, RekeyEndedWithError
     from element_rekey.records import ClusterMemory, KeyChange, Rotation
 
     from .decisions import Observation
@@ -111,9 +112,9 @@ def plan(
 
     ``disregarded_handle`` is a rekey result the cluster lists but never shows; it is not followed again.
     """
-    changed = identity_changed(demand.cluster, seen.identity.uuid, seen.memory, demand.accept_cluster_uuid)
-    if changed:
-        return Refuse(changed)
+    other = not_this_registrations(demand.cluster, seen, demand.accept_cluster_uuid)
+    if other:
+        return Refuse(other)
     key = seen.encryption.master_key
     if seen.encryption.enabled is False:
         return Refuse(EncryptionDisabled("Software encryption at rest is not enabled.", cluster=demand.cluster))
@@ -146,13 +147,21 @@ def rekey_runs(seen: Observation, disregarded_handle: int | None = None) -> bool
     return handle not in (None, disregarded_handle) and (seen.job is None or not seen.job.complete)
 
 
+def not_this_registrations(
+    cluster: str, seen: Observation, accepted_uuid: str
+) -> ClusterIdentityChanged | ClusterRegisteredTwice | None:
+    """Why a cluster is not the one of the registration it was looked at by; None where it is."""
+    changed = identity_changed(cluster, seen.identity.uuid, seen.memory, accepted_uuid)
+    return changed or registered_twice(cluster, seen, accepted_uuid)
+
+
 def memory_after(rotation: Rotation, seen: Observation, accepted_uuid: str) -> ClusterMemory | None:
     """What is to be remembered of a look, whatever is decided by it; None where that says nothing, or nothing new."""
     key = seen.encryption.master_key
-    if key is None or identity_changed(rotation.cluster, seen.identity.uuid, seen.memory, accepted_uuid):
+    if key is None or not_this_registrations(rotation.cluster, seen, accepted_uuid):
         return None
     runs = rotation.intent is not None or rekey_runs(seen, rotation.disregarded_handle)
-    memory = updated_memory(seen, key, rekey_runs=runs)
+    memory = replace(updated_memory(seen, key, rekey_runs=runs), claimed=True)
     return memory if memory != seen.memory else None
 
 
@@ -195,6 +204,7 @@ def rotation_undone(demand: Demand, change: KeyChange, key: MasterKey) -> Rotati
 def conclude_satisfied(rotation: Rotation, seen: Observation, satisfied: Satisfied) -> Conclude:
     """The current key meets the demand: by our rekey, by somebody else's that we followed, or as it was before."""
     made, change, key = at_time(satisfied.made), rotation.change, seen.encryption.master_key
+    theirs = next((one for one in rotation.settled or () if key and one.change.new_key.key_id == key.key_id), None)
     if change and change.ours:
         detail = f"{key_replaced(change)} Another rekey came after it and made the current key at {made}."
         return Conclude(Outcome.ROTATED, detail, change)
@@ -202,5 +212,9 @@ def conclude_satisfied(rotation: Rotation, seen: Observation, satisfied: Satisfi
         error = error_of_change(rotation.cluster, change)
         if error:
             return conclude_with_error(rotation.detail, change, error, seen)
-        return Conclude(Outcome.FOLLOWED, f"Somebody else's rekey made the current key at {made}.", change)
+        whose = f"The rekey of execution {theirs.execution.id}" if theirs else "Somebody else's rekey"
+        return Conclude(Outcome.FOLLOWED, f"{whose} made the current key at {made}.", change)
+    if theirs:
+        detail = f"The rekey of execution {theirs.execution.id} made the current key at {made}; that is settled now."
+        return Conclude(Outcome.NOT_DUE, detail)
     return Conclude(Outcome.NOT_DUE, f"The current key was made at {made}, which is recent enough.")

@@ -82,7 +82,7 @@ def decide_after_check(
             phase = seen.job.phase if seen.job else ""
             waits = keep_waiting(rotation, following, verified, phase, seen.at, settings)
             overdue = isinstance(waits, Follow) and waits.overdue and not verified.shown
-            change = _change_by_state(following, seen) if overdue else None
+            change = change_by_state(following, seen) if overdue else None
             return _conclude_change(rotation, following, seen, change) if change else waits
         case KeyChanged():
             return _conclude_change(rotation, following, seen, verified.change)
@@ -183,7 +183,7 @@ def _may_run(following: Following, seen: Observation) -> bool:
     return seen.encryption.handle_unclear or seen.encryption.rekey_async_result_id == following.async_handle
 
 
-def _change_by_state(following: Following, seen: Observation) -> KeyChange | None:
+def change_by_state(following: Following, seen: Observation) -> KeyChange | None:
     """The change that the keys alone show, for a rekey of which nothing was shown until the deadline."""
     key = seen.encryption.master_key
     if key is None or key.key_id == following.baseline_key.key_id:
