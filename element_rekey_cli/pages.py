@@ -150,6 +150,9 @@ class Page:
                 self.fact("Next step", last.next_step)
         if standing.state is State.UNKNOWN:
             self.fact("Next", f"element-rekey again {standing.cluster}")
+        for one in (change for record in facts.records for change in record.outside or ()):
+            seen = f"seen {in_full(one.new_key_seen_at)}"
+            self.fact("Not by us", f"{one.old_key_id} became {one.new_key.key_id}, {seen}: no record explains it")
         if facts.records:
             self.line("")
             rows = [_story_row(one) for one in facts.records]

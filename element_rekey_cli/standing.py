@@ -260,7 +260,7 @@ def _state(  # noqa: PLR0911 - one for each state
     if facts.running:
         first = facts.running[0]
         return (State.RETRYING, _retried(first.attempt)) if first.attempt else (State.ROTATING, "")
-    if last and last.outcome and last.outcome.look_at_cluster:
+    if last and last.outcome and last.outcome.look_at_cluster and not last.settled_by:
         return State.UNKNOWN, _failure(last)
     if unmet:
         return State.UNMET_REPORT, _unmet(unmet[0], last, now, registered=facts.registered)

@@ -139,6 +139,11 @@ def test_what_is_not_due_and_not_fit_is_not_ready() -> None:
     assert (standing.state, standing.why) == (State.NOT_READY, "UpgradePending: Staged.")
 
 
+def test_what_a_later_run_settled_is_not_unknown() -> None:
+    lost = failed("RekeyOutcomeUnknown", Outcome.OUTCOME_UNKNOWN, settled_by=execution(NOW, OTHER_ARN))
+    assert stand(facts(records=(lost,)), (), GRACE, NOW).state is State.OK
+
+
 def test_a_dry_run_that_failed_without_a_word_is_told_by_its_outcome() -> None:
     known = facts(records=(rotated(outcome=Outcome.FAILED),))
     assert stand(known, (), GRACE, NOW).why == "Failed."

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from element_rekey.outcomes import Outcome, Trigger
-from element_rekey.records import Execution, FleetRequest, FleetRun, Readiness, Request
+from element_rekey.records import Execution, FleetRequest, FleetRun, OutsideChange, Readiness, Request
 from element_rekey_cli.reading import LATEST, latest
 from tests.fakes import NOW
 from tests.unit.cli.golden import assert_is
@@ -198,6 +198,14 @@ def test_a_rotation_is_remembered_behind_many_days_of_dry_runs(harness: Harness)
     for days in range(30, 30 + LATEST):
         recorded(harness, "prod-b", NOW - days * DAY, outcome=Outcome.NOT_DUE)
     assert len(latest(harness.deployment, "prod-b")) == LATEST
+
+
+def test_a_key_that_others_made_is_told_in_the_story(harness: Harness) -> None:
+    well(harness)
+    change = OutsideChange("key-a", key("key-b"), None, NOW - MINUTE)
+    recorded(harness, "prod-a", NOW - MINUTE, outcome=Outcome.NOT_DUE, outside=(change,))
+    out = " ".join(harness.run("status", "prod-a").out.split())
+    assert "Not by us key-a became key-b, seen 2026-11-23 02:59:00 UTC: no record explains it" in out
 
 
 def test_what_the_daily_look_found_is_told(harness: Harness) -> None:
