@@ -25,6 +25,7 @@ The class name is the error name in the state machine, in the notification and i
     │   ├── UpgradePending             an Element upgrade is staged or running
     │   ├── KeyProviderUnusable        unknown, without a key server, or failing its test
     │   ├── ClusterFaultsBlock         current faults that make a rekey unsafe
+    │   ├── CertificateExpiring        a certificate of the cluster or a key server ends within a month (readiness only)
     │   ├── KeyAgeUnknown              no usable keyCreatedTime, so nobody can say whether the key is due
     │   ├── ClusterIdentityChanged     the address answers with another cluster's uuid
     │   └── ClusterRegisteredTwice     another registration has this cluster already
@@ -222,6 +223,15 @@ class ClusterFaultsBlock(PreconditionFailed):
     """The cluster reports faults that make a rekey unsafe."""
 
     next_step = "Clear the faults, or start again with the codes you accept in ignoreFaults."
+
+
+class CertificateExpiring(PreconditionFailed):
+    """A certificate without which no rotation works ends within a month, or has ended. It stops nothing until then."""
+
+    next_step = (
+        "Renew the certificate named here before its end; for the cluster's own, list the current and the next "
+        "certificateFingerprint in its secret before the change (README, Register a cluster)."
+    )
 
 
 class KeyAgeUnknown(PreconditionFailed):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from element_rekey.cluster import ClusterFault
+from element_rekey.cluster import Certificate, CertificateOf, ClusterFault
 from element_rekey.outcomes import Outcome, Trigger
 from element_rekey.records import (
     ClusterResult,
@@ -164,6 +164,46 @@ def test_nothing_due_and_something_in_the_way_is_not() -> None:
 def test_nothing_due_on_an_external_key_says_nothing_since_its_provider_was_not_tested(current: Any) -> None:  # noqa: ANN401
     not_due = rotated(outcome=Outcome.NOT_DUE, change=None, current_key=current)
     assert found(not_due, READY, SCHEDULE) == (FleetReadiness(0), None)
+
+
+def certificate(
+    days: float | None, of: CertificateOf = CertificateOf.CLUSTER, server: int | None = None
+) -> Certificate:
+    return Certificate(of, "ab" * 32, None if days is None else ENDED + days * DAY, server)
+
+
+@pytest.mark.parametrize(
+    ("certificates", "cause"),
+    [
+        ((certificate(29.5),), "The certificate of the cluster ends at 2026-12-22 15:04:00 UTC."),
+        ((certificate(-1),), "The certificate of the cluster ends at 2026-11-22 03:04:00 UTC."),
+        (
+            (certificate(400), certificate(3, CertificateOf.KEY_SERVER, 5)),
+            "The certificate of key server 5 ends at 2026-11-26 03:04:00 UTC.",
+        ),
+        (
+            (certificate(20), certificate(10, CertificateOf.KEY_SERVER_CLIENT, 5)),
+            "The certificate of the cluster as the client of key server 5 ends at 2026-12-03 03:04:00 UTC.",
+        ),
+    ],
+)
+def test_a_certificate_that_ends_within_a_month_is_told_while_there_is_time(
+    certificates: tuple[Certificate, ...], cause: str
+) -> None:
+    report, kept = found(planned(certificates=certificates))
+    assert [(one.error, one.cause) for one in report.became_not_ready] == [("CertificateExpiring", cause)]
+    assert kept
+    renewed = found(planned(certificates=(certificate(365),), ended_at=ENDED + DAY), kept)
+    assert renewed[0].ready_again == ("prod-a",)
+
+
+@pytest.mark.parametrize("certificates", [None, (), (certificate(None),), (certificate(31), certificate(89))])
+def test_a_certificate_that_ends_later_or_nobody_knows_when_is_no_news(certificates: Any) -> None:  # noqa: ANN401
+    assert found(planned(certificates=certificates))[0] == FleetReadiness(0)
+
+
+def test_what_would_refuse_a_rotation_goes_before_a_certificate_that_ends() -> None:
+    assert found(refused(certificates=(certificate(3),)))[0].became_not_ready[0].error == NO_KEY_SERVER.error
 
 
 # --- what is news ---

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from element_rekey.cluster import KeyManagementType
+from element_rekey.cluster import CertificateOf, KeyManagementType
 from element_rekey.errors import (
+    CertificateExpiring,
     ClusterBusy,
     ClusterNotRegistered,
     ExecutionBroken,
@@ -25,12 +26,15 @@ from element_rekey.outcomes import Outcome
 from element_rekey.records import Failure, FleetReadiness, NotReady, Readiness
 from element_rekey.text import cut
 
+from .certificates import NOTICE_DAYS, certificates_expiring
 from .preflight import refusal
+from .wording import at_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from datetime import datetime
 
+    from element_rekey.cluster import Certificate
     from element_rekey.records import ClusterResult, FleetRequest, FleetRun, Request
 
     from .decisions import Observation
@@ -134,11 +138,30 @@ def _looks(run: FleetRun, results: Sequence[ClusterResult]) -> Iterator[_Look]:
     for result in results:
         rotation = result.rotation
         if rotation and rotation.ended_at and _says_something(result):
-            yield _Look(result.selected.cluster, rotation.ended_at, rotation.failure or rotation.unfit)
+            problem = rotation.failure or rotation.unfit or _expiring(rotation.certificates or (), rotation.ended_at)
+            yield _Look(result.selected.cluster, rotation.ended_at, problem)
     for one in run.not_selected:
         error = errors_by_name()[one.error]
         if error is not ClusterNotRegistered:  # a name that somebody mistyped
             yield _Look(one.cluster, run.execution.started_at, Failure(one.error, one.cause, error.next_step))
+
+
+def _expiring(certificates: Sequence[Certificate], now: datetime) -> Failure | None:
+    """The certificate that ends first, where that is within a month: told while there is time to renew it."""
+    soon = [one for one in certificates_expiring(certificates, now) if one.notice_days <= NOTICE_DAYS[-1]]
+    if not soon or soon[0].certificate.expires is None:
+        return None
+    first = soon[0].certificate
+    of = f"{WHOSE[first.of]} {first.key_server_id}" if first.key_server_id is not None else WHOSE[first.of]
+    what = f"The certificate of {of} ends at {at_time(soon[0].certificate.expires)}."
+    return failure_from(CertificateExpiring(what))
+
+
+WHOSE = {
+    CertificateOf.CLUSTER: "the cluster",
+    CertificateOf.KEY_SERVER: "key server",
+    CertificateOf.KEY_SERVER_CLIENT: "the cluster as the client of key server",
+}
 
 
 def _says_something(result: ClusterResult) -> bool:
