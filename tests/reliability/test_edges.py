@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     from mypy_boto3_sns import SNSClient
 
 
-FUZZ = settings(max_examples=100, suppress_health_check=list(HealthCheck))
+FUZZ = settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 PREFIX = "element-key-compromise-"
 MACHINE = "arn:aws:states:eu-central-1:123456789012:stateMachine:RotateMasterKey"
 LARGEST_MESSAGE = LARGEST_STATE = 256 * 1024

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
-from hypothesis import event, given
+from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from element_rekey.errors import ElementRekeyError
@@ -103,6 +103,7 @@ def replace_execution(harness: RotationHarness, execution: Execution, request: R
     return other
 
 
+@settings(max_examples=300, derandomize=True, deadline=None)
 @given(st.lists(st.one_of(starts, steps, steps, steps, others, stops), min_size=1, max_size=40))
 def test_a_rekey_is_sent_under_one_name_alone(actions: list[tuple[str, object, object]]) -> None:
     both = TwoNames()
