@@ -26,6 +26,7 @@ from element_rekey.errors import (
 from element_rekey.ports import Ports
 from element_rekey.records import Execution, Registration, Request, Rotation
 from element_rekey.rotation.start import start_rekey
+from element_rekey.rules.certificates import soonest
 from element_rekey.settings import Settings
 
 from .answers_kept import Heard, Listening
@@ -181,6 +182,7 @@ class Meeting:
         key = encryption.master_key if encryption else None
         if key and key.key_management_type is KeyManagementType.EXTERNAL and key.key_provider_id is not None:
             number = key.key_provider_id
+            yield self._asked("key servers", "ListKeyServersKmip", lambda: self._key_servers(api, number))[0]
             yield self._asked("provider's test", "TestKeyProviderKmip", lambda: self._test(api, number))[0]
         yield self._plan(api)
 
@@ -245,6 +247,16 @@ class Meeting:
             return good("key providers", "none; keys are internal")
         servers = (f"{one.key_provider_id} with {len(one.key_server_ids)} key servers" for one in providers)
         return good("key providers", ", ".join(servers))
+
+    def _key_servers(self, api: ElementApi, number: int) -> Hop:
+        """The certificates between the cluster and its key servers, by the one that ends first."""
+        left = soonest(api.key_server_certificates(number), self.clock(), of_cluster=False)
+        if left is None:
+            return note("key servers", "when their certificates expire is not told")
+        says = f"the first of their certificates {'has expired' if left < 0 else f'expires in {left} days'}"
+        if left < EXPIRES_SOON.days:
+            return note("key servers", says, "Have it renewed on the key server and on the cluster.")
+        return good("key servers", says)
 
     def _test(self, api: ElementApi, number: int) -> Hop:
         error = api.test_key_provider(number)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from element_rekey.cluster import EncryptionState, RekeyJob, Unfamiliar
+from element_rekey.cluster import Certificate, CertificateOf, EncryptionState, RekeyJob, Unfamiliar
 from element_rekey.codec import decode
 from element_rekey.element.client import ElementApi
 from element_rekey.records import Registration
@@ -20,7 +20,8 @@ from element_rekey_cli.hops import Hop, Verdict
 from element_rekey_cli.meeting import EXPIRES_SOON, Meeting, answered, presented
 from element_rekey_cli.tool import now
 from local.simulator import ClusterSpec, Fault, ProviderSpec, Simulator
-from tests.unit.samples import key
+from tests.fakes import NOW
+from tests.unit.samples import DAY, key
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -86,6 +87,25 @@ def test_an_external_key_has_its_provider_tested(external: RunningCluster) -> No
     _, hops = met(external)
     assert hops["provider's test"].verdict is Verdict.BAD
     assert hops["a rotation"].says.startswith("KeyProviderUnusable: ")
+
+
+@pytest.mark.parametrize(
+    ("ends", "verdict", "says"),
+    [
+        (NOW + 365 * DAY, Verdict.GOOD, "the first of their certificates expires in 365 days"),
+        (NOW + 29 * DAY, Verdict.NOTE, "the first of their certificates expires in 29 days"),
+        (NOW - DAY, Verdict.NOTE, "the first of their certificates has expired"),
+        (None, Verdict.NOTE, "when their certificates expire is not told"),
+    ],
+)
+def test_the_certificates_of_key_servers_are_named_by_their_end(
+    external: RunningCluster, monkeypatch: pytest.MonkeyPatch, ends: datetime | None, verdict: Verdict, says: str
+) -> None:
+    known = (Certificate(CertificateOf.KEY_SERVER, "00", ends, 6),)
+    monkeypatch.setattr(ElementApi, "key_server_certificates", lambda *_: known)
+    meeting = Meeting(external.name, external.registration(), lambda: NOW)
+    (hop,) = (one for one in meeting.hops() if one.name == "key servers")
+    assert (hop.verdict, hop.says) == (verdict, says)
 
 
 def test_a_registration_can_be_read_already(internal: RunningCluster) -> None:
@@ -268,6 +288,7 @@ def test_every_answer_is_of_a_shape_we_know(external: RunningCluster) -> None:
             "ListClusterFaults",
             "GetSoftwareEncryptionAtRestInfo",
             "ListKeyProvidersKmip",
+            "ListKeyServersKmip",
             "TestKeyProviderKmip",
         ],
         "one we know",
