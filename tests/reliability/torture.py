@@ -1,10 +1,14 @@
-"""Random scenarios of every fault in every order: ``python -m tests.reliability.torture`` runs many of them."""
+"""Every case of an unfamiliar answer, and random scenarios of every fault in every order, at length.
+
+``python -m tests.reliability.torture`` runs them; ``make test`` a sample of the first, and a few of the second.
+"""
 
 from __future__ import annotations
 
+import sys
 from argparse import ArgumentParser
 
-from tests.reliability import fleet_torture, rotation_torture
+from tests.reliability import fleet_torture, rotation_torture, unfamiliar
 from tests.reliability.misfortunes import FIGURES, run_scenarios
 from tests.reliability.report import SUMMARY, write
 
@@ -31,13 +35,15 @@ def figures() -> str:
     )
 
 
-def main() -> None:
-    """Run them, and say or write down what was run."""
-    parser = ArgumentParser(prog="make torture", description=__doc__)
+def main() -> int:
+    """Run them, and say or write down what was run; the exit status."""
+    parser = ArgumentParser(prog="make torture", description="Every unfamiliar answer, and every fault in every order.")
     parser.add_argument("--random", action="store_true", help="other scenarios each time")
     parser.add_argument("--times", type=int, default=LONGER, help="as many as in the tests (default: %(default)s)")
     parser.add_argument("--record", action="store_true", help="write the figures into docs/reliability.md")
     asked = parser.parse_args()
+    if unfamiliar.main():
+        return 1
     for torture, scenario in (
         (rotation_torture, rotation_torture.RotationTorture),
         (fleet_torture, fleet_torture.FleetTorture),
@@ -46,7 +52,8 @@ def main() -> None:
     print(figures())  # noqa: T201 - what it is for
     if asked.record:
         write(SUMMARY, "torture", figures())
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
