@@ -77,11 +77,3 @@ def test_trigger_rotates_through_its_rule_and_the_fleet(trigger: str) -> None:
     notification = json.loads(done.stdout)
     assert (notification["outcome"], notification["trigger"]) == ("Rotated", trigger)
     assert notification["reason"]
-
-
-def test_history_that_cannot_be_read_is_one_sentence() -> None:
-    done = local("history", "--table", "nowhere", "--cluster", "prod-a", "--endpoint-url", "http://127.0.0.1:1")
-    assert done.returncode == 1
-    assert done.stdout == ""
-    assert done.stderr.startswith("local: The table nowhere could not be read: ")
-    assert len(done.stderr.splitlines()) == 1
