@@ -353,7 +353,7 @@ class Selected:
     cluster: str
     execution_name: str
     not_before: datetime
-    max_key_age_seconds: int | None = None  # only where age decides
+    max_key_age_seconds: int | None = None  # the policy in force, of a run by age and of the daily looks
 
 
 @dataclass(frozen=True, slots=True)

@@ -102,7 +102,7 @@ def build_summary(run: FleetRun, results: Sequence[ClusterResult]) -> Summary:
     asked, failure, readiness = asked_of(run), run.failure, run.readiness
     started, ended = run.execution.started_at, run.ended_at
     rotated = [one.selected.cluster for one in results if one.replaced]
-    keys = sorted(_key_lines(results, ended or started), key=lambda line: line.due_at)
+    keys = sorted(_key_lines(run, results, ended or started), key=lambda line: line.due_at)
     return Summary(
         schema=SUMMARY_SCHEMA,
         notification_id=run.execution.id,
@@ -159,8 +159,9 @@ def _days(age: timedelta) -> float:
     return round(max(0.0, age / timedelta(days=1)), 2)
 
 
-def _key_lines(results: Iterable[ClusterResult], now: datetime) -> Iterable[KeyLine]:
-    for one in results:
+def _key_lines(run: FleetRun, results: Iterable[ClusterResult], now: datetime) -> Iterable[KeyLine]:
+    """When each key is due; none of the daily looks, which only keep the policy: what is due is told by who rotates."""
+    for one in results if run.request and run.request.trigger.by_age else ():
         if one.key_made and one.selected.max_key_age_seconds is not None:
             due = one.key_made + timedelta(seconds=one.selected.max_key_age_seconds)
             yield KeyLine(one.selected.cluster, _days(now - one.key_made), due)

@@ -144,6 +144,16 @@ def test_the_tag_overrides_the_maximum_key_age() -> None:
     assert by_name(run)["b"].max_key_age_seconds == 90 * 86_400
 
 
+def test_the_daily_looks_keep_the_policy_in_force_and_ask_for_nothing_by_it() -> None:
+    request = FleetRequest(trigger=Trigger.READINESS, dry_run=True)
+    run = select(FLEET, EXECUTION, request, [aged("a", 30), *registered("b")])
+    assert {name: one.max_key_age_seconds for name, one in by_name(run).items()} == {
+        "a": 30 * 86_400,
+        "b": 90 * 86_400,
+    }
+    assert all(item["request"].keys() == {"cluster"} for item in map_input(FLEET, run, request)["items"])
+
+
 def test_the_canary_comes_first_whatever_its_slot() -> None:
     for canary in ("a", "b", "c"):
         run = select(FLEET, EXECUTION, replace(SCHEDULED, canary=canary), registered("a", "b", "c"))

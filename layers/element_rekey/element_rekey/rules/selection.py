@@ -86,9 +86,9 @@ def _select_one(
     # With the start, since a name can be used again: its rotations must not be taken for those of the earlier run.
     digest = sha256(f"{execution.id} {encode(execution.started_at)} {cluster}".encode()).hexdigest()
     begin, max_age = execution.started_at, None
-    by_tags = _max_key_age(settings, registered) if request.trigger.by_age or request.trigger.looks_only else None
-    if request.trigger.by_age and by_tags:
-        max_age = round(by_tags.total_seconds())
+    if request.trigger.by_age or request.trigger.looks_only:
+        max_age = round(_max_key_age(settings, registered).total_seconds())
+    if request.trigger.by_age:
         begin += settings.spread * (int(sha256(cluster.encode()).hexdigest()[:8], 16) / 0x100000000)
     name = cluster[:24].replace(".", "-")  # an execution whose name has a dot is not logged
     return Selected(cluster, f"{name}-{digest[:24]}", begin, max_age)
@@ -138,7 +138,8 @@ def map_input(settings: FleetSettings, run: FleetRun, request: FleetRequest) -> 
     )
     at_once = settings.urgent_max_concurrency if request.trigger.urgent else settings.max_concurrency
     tolerated = settings.tolerated_failures if request.trigger.stops_after_failures else ANY_NUMBER
-    items = [_item(run.execution, one, created_after) for one in run.selected]
+    by_age = request.trigger.by_age
+    items = [_item(run.execution, one, created_after, by_age=by_age) for one in run.selected]
     tolerated = tolerated if request.tolerated_failures is None else request.tolerated_failures
     # Sorted to the front; not there in a run that was closed before its clusters were selected, and then redriven. A
     # dry run looks at every cluster, whatever fails: no canary goes ahead, and nothing keeps the others.
@@ -164,10 +165,10 @@ def size_in_bytes(value: object) -> int:
     return len(json.dumps(value, ensure_ascii=False).encode())
 
 
-def _item(execution: Execution, selected: Selected, shared_after: datetime | None) -> dict[str, Any]:
+def _item(execution: Execution, selected: Selected, shared_after: datetime | None, *, by_age: bool) -> dict[str, Any]:
     """What is particular to one cluster; kept small, since all items travel in one state."""
     request: dict[str, Any] = {"cluster": selected.cluster}
-    if selected.max_key_age_seconds is not None:
+    if by_age and selected.max_key_age_seconds is not None:
         created_after = execution.started_at - timedelta(seconds=selected.max_key_age_seconds)
         if created_after != shared_after:
             request["keyCreatedAfter"] = encode(created_after)
