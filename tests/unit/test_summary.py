@@ -17,6 +17,7 @@ from element_rekey.outcomes import Outcome, Trigger
 from element_rekey.records import (
     Asked,
     ClusterResult,
+    EndingCertificate,
     Execution,
     Failure,
     FleetReadiness,
@@ -101,6 +102,8 @@ def test_the_members_are_those_of_the_schema() -> None:
         assert [json_name(field.name) for field in fields(document)] == list(SCHEMA["$defs"][definition]["properties"])
     asked_again = SCHEMA["properties"]["startAgainWith"]["properties"]
     assert [json_name(field.name) for field in fields(FleetRequest)] == list(asked_again)
+    ending = SCHEMA["properties"]["endingCertificates"]["items"]["properties"]
+    assert [json_name(field.name) for field in fields(EndingCertificate)] == list(ending)
     assert [json_name(one.name) for one in fields(Count)] == list(SCHEMA["properties"]["counts"]["items"]["properties"])
     assert SCHEMA["properties"]["schema"]["const"] == SUMMARY_SCHEMA
     optional = set(known) - set(SCHEMA["required"])
@@ -115,6 +118,7 @@ def test_the_members_are_those_of_the_schema() -> None:
         "clustersNotReady",
         "becameNotReady",
         "readyAgain",
+        "endingCertificates",
     }
 
 
@@ -281,6 +285,21 @@ def test_a_look_says_first_what_is_news(readiness: FleetReadiness, headline: str
         assert f"\n  {one.cluster}: KeyProviderUnusable It has no key server. Next: Mend it.\n" in words
     assert ("\nReady again: " in words) == bool(readiness.ready_again)
     assert ("\nNot ready any more: " in words) == bool(readiness.became_not_ready)
+
+
+def test_certificates_that_end_are_told_with_their_day() -> None:
+    after = (result("a", Outcome.PLANNED, DAY, None),)
+    ending = (
+        EndingCertificate("a", "key server 5", NOW - DAY, -1),
+        EndingCertificate("a", "the cluster", NOW + 59 * DAY, 59),
+    )
+    run = replace(closed(*after, request=LOOKS), readiness=FleetReadiness(0, ending_certificates=ending))
+    summary = summary_after(run, *after)
+    assert summary.headline == "certificates END SOON: a, readiness of 1 cluster, all ready"
+    words = summary_in_words(summary)
+    assert f"\n  a: that of key server 5 ends {NOW - DAY:%Y-%m-%d}, it HAS ENDED\n" in words
+    assert f"\n  a: that of the cluster ends {NOW + 59 * DAY:%Y-%m-%d}, in 59 days\n" in words
+    jsonschema.validate(encode(summary), SCHEMA)
 
 
 def test_a_scheduled_run_says_so_too_before_what_it_rotated() -> None:

@@ -210,12 +210,21 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
+class CertificateNotice:
+    """The last notice that was published of a certificate's end: so many days before it."""
+
+    fingerprint: str
+    notice_days: int
+
+
+@dataclass(frozen=True, slots=True)
 class Readiness:
     """What the last look at a cluster says of a rotation that would begin now."""
 
     looked_at: datetime
     since: datetime  # when it was first found so
     failure: Failure | None = None  # what would refuse or fail it; None: ready
+    notices: tuple[CertificateNotice, ...] | None = None  # of certificates that come to their end
 
 
 # --- what we keep of an execution ---
@@ -376,12 +385,23 @@ class NotReady:
 
 
 @dataclass(frozen=True, slots=True)
+class EndingCertificate:
+    """A certificate that a rotation of the cluster depends on, and that comes to its end."""
+
+    cluster: str
+    of: str  # whose it is, in words
+    expires: datetime
+    days_left: int  # negative, once it has ended
+
+
+@dataclass(frozen=True, slots=True)
 class FleetReadiness:
     """What a fleet run found of the readiness of its clusters, and what of it is news. The lists may be cut."""
 
     clusters_not_ready: int  # of all clusters of the run, those included that were looked at earlier in the day
     became_not_ready: tuple[NotReady, ...] = ()  # or are so for another reason than before
     ready_again: tuple[str, ...] = ()
+    ending_certificates: tuple[EndingCertificate, ...] | None = None  # those due for a notice, at 90, 60 and 30 days
 
 
 @dataclass(frozen=True, slots=True)

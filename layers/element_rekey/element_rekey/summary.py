@@ -16,7 +16,7 @@ from .text import cut, flat
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
-    from .records import ClusterResult, FleetReadiness, FleetRun
+    from .records import ClusterResult, EndingCertificate, FleetReadiness, FleetRun
 
 SUMMARY_SCHEMA = "element-rekey.fleet-summary.v1"
 
@@ -87,6 +87,7 @@ class Summary:
     clusters_not_ready: int | None = None  # of a run that judges readiness: of all its clusters
     became_not_ready: tuple[NotReady, ...] | None = None  # since the last look, or for another reason than then
     ready_again: tuple[str, ...] | None = None
+    ending_certificates: tuple[EndingCertificate, ...] | None = None  # a notice at 90, 60 and 30 days before the end
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +133,7 @@ def build_summary(run: FleetRun, results: Sequence[ClusterResult]) -> Summary:
         clusters_not_ready=readiness.clusters_not_ready if readiness else None,
         became_not_ready=readiness.became_not_ready if readiness else None,
         ready_again=readiness.ready_again if readiness else None,
+        ending_certificates=readiness.ending_certificates if readiness else None,
     )
 
 
@@ -220,7 +222,13 @@ def _readiness(readiness: FleetReadiness, clusters: str) -> tuple[str, str]:
 def _news(readiness: FleetReadiness, elsewhere: Collection[str]) -> Iterable[str]:
     """Who is ready no more, or again, without those a reader is told of ``elsewhere``."""
     became = [one.cluster for one in readiness.became_not_ready if one.cluster not in elsewhere]
-    for what, clusters in (("NOT READY any more", became), ("ready again", readiness.ready_again)):
+    ending = list(dict.fromkeys(one.cluster for one in readiness.ending_certificates or ()))
+    news = (
+        ("NOT READY any more", became),
+        ("certificates END SOON", ending),
+        ("ready again", readiness.ready_again),
+    )
+    for what, clusters in news:
         if clusters:
             more = f" and {len(clusters) - _IN_HEADLINE} more" if len(clusters) > _IN_HEADLINE else ""
             yield f"{what}: {', '.join(clusters[:_IN_HEADLINE])}{more}"
@@ -244,15 +252,7 @@ def _summary_lines(summary: Summary) -> Iterable[str]:
     for line in (*summary.attention, *(summary.would_be_refused or ())):
         step = f" Next: {line.next_step}" if line.next_step else ""
         yield f"  ! {line.cluster}: {line.outcome} {line.error} {line.cause}".rstrip() + step
-    named = () if summary.trigger.looks_only else [line.cluster for line in summary.attention]
-    became = [one for one in summary.became_not_ready or () if one.cluster not in named]
-    if became:
-        yield ""
-        yield "Not ready any more: a rotation begun now would be refused, or fail."
-        yield from (f"  {one.cluster}: {one.error} {one.cause} Next: {one.next_step}" for one in became)
-    if summary.ready_again:
-        yield ""
-        yield f"Ready again: {', '.join(summary.ready_again)}."
+    yield from _readiness_lines(summary)
     if summary.canary and not summary.canary.proved:
         yield ""
         cluster, outcome = summary.canary.cluster, summary.canary.outcome
@@ -267,6 +267,25 @@ def _summary_lines(summary: Summary) -> Iterable[str]:
     yield f"Asked by:  {summary.trigger}{f' ({asked})' if asked else ''}"
     yield f"Began:     {summary.started_at:%Y-%m-%d %H:%M:%S} UTC, took {summary.duration_seconds} s"
     yield f"Execution: {summary.execution_arn}"
+
+
+def _readiness_lines(summary: Summary) -> Iterable[str]:
+    """What is news of the readiness of clusters."""
+    named = () if summary.trigger.looks_only else [line.cluster for line in summary.attention]
+    became = [one for one in summary.became_not_ready or () if one.cluster not in named]
+    if became:
+        yield ""
+        yield "Not ready any more: a rotation begun now would be refused, or fail."
+        yield from (f"  {one.cluster}: {one.error} {one.cause} Next: {one.next_step}" for one in became)
+    if summary.ending_certificates:
+        yield ""
+        yield "Certificates that end soon; without them no rotation works:"
+        for ending in summary.ending_certificates:
+            left = f"in {ending.days_left} days" if ending.days_left >= 0 else "it HAS ENDED"
+            yield f"  {ending.cluster}: that of {ending.of} ends {ending.expires:%Y-%m-%d}, {left}"
+    if summary.ready_again:
+        yield ""
+        yield f"Ready again: {', '.join(summary.ready_again)}."
 
 
 def _start_in_words(execution_arn: str, request: FleetRequest) -> str:

@@ -197,9 +197,26 @@ def test_a_certificate_that_ends_within_a_month_is_told_while_there_is_time(
     assert renewed[0].ready_again == ("prod-a",)
 
 
-@pytest.mark.parametrize("certificates", [None, (), (certificate(None),), (certificate(31), certificate(89))])
+@pytest.mark.parametrize("certificates", [None, (), (certificate(None),), (certificate(90), certificate(400))])
 def test_a_certificate_that_ends_later_or_nobody_knows_when_is_no_news(certificates: Any) -> None:  # noqa: ANN401
     assert found(planned(certificates=certificates))[0] == FleetReadiness(0)
+
+
+def test_people_are_told_of_a_certificate_ninety_sixty_and_thirty_days_before_its_end_and_on_no_other_day() -> None:
+    end, server = ENDED + 100 * DAY, CertificateOf.KEY_SERVER
+    known: Readiness | None = None
+    told = []
+    for day in range(105):
+        seen_then = None if day == 50 else (Certificate(server, "ab" * 32, end, 5),)  # nobody saw it on that day
+        report, known = found(planned(certificates=seen_then, ended_at=ENDED + day * DAY), known)
+        told += [(day, one.of, one.days_left) for one in report.ending_certificates or ()]
+        run = run_of("prod-a", readiness=report)
+        assert is_published(run) == bool(report.ending_certificates or report.became_not_ready)
+    assert told == [(11, "key server 5", 89), (41, "key server 5", 59), (71, "key server 5", 29)]
+    assert known
+    assert found(planned(certificates=(), ended_at=ENDED + 105 * DAY), known)[1] == replace(
+        known, looked_at=ENDED + 105 * DAY, since=ENDED + 105 * DAY, failure=None, notices=None
+    )
 
 
 def test_what_would_refuse_a_rotation_goes_before_a_certificate_that_ends() -> None:

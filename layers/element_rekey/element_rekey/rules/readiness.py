@@ -23,7 +23,14 @@ from element_rekey.errors import (
     failure_from,
 )
 from element_rekey.outcomes import Outcome
-from element_rekey.records import Failure, FleetReadiness, NotReady, Readiness
+from element_rekey.records import (
+    CertificateNotice,
+    EndingCertificate,
+    Failure,
+    FleetReadiness,
+    NotReady,
+    Readiness,
+)
 from element_rekey.text import cut
 
 from .certificates import NOTICE_DAYS, certificates_expiring
@@ -94,7 +101,10 @@ def judge(run: FleetRun, results: Sequence[ClusterResult], known: Mapping[str, R
         cluster for cluster, one in sorted(found.items()) if not one.failure and _error_of(known.get(cluster))
     )
     not_ready = sum(cluster in now and now[cluster].failure is not None for cluster in clusters_of(run))
-    return Judgement(FleetReadiness(not_ready, became[:LISTED], again[:LISTED]), found)
+    looks = [one for one in _looks(run, results) if one.cluster in found]
+    ending = [line for one in looks for line in one.ending(known.get(one.cluster))]
+    ending.sort(key=lambda line: line.expires)
+    return Judgement(FleetReadiness(not_ready, became[:LISTED], again[:LISTED], tuple(ending[:LISTED]) or None), found)
 
 
 def clusters_of(run: FleetRun) -> tuple[str, ...]:
@@ -107,7 +117,8 @@ def is_published(run: FleetRun) -> bool:
     """Whether people are told of a run: of one that only looks, where something is news, or it broke."""
     if run.request is None or not run.request.trigger.looks_only or run.failure:
         return True
-    return bool(run.readiness and (run.readiness.became_not_ready or run.readiness.ready_again))
+    news = run.readiness
+    return bool(news and (news.became_not_ready or news.ready_again or news.ending_certificates))
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +128,7 @@ class _Look:
     cluster: str
     at: datetime
     failure: Failure | None
+    certificates: tuple[Certificate, ...] | None = None  # None: they were not seen
 
     def is_news(self, known: Mapping[str, Readiness]) -> bool:
         """Whether nobody looked later."""
@@ -127,7 +139,24 @@ class _Look:
         """What is known after it."""
         error = self.failure.error if self.failure else ""
         same = before is not None and _error_of(before) == error
-        return Readiness(self.at, before.since if before and same else self.at, self.failure)
+        notices = self._notices(before)
+        return Readiness(self.at, before.since if before and same else self.at, self.failure, notices or None)
+
+    def ending(self, before: Readiness | None) -> Iterator[EndingCertificate]:
+        """The certificates that are due for a notice."""
+        told = {one.fingerprint: one.notice_days for one in (before and before.notices) or ()}
+        return (
+            EndingCertificate(self.cluster, _whose(one.certificate), one.certificate.expires, one.days_left)
+            for one in certificates_expiring(self.certificates or (), self.at, told)
+            if one.certificate.expires
+        )
+
+    def _notices(self, before: Readiness | None) -> tuple[CertificateNotice, ...]:
+        """What people know of the certificates that are there after this look; as before, where none were seen."""
+        if self.certificates is None:
+            return (before and before.notices) or ()
+        ending = certificates_expiring(self.certificates, self.at)
+        return tuple(CertificateNotice(one.certificate.fingerprint, one.notice_days) for one in ending)
 
 
 def _error_of(known: Readiness | None) -> str:
@@ -139,7 +168,7 @@ def _looks(run: FleetRun, results: Sequence[ClusterResult]) -> Iterator[_Look]:
         rotation = result.rotation
         if rotation and rotation.ended_at and _says_something(result):
             problem = rotation.failure or rotation.unfit or _expiring(rotation.certificates or (), rotation.ended_at)
-            yield _Look(result.selected.cluster, rotation.ended_at, problem)
+            yield _Look(result.selected.cluster, rotation.ended_at, problem, rotation.certificates)
     for one in run.not_selected:
         error = errors_by_name()[one.error]
         if error is not ClusterNotRegistered:  # a name that somebody mistyped
@@ -152,9 +181,13 @@ def _expiring(certificates: Sequence[Certificate], now: datetime) -> Failure | N
     if not soon or soon[0].certificate.expires is None:
         return None
     first = soon[0].certificate
-    of = f"{WHOSE[first.of]} {first.key_server_id}" if first.key_server_id is not None else WHOSE[first.of]
-    what = f"The certificate of {of} ends at {at_time(soon[0].certificate.expires)}."
+    what = f"The certificate of {_whose(first)} ends at {at_time(soon[0].certificate.expires)}."
     return failure_from(CertificateExpiring(what))
+
+
+def _whose(certificate: Certificate) -> str:
+    words, server = WHOSE[certificate.of], certificate.key_server_id
+    return words if server is None else f"{words} {server}"
 
 
 WHOSE = {
