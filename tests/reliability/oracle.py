@@ -134,9 +134,11 @@ class Oracle:
             self.begun += [(self.sent[name][-1], rekey) for rekey in own[known:]]
 
     def check_rekeys(self) -> None:
-        """An execution begins one rekey, and so do all that ask for a key made after the same moment."""
+        """An execution begins one rekey, and so do all that ask for a key made after the same moment, managed alike."""
         assert all(count == 1 for count in Counter(one.execution for one, _ in self.begun).values())
         demands = [
-            (one.cluster, one.demanded) for one, rekey in self.begun if rekey.fails_in is None and not one.request.force
+            (one.cluster, one.demanded, one.request.key_management_type, one.request.key_provider_id)
+            for one, rekey in self.begun
+            if rekey.fails_in is None and not one.request.force
         ]
         assert len(demands) == len(set(demands)), f"one demand began two rekeys: {demands}"
