@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC
+from datetime import UTC, timedelta
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
     from element_rekey_cli.tool import Given
 
-MOMENT = click.DateTime(["%Y-%m-%dT%H:%M:%SZ"])
+MOMENT_FORMAT = "%Y-%m-%dT%H:%M:%SZ"
+MOMENT = click.DateTime([MOMENT_FORMAT])
 DETAIL_TYPE = "Key Compromise Reported"
 
 
@@ -49,12 +50,19 @@ def compromised(
             raise CommandFailed("No cluster is registered.", Exit.NOT_FOUND)
     refuse_unknown(deployment, clusters)
     now = deployment.clock()
-    event = report_event(clusters, reason, caller(deployment), encode(moment.replace(tzinfo=UTC) if moment else now))
+    at = moment.replace(tzinfo=UTC) if moment else next_second(now)
+    event = report_event(clusters, reason, caller(deployment), encode(at))
     parse_fleet_request(event, deployment.fleet_settings.alarm_prefix)
     name = execution_name("compromise-reported", now)
+    given.page.line(f"If you are not sure that this report came through: the same again with --at {at:{MOMENT_FORMAT}}")
     followed = Execution(given, start(deployment, deployment.rotate_fleet_arn, name, event))
     given.page.line((f"Reported, {len(event['detail']['clusters'])} clusters: {name}", "bold"))
     return follow_many(followed)
+
+
+def next_second(now: datetime) -> datetime:
+    """The moment of a report, in whole seconds, so that ``--at`` can name it: no earlier than the report."""
+    return now.replace(microsecond=0) + timedelta(seconds=bool(now.microsecond))
 
 
 def report_event(clusters: tuple[str, ...], reason: str, by: str, at: str) -> dict[str, Any]:

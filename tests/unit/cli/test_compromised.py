@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from element_rekey.inputs import parse_fleet_request
 from element_rekey.outcomes import Outcome, Trigger
 from element_rekey.records import Execution, FleetRun, Request, Rotation, Selected
+from element_rekey_cli.exits import Exit
 from tests.fakes import NOW
 from tests.template import ROOT
 from tests.unit.cli.harness import FLEET, USER, arn
@@ -87,6 +89,26 @@ def test_it_is_the_event_that_the_bus_would_carry(fleet: Harness) -> None:
 def test_a_report_can_be_of_an_earlier_moment(fleet: Harness) -> None:
     fleet.run("compromised", "prod-a", "--reason", "x", "--at", "2026-11-23T02:30:00Z")
     assert given(fleet)["detail"]["reportedAt"] == "2026-11-23T02:30:00.000Z"
+
+
+def test_the_same_report_can_be_made_again_also_where_its_answer_was_lost(fleet: Harness) -> None:
+    fleet.clock.now = NOW + timedelta(microseconds=1)
+    fleet.steps.on_start = lost
+    ran = fleet.run("compromised", "prod-a", "--reason", "x")
+    assert ran.code == Exit.STOPPED
+    reported = given(fleet)["detail"]["reportedAt"]
+    assert reported == "2026-11-23T03:00:01.000Z", "not before the report"
+    again = "If you are not sure that this report came through: the same again with --at 2026-11-23T03:00:01Z"
+    assert again in ran.out
+    fleet.steps.executions.clear()
+    fleet.clock.advance(90)
+    fleet.run("compromised", "prod-a", "--reason", "x", "--at", "2026-11-23T03:00:01Z")
+    assert given(fleet)["detail"]["reportedAt"] == reported
+
+
+def lost(*_: object) -> None:
+    """Started, and nobody hears of it."""
+    raise KeyboardInterrupt
 
 
 def test_all_are_named_one_by_one(fleet: Harness) -> None:

@@ -17,6 +17,7 @@ from element_rekey.cluster import (
     RekeyJob,
     Unfamiliar,
 )
+from element_rekey.codec import encode
 from element_rekey.errors import (
     AnswerNotUnderstood,
     AwsCallFailed,
@@ -40,6 +41,7 @@ from element_rekey.errors import (
 from element_rekey.outcomes import NoticeKind, Outcome, Trigger
 from element_rekey.records import ClusterMemory, Execution, Failure, Intent, KeptResult, Lock, ProviderTest, Request
 from element_rekey.rotation.steps import MOST_UNFAMILIAR, Status
+from element_rekey.rules.selection import LARGEST_RECORD, size_in_bytes
 from tests.fakes import NOW, SETTINGS
 from tests.unit.harness import RotationHarness
 from tests.unit.samples import (
@@ -1011,6 +1013,20 @@ def test_certificates_that_cannot_be_read_stand_in_no_rotations_way(
     assert step.status is Status.CHECK_AGAIN
     assert step.rotation.certificates == SERVERS
     assert outside.cluster.rekeys == 1
+
+
+def test_a_whole_bundle_of_authorities_makes_no_record_that_cannot_be_written(outside: RotationHarness) -> None:
+    many = tuple(
+        Certificate(CertificateOf.KEY_SERVER, f"{number:064}", NOW + (9000 - number) * DAY if number % 2 else None, 1)
+        for number in range(9000)
+    )
+    outside.cluster.server_certificates = {15: (*many, many[1])}
+    outside.start()
+    memory = outside.ledger.memory("prod-a")
+    assert memory
+    assert memory.certificates == tuple(reversed(many[-199::2]))
+    assert outside.record().certificates == memory.certificates
+    assert size_in_bytes(encode(memory)) < LARGEST_RECORD
 
 
 def test_what_refuses_every_call_refuses_this_one_too(outside: RotationHarness) -> None:

@@ -469,15 +469,16 @@ class ElementApi:
         """Read the registration again; whether it has another username or password to try.
 
         A registration that changed in more than these may mean another cluster, while what was observed so far is of
-        the old one: it is adopted, but the step must begin anew. Raises ClusterUnavailable then.
+        the old one. It is never used here, whoever goes on after this error: the step must begin anew, and connect
+        anew. Raises ClusterUnavailable then.
         """
         known, fresh = self._registration, self._refresh()
         if fresh == known:
             return False
-        self._adopt(fresh)
         if replace(fresh, username=known.username, password=known.password) != known:
             what = "The registration changed while it was in use; nothing was sent to what is registered now."
             raise ClusterUnavailable(what, cluster=self._cluster)
+        self._adopt(fresh)
         return True
 
     def _adopt(self, registration: Registration) -> None:

@@ -19,7 +19,7 @@ from element_rekey.errors import (
 from element_rekey.outcomes import Outcome
 from element_rekey.publishing import is_being_published
 from element_rekey.records import Following, Intent, KeptResult, ProviderTest, Rotation
-from element_rekey.rules.certificates import of_key_servers
+from element_rekey.rules.certificates import first_to_end, of_key_servers
 from element_rekey.rules.changes import first_sight, open_rekey, settled_change, told, with_open_rekey
 from element_rekey.rules.decisions import Conclude, Follow, Observation, ProviderCheck, Start
 from element_rekey.rules.demand import demand_of
@@ -275,7 +275,7 @@ def _key_server_certificates(
     if key is None or key.key_provider_id is None:
         return ()
     try:
-        return cluster.key_server_certificates(key.key_provider_id)
+        return first_to_end(cluster.key_server_certificates(key.key_provider_id))
     except (AnswerNotUnderstood, ClusterUnavailable, ElementApiError, PermissionDenied):
         return of_key_servers(memory)
 

@@ -6,14 +6,13 @@ Pure functions over what was last seen (``ClusterMemory.certificates``), for who
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from element_rekey.cluster import CertificateOf
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-    from datetime import datetime
 
     from element_rekey.cluster import Certificate
     from element_rekey.records import ClusterMemory
@@ -21,7 +20,12 @@ if TYPE_CHECKING:
 NOTICE_DAYS = (90, 60, 30)
 """So many days before its end a notice is due; Element's own fault ``kmipCertificateFault`` comes at 30."""
 
+MOST_KEPT = 100
+"""Certificates of key servers that are kept of a look. Each server may be trusted by a whole bundle of CAs, and a
+memory must not grow beyond what DynamoDB takes."""
+
 _DAY = timedelta(days=1)
+_NEVER = datetime.max.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +58,11 @@ def certificates_expiring(
             continue
         found.append(ExpiringCertificate(certificate, left, stages[-1]))
     return tuple(sorted(found, key=lambda one: one.days_left))
+
+
+def first_to_end(certificates: Iterable[Certificate]) -> tuple[Certificate, ...]:
+    """Those that end first, as many as are kept; of which nobody knows the end last."""
+    return tuple(sorted(dict.fromkeys(certificates), key=lambda one: one.expires or _NEVER)[:MOST_KEPT])
 
 
 def soonest(certificates: Iterable[Certificate], now: datetime, *, of_cluster: bool) -> int | None:
