@@ -23,8 +23,9 @@ from tests.fakes import FakeLedger
 from tests.reliability import fleet_harness
 from tests.reliability.fleet_torture import FleetTorture
 from tests.reliability.misfortunes import FIGURES, FIGURES_AT_BEGIN, Misfortunes, run_scenarios
-from tests.reliability.report import SUMMARY, table, write
+from tests.reliability.report import SUMMARY
 from tests.reliability.rotation_torture import RotationTorture
+from tests.tables import table, write
 
 if TYPE_CHECKING:
     from collections.abc import Callable

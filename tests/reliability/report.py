@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from functools import partial
 from typing import TYPE_CHECKING
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 from local.simulator import FAULTS, FaultGroup, FaultName
 from tests.reliability import abandoned, crashes, matrix
 from tests.reliability.in_memory_harness import REKEY
+from tests.tables import section, table, write
 from tests.template import ROOT
 
 if TYPE_CHECKING:
@@ -19,12 +19,6 @@ if TYPE_CHECKING:
 SUMMARY = ROOT / "docs" / "reliability.md"
 EVIDENCE = ROOT / "docs" / "evidence"
 TITLES = {"crashes": "Crashes", "abandoned": "Abandoned executions", "matrix": "Fault matrix"}
-
-
-def table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
-    """A table in Markdown."""
-    lines = [head, tuple("---" for _ in head), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def crash_table(name: str) -> str:
@@ -116,19 +110,6 @@ def summary_table() -> str:
         parts = ", ".join(f"{part} {count}" for part, count in runs.items())
         rows.append((f"[{title}](evidence/{kind}.md)", f"{sum(runs.values())}", parts))
     return table(("enumeration", "runs", "of these"), rows)
-
-
-def section(name: str, text: str) -> str:
-    """The part of a document that a run fills in."""
-    (found,) = re.findall(rf"<!-- begin {name} -->\n(.*?)\n<!-- end {name} -->", text, re.DOTALL)
-    return str(found)
-
-
-def write(to: Path, name: str, content: str) -> None:
-    """Fill in a part of a document."""
-    begin, end = f"<!-- begin {name} -->\n", f"\n<!-- end {name} -->"
-    head, rest = to.read_text(encoding="utf-8").split(begin)
-    to.write_text(head + begin + content + end + rest.split(end)[1], encoding="utf-8")
 
 
 def main() -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from tests.reliability.report import SECTIONS, SUMMARY, document, section, summary_table
+from tests.reliability.report import SECTIONS, SUMMARY, document, summary_table
+from tests.tables import section
 
 
 def test_every_table_has_its_document_and_the_summary_counts_their_runs() -> None:

@@ -10,7 +10,8 @@ from argparse import ArgumentParser
 
 from tests.reliability import fleet_torture, rotation_torture, unfamiliar
 from tests.reliability.misfortunes import FIGURES, run_scenarios
-from tests.reliability.report import SUMMARY, write
+from tests.reliability.report import SUMMARY
+from tests.tables import write
 
 LONGER = 100
 """How many times as many scenarios as in the tests."""
