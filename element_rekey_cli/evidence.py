@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
+from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 from element_rekey.cluster import MasterKey
@@ -156,7 +157,9 @@ def evidence_of(facts: Facts, default_max_age: timedelta, period: Period) -> Clu
     last_look = looks[-1] if looks else None
     end = period.as_of if facts.registered else last_look or period.since
     lives, gaps, changed = _lives(facts, records, end)
-    lives = [_as_of(one, end) for one in lives if one.made_at < end and (one.until is None or one.until > period.since)]
+    lives = [
+        _as_of(one, end) for one in lives if one.made_at <= end and (one.until is None or one.until > period.since)
+    ]
     breaches = tuple(one for life in lives for one in _breaches(life, max_age, period.since, end))
     in_period = [one for one in records if period.has(one.execution.started_at)]
     never_seen = not facts.registered and not looks and not lives
@@ -167,7 +170,7 @@ def evidence_of(facts: Facts, default_max_age: timedelta, period: Period) -> Clu
         judgement=_judge(breaches, lives, never_seen=never_seen, seen=last_seen is not None),
         max_key_age_days=days(max_age),
         never_rotated=not any(moment < period.as_of for moment in changed),
-        days_in_breach=round(sum(one.days for one in breaches), 2),
+        days_in_breach=round(sum((one.days for one in breaches), 0.0), 2),
         keys=tuple(lives),
         breaches=breaches,
         rotations=tuple(rotation_line(one) for one in in_period if did_something(one)),
@@ -202,7 +205,7 @@ def summary_of(clusters: Iterable[ClusterEvidence]) -> Summary:
         clusters=len(real),
         in_policy=judged(Judgement.IN_POLICY),
         in_breach=judged(Judgement.BREACH),
-        days_in_breach=round(sum(one.days_in_breach for one in real), 2),
+        days_in_breach=round(sum((one.days_in_breach for one in real), 0.0), 2),
         age_unknown=judged(Judgement.AGE_UNKNOWN),
         unseen=judged(Judgement.UNSEEN),
         never_rotated=sum(one.never_rotated for one in real),
@@ -279,7 +282,11 @@ def made(key: MasterKey, seen_at: datetime, not_before: datetime | None = None) 
 
 def _looks(facts: Facts, records: Iterable[Rotation]) -> Iterator[datetime]:
     """The moments at, or soon after, which the cluster showed its key."""
-    yield from (one.execution.started_at for one in records if one.current_key)
+    for one in records:
+        if one.current_key:
+            yield one.execution.started_at
+        if one.change:
+            yield one.change.finished_at
     if facts.memory and facts.memory.key_seen_at:
         yield facts.memory.key_seen_at
 
@@ -299,7 +306,7 @@ def _lives(facts: Facts, records: Sequence[Rotation], end: datetime) -> tuple[li
     steps = sorted([*rotated, *_outside(records, first_looks)], key=lambda step: step.made_at)
     lives: list[KeyLife] = []
     gaps: list[Gap] = []
-    for uuid, replaced_at in zip(answered, [*list(answered.values())[1:], None], strict=True):
+    for uuid, replaced_at in zip_longest(answered, list(answered.values())[1:]):
         chain = _Chain(uuid, first_looks)
         for step in steps:
             if step.cluster_uuid == uuid:

@@ -60,7 +60,7 @@ def cell(value: object) -> str:
     """A value as text that no spreadsheet takes for a formula, on one line."""
     if value is None:
         return ""
-    text = flat(str(encode(value)))
+    text = str(value).lower() if isinstance(value, bool) else flat(str(encode(value)))
     return f"'{text}" if text.lstrip().startswith(_FORMULA) else text
 
 

@@ -92,10 +92,13 @@ def _show(given: Given, document: ReportDocument) -> None:
     last = document.until - timedelta(days=1)
     page.sentence(f"{document.since:%Y-%m-%d} to {last:%Y-%m-%d}, maximum age {document.max_key_age_days:g} days")
     page.sentence(
-        f"{summary.clusters} clusters: {summary.in_policy} in policy, {summary.in_breach} in breach "
-        f"({summary.days_in_breach:g} days), {summary.age_unknown} of unknown age, {summary.unseen} unseen, "
-        f"{summary.never_rotated} never rotated; {summary.key_changes} key changes, {summary.failures} failures, "
-        f"{summary.changes_outside} changes outside the record, {summary.gaps} gaps"
+        f"Clusters: {summary.clusters}; in policy: {summary.in_policy}, in breach: {summary.in_breach} "
+        f"(for {summary.days_in_breach:g} days), of unknown age: {summary.age_unknown}, unseen: {summary.unseen}, "
+        f"never rotated: {summary.never_rotated}"
+    )
+    page.sentence(
+        f"Key changes: {summary.key_changes}, failures: {summary.failures}, "
+        f"changes outside the record: {summary.changes_outside}, gaps: {summary.gaps}"
     )
     if document.clusters:
         rows = [
