@@ -382,7 +382,8 @@ class _Chain:
         if memory and memory.uuid == self.uuid:
             seen_at = memory.key_known_since or memory.key_seen_at
             if memory.key_id and seen_at:
-                key = replace(_key(memory.key_id, self.first_looks), key_created_time=memory.key_created_time)
+                key = _key(memory.key_id, self.first_looks)
+                key = replace(key, key_created_time=memory.key_created_time or key.key_created_time)
                 self.reach(key, seen_at, memory.key_made_after)
         elif not self.lives:
             seen = ((one.current_key, one.execution.started_at) for one in records if one.cluster_uuid == self.uuid)

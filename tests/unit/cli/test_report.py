@@ -1,4 +1,4 @@
-"""``element-rekey report``: a made-up year with twelve rotations, one breach and one change outside, as an auditor reads it."""
+"""``element-rekey report``: a made-up year with twelve rotations, one breach and one change outside."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import csv
 import io
 import json
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING
 
@@ -19,7 +19,7 @@ from tests.fakes import NOW
 from tests.unit.cli.golden import assert_is
 from tests.unit.cli.scenario import failure, recorded, remembered, rotated
 from tests.unit.cli.schemas import assert_valid
-from tests.unit.samples import DAY, HOUR, MINUTE, external, following, intent, key
+from tests.unit.samples import DAY, MINUTE, external, key
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -169,7 +169,7 @@ def test_the_page_fetches_nothing_and_runs_nothing(harness: Harness, tmp_path: P
     assert links
     assert all(one.startswith("#") and one[1:] in ids for one in links)
     names = {name for _, attributes in page.elements for name in attributes}
-    assert not [one for one in names if one == "src" or one == "style" or one.startswith("on")]
+    assert not [one for one in names if one in {"src", "style"} or one.startswith("on")]
     assert "url(" not in html
     assert "@import" not in html
     policy = next(one["content"] for one in page.all("meta") if one.get("http-equiv"))
