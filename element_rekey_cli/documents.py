@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from element_rekey.outcomes import Outcome, Trigger
     from element_rekey.records import FleetRun, OutsideChange, Rotation
 
+    from .evidence import ClusterEvidence, Summary
     from .execution_history import HistoryEvent
     from .hops import Hop
     from .standing import Incident, Standing
@@ -31,6 +32,7 @@ STARTED_SCHEMA = "element-rekey.started.v1"
 DOCTOR_SCHEMA = "element-rekey.doctor.v1"
 REGISTRATION_SCHEMA = "element-rekey.registration.v1"
 EXPLANATION_SCHEMA = "element-rekey.explanation.v1"
+REPORT_SCHEMA = "element-rekey.report.v1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +143,52 @@ class RegistrationDocument:
     schema: str
     stack: str
     clusters: tuple[RegistrationLine, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """A control of a standard, and the members of the summary that speak to it."""
+
+    name: str
+    asks: str
+    figures: tuple[str, ...]
+
+
+CONTROLS = (
+    Control(
+        "PCI DSS v4, requirement 3.7.4",
+        "A cryptoperiod is defined for each key, and a key that has reached the end of it is changed.",
+        ("maxKeyAgeDays", "inPolicy", "inBreach", "daysInBreach", "ageUnknown", "unseen", "neverRotated"),
+    ),
+    Control(
+        "NIST SP 800-57 Part 1, cryptoperiods (section 5.3)",
+        "The time for which a key may be used is limited.",
+        ("maxKeyAgeDays", "inPolicy", "inBreach", "daysInBreach", "ageUnknown"),
+    ),
+    Control(
+        "ISO/IEC 27001:2022, Annex A 8.24",
+        "Rules for the use of cryptography, key management included, are defined and put into effect.",
+        ("neverRotated", "keyChanges", "failures", "changesOutside", "gaps"),
+    ),
+)
+NOT_CHAINED = "Records are not chained yet: what is shown is what the table holds."
+
+
+@dataclass(frozen=True, slots=True)
+class ReportDocument:
+    """What the records show of the keys of the whole fleet over a time."""
+
+    schema: str
+    stack: str
+    at: datetime  # when it was made
+    since: datetime
+    until: datetime  # not included
+    as_of: datetime  # until, or when the report was made where that is earlier
+    max_key_age_days: float  # of the deployment; a cluster can have its own
+    basis: str  # what the report rests on, and what it cannot show
+    controls: tuple[Control, ...]
+    summary: Summary
+    clusters: tuple[ClusterEvidence, ...]  # the worst first
 
 
 def history_line(rotation: Rotation) -> HistoryLine:

@@ -11,6 +11,7 @@ from .commands.doctor import doctor
 from .commands.explain import explain
 from .commands.history import history
 from .commands.register import register, unregister
+from .commands.report import report
 from .commands.rotate import rotate
 from .commands.show import show
 from .commands.status import status
@@ -28,7 +29,7 @@ def cli() -> None:
     """
 
 
-for one in (status, rotate, again, compromised, history, show, doctor, register, unregister, explain):
+for one in (status, rotate, again, compromised, history, show, report, doctor, register, unregister, explain):
     cli.add_command(one)
 
 

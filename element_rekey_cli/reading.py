@@ -92,6 +92,31 @@ def policies(deployment: Deployment, clusters: Collection[str], now: datetime) -
         yield Facts(refused.cluster, problem=f"{refused.error}: {refused.cause}")
 
 
+def whole_stories(deployment: Deployment, since: datetime, until: datetime) -> list[Facts]:
+    """Every registered cluster, and whatever else has a record of these months, each with all of its records.
+
+    A key that was in use in a month can have been made years before it.
+    """
+    known = {one.cluster: one for one in policies(deployment, (), deployment.clock())}
+    ledger = deployment.ledger
+    recorded = {one.cluster for month in months(since, until) for one in ledger.rotations_in(month)}
+    names = sorted({*known, *recorded} - {""})
+    memories = ledger.memories(names)
+    records = _side_by_side(lambda name: tuple(ledger.rotations_of(name)), names)
+    return [
+        replace(known.get(name, Facts(name, registered=False)), memory=memories.get(name), records=of_it)
+        for name, of_it in zip(names, records, strict=True)
+    ]
+
+
+def months(since: datetime, until: datetime) -> Iterator[str]:
+    """The months between two moments, the latest first."""
+    year, month = until.year, until.month
+    while (year, month) >= (since.year, since.month):
+        yield f"{year:04}-{month:02}"
+        year, month = (year, month - 1) if month > 1 else (year - 1, 12)
+
+
 def latest(deployment: Deployment, cluster: str) -> tuple[Rotation, ...]:
     """The latest records of a cluster, the newest first: so many that one is of a rotation that ended."""
     found: list[Rotation] = []

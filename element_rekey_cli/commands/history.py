@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from element_rekey.outcomes import Outcome
 from element_rekey_cli.documents import HISTORY_SCHEMA, HistoryDocument, fleet_run_line, history_line
+from element_rekey_cli.evidence import NOTHING_DONE
 from element_rekey_cli.exits import Exit
+from element_rekey_cli.reading import months
 from element_rekey_cli.tool import command
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
 DAY = click.DateTime(["%Y-%m-%d"])
 QUARTER = timedelta(days=92)
-NOTHING_DONE = frozenset({Outcome.NOT_DUE, Outcome.COOLING_DOWN, Outcome.PLANNED, Outcome.WOULD_BE_REFUSED})
 
 
 @click.command()
@@ -40,8 +40,8 @@ def history(
     are named. Dry runs and rotations that had nothing to do are left out, except where one settles an earlier rotation,
     or saw a key that others made.
     """
-    until = _utc(last) + timedelta(days=1) if last else given.tool.clock()
-    since = _utc(first) if first else None
+    until = utc(last) + timedelta(days=1) if last else given.tool.clock()
+    since = utc(first) if first else None
     if cluster is None:
         since = since or until - QUARTER
     lines = [
@@ -68,7 +68,8 @@ def _did(line: HistoryLine) -> bool:
     return not line.dry_run and line.outcome not in NOTHING_DONE
 
 
-def _utc(day: datetime) -> datetime:
+def utc(day: datetime) -> datetime:
+    """The first moment of a day."""
     return day.replace(tzinfo=UTC)
 
 
@@ -83,21 +84,13 @@ def _records(
             yield one
         return
     begin = since or until
-    for month in _months(begin, until):
+    for month in months(begin, until):
         yield from deployment.ledger.rotations_in(month)
 
 
 def _fleet_runs(deployment: Deployment, since: datetime, until: datetime) -> Iterator[FleetRunLine]:
     """The fleet runs that began between two moments, the newest first."""
-    for month in _months(since, until):
+    for month in months(since, until):
         for line in map(fleet_run_line, deployment.ledger.fleet_runs_in(month)):
             if since <= line.started_at < until:
                 yield line
-
-
-def _months(since: datetime, until: datetime) -> Iterator[str]:
-    """The months between two moments, the latest first."""
-    year, month = until.year, until.month
-    while (year, month) >= (since.year, since.month):
-        yield f"{year:04}-{month:02}"
-        year, month = (year, month - 1) if month > 1 else (year - 1, 12)

@@ -13,6 +13,7 @@ from element_rekey.codec import wire_name
 from element_rekey.outcomes import Outcome, Trigger
 from element_rekey.records import OutsideChange
 from element_rekey_cli.documents import (
+    Control,
     DoctorDocument,
     Explanation,
     FleetRunLine,
@@ -20,9 +21,11 @@ from element_rekey_cli.documents import (
     HistoryLine,
     RegistrationDocument,
     RegistrationLine,
+    ReportDocument,
     StartedDocument,
     StatusDocument,
 )
+from element_rekey_cli.evidence import Breach, ClusterEvidence, Gap, Judgement, KeyLife, RotationLine, Summary
 from element_rekey_cli.hops import Hop, Verdict
 from element_rekey_cli.standing import Attempt, HeldLock, Incident, LastLine, RunningLine, Standing, State
 from tests.template import ROOT
@@ -39,6 +42,8 @@ def schema(name: str) -> dict[str, Any]:
 STATUS, HISTORY = schema("command-status")["properties"], schema("command-history")["properties"]
 STANDING = STATUS["clusters"]["items"]["properties"]
 LINE = HISTORY["rotations"]["items"]["properties"]
+REPORT = schema("command-report")["properties"]
+EVIDENCE = REPORT["clusters"]["items"]["properties"]
 OBJECTS: list[tuple[type, dict[str, Any]]] = [
     (StatusDocument, schema("command-status")),
     (Standing, STATUS["clusters"]["items"]),
@@ -58,6 +63,14 @@ OBJECTS: list[tuple[type, dict[str, Any]]] = [
     (Hop, schema("command-doctor")["properties"]["hops"]["items"]),
     (RegistrationDocument, schema("command-registration")),
     (RegistrationLine, schema("command-registration")["properties"]["clusters"]["items"]),
+    (ReportDocument, schema("command-report")),
+    (Control, REPORT["controls"]["items"]),
+    (Summary, REPORT["summary"]),
+    (ClusterEvidence, REPORT["clusters"]["items"]),
+    (KeyLife, EVIDENCE["keys"]["items"]),
+    (Breach, EVIDENCE["breaches"]["items"]),
+    (RotationLine, EVIDENCE["rotations"]["items"]),
+    (Gap, EVIDENCE["gaps"]["items"]),
 ]
 
 
@@ -88,8 +101,9 @@ def test_words_are_those_of_the_code() -> None:
         "outcome": list(Outcome),
         "trigger": list(Trigger),
         "verdict": list(Verdict),
+        "judgement": list(Judgement),
         "keyManagementType": list(KeyManagementType),
     }
-    found = [*enums(STATUS), *enums(HISTORY), *enums(schema("command-doctor"))]
+    found = [*enums(STATUS), *enums(HISTORY), *enums(schema("command-doctor")), *enums(REPORT)]
     assert {name for name, _ in found} == set(words)
     assert all(said == [str(word) for word in words[name]] for name, said in found)
