@@ -10,7 +10,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from element_rekey.codec import encode, json_name
+from element_rekey.codec import decode, encode, json_name
 from element_rekey.errors import ClusterNotRegistered
 from element_rekey.inputs import parse_fleet_request
 from element_rekey.outcomes import Outcome, Trigger
@@ -300,6 +300,7 @@ def test_certificates_that_end_are_told_with_their_day() -> None:
     assert f"\n  a: that of key server 5 ends {NOW - DAY:%Y-%m-%d}, it HAS ENDED\n" in words
     assert f"\n  a: that of the cluster ends {NOW + 59 * DAY:%Y-%m-%d}, in 59 days\n" in words
     jsonschema.validate(encode(summary), SCHEMA)
+    assert decode(Summary, encode(summary)) == summary, "whoever shows it reads it back"
 
 
 def test_a_scheduled_run_says_so_too_before_what_it_rotated() -> None:

@@ -10,13 +10,13 @@ from .codec import encode
 from .errors import ElementRekeyError, InvalidInput, errors_by_name, unknown_targets
 from .outcomes import Outcome, Trigger
 from .pasting import input_text, start_command
-from .records import FleetRequest, NotReady, asked_of
+from .records import EndingCertificate, FleetRequest, NotReady, asked_of
 from .text import cut, flat
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
-    from .records import ClusterResult, EndingCertificate, FleetReadiness, FleetRun
+    from .records import ClusterResult, FleetReadiness, FleetRun
 
 SUMMARY_SCHEMA = "element-rekey.fleet-summary.v1"
 
