@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from local.simulator import Assumptions
+from local.simulator import Assumptions, ProviderSpec
 from tests.golden.harness import BEGIN, ClusterSpec, Fault, Scenario
 
 if TYPE_CHECKING:
@@ -384,7 +384,10 @@ def fleet_in_a_dry_run_that_would_be_refused(here: GoldenHarness) -> None:
     )
 
 
-@scenario(A, replace(B, cluster_faults=("nodeOffline",)))
+@scenario(
+    A,
+    replace(B, cluster_faults=("nodeOffline",), key_provider_id=15, providers=(ProviderSpec(certificate_days=80),)),
+)
 def fleet_looked_at_every_day(here: GoldenHarness) -> None:
     looks = {"trigger": "readiness", "dryRun": True, "reason": "daily readiness"}
     here.run_fleet({"trigger": "schedule", "reason": "daily"})

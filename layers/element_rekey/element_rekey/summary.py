@@ -163,7 +163,7 @@ def _days(age: timedelta) -> float:
 
 def _key_lines(run: FleetRun, results: Iterable[ClusterResult], now: datetime) -> Iterable[KeyLine]:
     """When each key is due; none of the daily looks, which only keep the policy: what is due is told by who rotates."""
-    for one in results if run.request and run.request.trigger.by_age else ():
+    for one in () if run.request and run.request.trigger.looks_only else results:
         if one.key_made and one.selected.max_key_age_seconds is not None:
             due = one.key_made + timedelta(seconds=one.selected.max_key_age_seconds)
             yield KeyLine(one.selected.cluster, _days(now - one.key_made), due)
