@@ -17,8 +17,8 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from local.engine import ACCESS_KEY_ID, REGION, SECRET_ACCESS_KEY, Engine  # noqa: E402 - after the path is set
-from local.simulator import ClusterSpec, Simulator  # noqa: E402 - likewise
-from local.whereabouts import AWS_FUNCTION  # noqa: E402 - likewise
+from local.simulator import ClusterSpec, Simulator  # noqa: E402 - after the path is set
+from local.whereabouts import AWS_FUNCTION  # noqa: E402 - after the path is set
 
 TOOLS = ROOT / ".venv-sam" / "bin"
 SECONDS = 300

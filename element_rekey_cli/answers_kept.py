@@ -66,8 +66,16 @@ class Listening(ElementApi):
         super().__init__(cluster, registration, refresh=lambda: registration, clock=clock)
         self._heard = heard
 
-    def _exchange(self, method: str, params: Json, endpoint: str, **how: Any) -> Json | MethodError:  # noqa: ANN401
-        answer = super()._exchange(method, params, endpoint, **how)
+    def _exchange(
+        self,
+        method: str,
+        params: Json,
+        endpoint: str,
+        *,
+        fresh_connection: bool = False,
+        patience: float | None = None,
+    ) -> Json | MethodError:
+        answer = super()._exchange(method, params, endpoint, fresh_connection=fresh_connection, patience=patience)
         if isinstance(answer, MethodError):
             self._heard.append(Heard(method, {}, answer.quoted.name))
         else:
@@ -75,7 +83,7 @@ class Listening(ElementApi):
         return answer
 
 
-def scrubbed(value: Any, member: str = "") -> Any:  # noqa: ANN401 - JSON
+def scrubbed(value: object, member: str = "") -> object:
     """An answer as it may be shown: structure, numbers and words of Element, and of other texts their length."""
     if isinstance(value, dict):
         if member in FREE:

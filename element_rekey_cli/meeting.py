@@ -8,12 +8,12 @@ from __future__ import annotations
 import socket
 import ssl
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
-from hashlib import sha256
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, cast
 
 from element_rekey.cluster import KeyManagementType
 from element_rekey.codec import CodecError, decode
+from element_rekey.element.certificates import expires, fingerprint
 from element_rekey.element.transport import parse_mvip
 from element_rekey.errors import (
     AnswerNotUnderstood,
@@ -26,7 +26,7 @@ from element_rekey.errors import (
 from element_rekey.ports import Ports
 from element_rekey.records import Execution, Registration, Request, Rotation
 from element_rekey.rotation.start import start_rekey
-from element_rekey.rules.certificates import soonest
+from element_rekey.rules.certificates import NOTICE_DAYS, soonest
 from element_rekey.settings import Settings
 
 from .answers_kept import Heard, Listening
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from element_rekey.ports import Clusters, Ledger, Topic
 
 CONNECT_SECONDS = 5.0
-EXPIRES_SOON = timedelta(days=30)
+EXPIRES_SOON = timedelta(days=NOTICE_DAYS[-1])
 _WAY_IS_BLOCKED = (CertificateRefused, ClusterUnavailable, CredentialsRefused)
 """After one of these nothing else can be asked."""
 
@@ -56,42 +56,16 @@ class Presented:
 
 def presented(host: str, port: int, server_name: str = "") -> Presented:
     """The certificate that is presented there. Nothing is sent but the handshake. Raises OSError."""
-    der = _certificate(host, port, server_name, _trusting(None))
-    digest = sha256(der).hexdigest().upper()
-    pem = ssl.DER_cert_to_PEM_cert(der)
-    return Presented(":".join(digest[at : at + 2] for at in range(0, len(digest), 2)), _expires(host, port, pem))
-
-
-def _trusting(pem: str | None) -> ssl.SSLContext:
-    """A context that trusts one certificate and nothing else, or, to find out which that is, whichever comes."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
-    context.verify_mode = ssl.CERT_REQUIRED if pem else ssl.CERT_NONE
-    if pem:
-        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-        context.load_verify_locations(cadata=pem)
-    return context
-
-
-def _certificate(host: str, port: int, server_name: str, context: ssl.SSLContext) -> bytes:
+    context.verify_mode = ssl.CERT_NONE  # to find out which it is, whichever comes
     with (
         socket.create_connection((host, port), CONNECT_SECONDS) as raw,
         context.wrap_socket(raw, server_hostname=server_name or host) as connected,
     ):
-        return connected.getpeercert(binary_form=True) or b""
-
-
-def _expires(host: str, port: int, pem: str) -> datetime | None:
-    """When the certificate expires: Python tells the dates of a certificate it trusts, so it is made to trust this."""
-    try:
-        with (
-            socket.create_connection((host, port), CONNECT_SECONDS) as raw,
-            _trusting(pem).wrap_socket(raw, server_hostname=host) as connected,
-        ):
-            told = cast("dict[str, str]", connected.getpeercert() or {})
-    except OSError:  # it is expired already, or signed in a way that OpenSSL does not take
-        return None
-    return datetime.fromtimestamp(ssl.cert_time_to_seconds(told["notAfter"]), UTC) if "notAfter" in told else None
+        certificate = connected.getpeercert(binary_form=True) or b""
+    digest = fingerprint(certificate).upper()
+    return Presented(":".join(digest[at : at + 2] for at in range(0, len(digest), 2)), expires(certificate))
 
 
 @dataclass
@@ -150,13 +124,13 @@ class Meeting:
     def _certificate(self, shown: Presented) -> Hop:
         now = self.clock()
         if shown.expires is None:
-            return note("certificate", f"SHA-256 {shown.fingerprint}, expired or without a date we can read")
+            return good("certificate", f"SHA-256 {shown.fingerprint}, without an end that can be read")
         until = f"SHA-256 {shown.fingerprint}, valid until {in_full(shown.expires)}"
         if shown.expires < now + EXPIRES_SOON:
             mend = (
                 "Have the cluster's certificate renewed, and put the new fingerprint or bundle into its secret first."
             )
-            return note("certificate", f"{until}: soon over", mend)
+            return note("certificate", f"{until}: {'over' if shown.expires < now else 'soon over'}", mend)
         return good("certificate", until)
 
     def _element(self, api: ElementApi) -> Iterator[Hop]:

@@ -131,7 +131,7 @@ def latest(deployment: Deployment, cluster: str) -> tuple[Rotation, ...]:
 
 def running_rotations(deployment: Deployment) -> Mapping[str, Sequence[Running]]:
     """The rotations under way by cluster, the one that has its cluster first; dry runs are none."""
-    listed = list(_listed(deployment, deployment.rotate_master_key_arn, statusFilter="RUNNING"))
+    listed = list(_listed(deployment, deployment.rotate_master_key_arn, running=True))
     records = deployment.ledger.rotations([one["executionArn"] for one in listed])
     found: dict[str, list[Running]] = {}
     for name, running in _side_by_side(lambda one: _running(deployment, one, records), listed):
@@ -216,15 +216,19 @@ def _not_written_yet(deployment: Deployment, execution: Execution) -> FleetRun |
 
 def _since(deployment: Deployment, moment: datetime) -> Iterator[ExecutionListItemTypeDef]:
     """The fleet runs begun since, the latest first."""
-    for one in _listed(deployment, deployment.rotate_fleet_arn):
+    for one in _listed(deployment, deployment.rotate_fleet_arn, running=False):
         if one["startDate"] < moment:
             return
         yield one
 
 
-def _listed(deployment: Deployment, machine: str, **which: Any) -> Iterator[ExecutionListItemTypeDef]:  # noqa: ANN401
-    """Executions, the latest begun first (``ListExecutions``)."""
-    pages = deployment.stepfunctions.get_paginator("list_executions").paginate(stateMachineArn=machine, **which)
+def _listed(deployment: Deployment, machine: str, *, running: bool) -> Iterator[ExecutionListItemTypeDef]:
+    """Executions, all or those that run, the latest begun first (``ListExecutions``)."""
+    listing = deployment.stepfunctions.get_paginator("list_executions")
+    if running:
+        pages = listing.paginate(stateMachineArn=machine, statusFilter="RUNNING")
+    else:
+        pages = listing.paginate(stateMachineArn=machine)
     return (one for page in pages for one in page["executions"])
 
 

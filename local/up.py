@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from local.stack import Stack
 
 HELP = "keep the application and simulated clusters running until Ctrl-C, and tell what comes of what you start"
+NAMED = 10  # clusters in one line of the banner
 BANNER = """
 Element Rekey runs here until Ctrl-C, as the stack {stack}, with {clusters}.
 
@@ -103,7 +104,7 @@ def description(stack: Stack) -> dict[str, Any]:
 def banner(whereabouts: Mapping[str, Any], drill: str | None = None) -> str:
     """How to drive it, and what is prepared."""
     names = [cluster["name"] for cluster in whereabouts["clusters"]]
-    some = f"the clusters {', '.join(names)}" if 1 < len(names) <= 10 else f"{len(names)} clusters"  # noqa: PLR2004 - a line
+    some = f"the clusters {', '.join(names)}" if 1 < len(names) <= NAMED else f"{len(names)} clusters"
     clusters = f"the cluster {names[0]}" if len(names) == 1 else some
     example = DRILLS[drill].told(drill, whereabouts["clusters"][0]) if drill else EXAMPLE
     return BANNER.format(

@@ -90,3 +90,8 @@ def state_machine(resource: str = "RotateMasterKey") -> dict[str, Any]:
     """The definition of a state machine as it lies in the repository."""
     parsed: dict[str, Any] = json.loads((ROOT / properties(resource)["DefinitionUri"]).read_text())
     return parsed
+
+
+def listed(value: object) -> list[Any]:
+    """The value, if it is a list, or a list of it: IAM takes both."""
+    return value if isinstance(value, list) else [value]

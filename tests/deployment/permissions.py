@@ -7,10 +7,10 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from samtranslator.translator.transform import transform  # type: ignore[import-untyped]  # it has no types
-from samtranslator.yaml_helper import yaml_parse  # type: ignore[import-untyped]  # likewise
+from samtranslator.yaml_helper import yaml_parse  # type: ignore[import-untyped]  # it has no types
 
 from tests.tables import table
-from tests.template import ROOT, TEMPLATE
+from tests.template import ROOT, TEMPLATE, listed
 from tests.unit.aws_actions import actions_of
 
 if TYPE_CHECKING:
@@ -113,11 +113,6 @@ def roles() -> dict[str, dict[str, Any]]:
         if one["Type"] == "AWS::IAM::Role"
     }
     return {name: made[name] for name in TEMPLATE["Resources"] if name in made}
-
-
-def listed(value: Any) -> list[Any]:  # noqa: ANN401 - JSON
-    """The value, if it is a list, or a list of it."""
-    return value if isinstance(value, list) else [value]
 
 
 def shown(value: Any) -> str:  # noqa: ANN401 - JSON

@@ -34,7 +34,7 @@ from element_rekey.rules.selection import ANY_NUMBER
 from tests.fakes import NOW
 from tests.golden.files import current_release, names, read
 from tests.retries import retriers_of
-from tests.template import ROOT, TEMPLATE, default, in_use, properties, state_machine
+from tests.template import ROOT, TEMPLATE, default, in_use, listed, properties, state_machine
 from tests.unit.aws_actions import actions_of, entry_module, reached_functions
 from tests.unit.samples import key, rotated
 
@@ -65,10 +65,6 @@ def walk(value: object) -> Iterator[Any]:
     elif isinstance(value, list):
         for inner in value:
             yield from walk(inner)
-
-
-def listed(value: object) -> list[Any]:
-    return value if isinstance(value, list) else [value]
 
 
 def references(value: object) -> set[str]:

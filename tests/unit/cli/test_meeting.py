@@ -6,7 +6,7 @@ import json
 import socket
 import ssl
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -166,51 +166,23 @@ def test_the_certificate_is_shown_with_its_end(external: RunningCluster) -> None
 
 
 @pytest.mark.parametrize(
-    ("expires", "words"),
-    [(None, "expired or without a date we can read"), (timedelta(days=29), ": soon over")],
+    ("expires", "verdict", "words"),
+    [
+        (None, Verdict.GOOD, "without an end that can be read"),
+        (timedelta(days=29), Verdict.NOTE, ": soon over"),
+        (timedelta(days=-1), Verdict.NOTE, ": over"),
+    ],
 )
 def test_a_certificate_that_ends_is_told(
-    internal: RunningCluster, monkeypatch: pytest.MonkeyPatch, expires: timedelta | None, words: str
+    internal: RunningCluster, monkeypatch: pytest.MonkeyPatch, expires: timedelta | None, verdict: Verdict, words: str
 ) -> None:
     assert timedelta(days=29) < EXPIRES_SOON
     end = now() + expires if expires else None
     monkeypatch.setattr(module, "presented", lambda *_: module.Presented("AA:BB", end))
     _, hops = met(internal)
-    assert hops["certificate"].verdict is Verdict.NOTE
+    assert hops["certificate"].verdict is verdict
     assert words in hops["certificate"].says
     assert "a rotation" in hops  # it is told, and stops nothing
-
-
-def test_a_certificate_whose_dates_cannot_be_had_has_none(
-    internal: RunningCluster, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    host, port = internal.mvip.split(":")
-    made = socket.create_connection
-    calls = 0
-
-    def second_fails(*arguments: Any) -> Any:  # noqa: ANN401 - as the function
-        nonlocal calls
-        calls += 1
-        if calls > 1:
-            raise OSError("gone")
-        return made(*arguments)
-
-    monkeypatch.setattr(socket, "create_connection", second_fails)
-    assert presented(host, int(port)).expires is None
-
-
-@pytest.mark.parametrize("dates", [{}, {"subject": ()}])
-def test_a_certificate_that_tells_no_dates_has_none(
-    internal: RunningCluster, monkeypatch: pytest.MonkeyPatch, dates: dict[str, object]
-) -> None:
-    host, port = internal.mvip.split(":")
-    real = ssl.SSLSocket.getpeercert
-
-    def told(connected: ssl.SSLSocket, binary_form: bool = False) -> Any:  # noqa: ANN401, FBT001, FBT002 - as the method
-        return real(connected, binary_form=True) if binary_form else dates
-
-    monkeypatch.setattr(ssl.SSLSocket, "getpeercert", told)
-    assert presented(host, int(port)).expires is None
 
 
 @pytest.mark.parametrize(

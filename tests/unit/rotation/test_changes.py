@@ -13,6 +13,7 @@ from element_rekey.outcomes import Outcome, Trigger
 from element_rekey.records import Failure, Request, Rotation
 from tests.fakes import NOW
 from tests.unit.harness import RotationHarness
+from tests.unit.rotation.stopped import STOPPED, sent, sent_and_its_answer_lost
 from tests.unit.samples import ARN, BROKEN, DAY, HOUR, MINUTE, OTHER_ARN, SECOND
 
 if TYPE_CHECKING:
@@ -25,25 +26,6 @@ ABORTED = Failure("ExecutionAborted", "Stopped.", ExecutionAborted.next_step)
 @pytest.fixture
 def harness() -> RotationHarness:
     return RotationHarness(request=Request("prod-a", reason="yearly", requested_by="jane"))
-
-
-def sent(harness: RotationHarness) -> None:
-    harness.start()
-
-
-def sent_and_looked_at(harness: RotationHarness) -> None:
-    harness.start()
-    harness.clock.advance(5)
-    harness.check()
-
-
-def sent_and_its_answer_lost(harness: RotationHarness) -> None:
-    harness.cluster.lose_answer = True
-    with pytest.raises(RekeyOutcomeUnknown):
-        harness.start()
-
-
-STOPPED = pytest.mark.parametrize("stopped_after", [sent, sent_and_looked_at, sent_and_its_answer_lost])
 
 
 def stopped(harness: RotationHarness, stopped_after: Callable[[RotationHarness], None] = sent) -> None:

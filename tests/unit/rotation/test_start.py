@@ -602,21 +602,6 @@ def test_a_retry_after_which_the_ledger_is_away_raises_what_was_wrong_with_the_c
     assert harness.topic.notices == []
 
 
-def test_a_rekey_that_is_under_way_is_not_published_as_not_begun(
-    harness: RotationHarness, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    harness.request = urgent()
-    harness.start()
-
-    def away(*_: object) -> None:
-        raise AwsCallFailed("DynamoDB did not write.")
-
-    monkeypatch.setattr(harness.ledger, "take_lock", away)
-    with pytest.raises(AwsCallFailed):
-        harness.start()
-    assert [kind for _, kind, _ in harness.topic.notices] == [NoticeKind.BEGAN]
-
-
 def test_an_end_that_is_well_keeps_no_failure_of_a_look_before_it(harness: RotationHarness) -> None:
     harness.cluster.key = key("key-1", NOW - DAY)
     harness.request = scheduled()

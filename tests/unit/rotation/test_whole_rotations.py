@@ -25,6 +25,7 @@ from tests.fakes import NOW, SETTINGS
 from tests.retries import waits_after
 from tests.template import CHECK, START
 from tests.unit.harness import RotationHarness
+from tests.unit.rotation.stopped import STOPPED
 from tests.unit.samples import ARN, BROKEN, DAY, HOUR, MINUTE, OTHER_ARN, key
 
 if TYPE_CHECKING:
@@ -184,25 +185,6 @@ def test_a_demand_that_is_delivered_twice_rotates_once_whatever_the_clusters_clo
 LATE_RIGHT_AHEAD = pytest.mark.parametrize("skew", [-5 * HOUR, timedelta(), 5 * HOUR], ids=["late", "right", "ahead"])
 ABORTED = Failure("ExecutionAborted", "Stopped.", ExecutionAborted.next_step)
 OVERDUE = Failure("RotationOverdue", "Still running.", RotationOverdue.next_step)
-
-
-def sent(harness: RotationHarness) -> None:
-    harness.start()
-
-
-def sent_and_looked_at(harness: RotationHarness) -> None:
-    harness.start()
-    harness.clock.advance(5)
-    harness.check()
-
-
-def sent_and_its_answer_lost(harness: RotationHarness) -> None:
-    harness.cluster.lose_answer = True
-    with pytest.raises(RekeyOutcomeUnknown):
-        harness.start()
-
-
-STOPPED = pytest.mark.parametrize("stopped_after", [sent, sent_and_looked_at, sent_and_its_answer_lost])
 
 
 @STOPPED
