@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
+from element_rekey.text import flat
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -22,7 +24,8 @@ class Display:
     def event(self, event: HistoryEvent) -> None:
         """An event of the execution's history."""
         mark, style = ("✘", "red") if event.is_error else ("•", "cyan")
-        self._row(mark, f"{event.seconds:5.1f} s", event.state, event.text, style=style, width=16)
+        # What a function that broke wrote, or whoever stopped the execution, draws nothing on the terminal.
+        self._row(mark, f"{event.seconds:5.1f} s", event.state, flat(event.text), style=style, width=16)
 
     def heading(self, text: str) -> None:
         """What follows."""
