@@ -158,6 +158,9 @@ class FakeLedger:
         held = self.items.get(f"LOCK#{rotation.cluster}")
         if held is None or held["owner"] != rotation.execution.id or held["leaseUntil"] <= encode(now):
             raise LedgerConflict("The lock changed hands.", cluster=rotation.cluster)
+        claimed = self.items.get(f"UUID#{rotation.cluster_uuid}")
+        if claimed and claimed["registeredAs"] != rotation.cluster:
+            raise LedgerConflict("The cluster changed hands.", cluster=rotation.cluster)
         return self.save(rotation)
 
     def readiness(self, clusters: Sequence[str]) -> Mapping[str, Readiness]:

@@ -184,7 +184,10 @@ class Ledger(Protocol):
         ...
 
     def save_intent(self, rotation: Rotation, now: datetime) -> Rotation:
-        """As ``save``, and only while the execution holds the cluster's lock at ``now``. Raises LedgerConflict."""
+        """As ``save``, and only while the execution holds the cluster's lock at ``now``, and its cluster is its own.
+
+        Raises LedgerConflict.
+        """
         ...
 
     def fleet_run(self, execution: Execution) -> FleetRun | None:

@@ -258,6 +258,16 @@ def test_a_cluster_belongs_to_the_registration_that_claims_it_first(ledger: Ledg
     assert ledger.owner(UUID) == "prod-a"
 
 
+def test_an_intent_is_written_for_a_cluster_of_ones_own_only(ledger: Ledger) -> None:
+    ledger.take_lock("prod-a", Lock(ARN, NOW + HOUR), NOW)
+    ledger.claim("uuid", "prod-b")
+    with pytest.raises(LedgerConflict, match="changed hands"):
+        ledger.save_intent(rotation(intent=intent(), cluster_uuid="uuid"), NOW)
+    assert ledger.rotation(execution()) is None
+    ledger.move("uuid", "prod-b", "prod-a", 0, NOW)
+    assert ledger.save_intent(rotation(intent=intent(), cluster_uuid="uuid"), NOW).version == 1
+
+
 @pytest.mark.parametrize("version", [0, 1])
 def test_a_cluster_that_is_moved_takes_what_is_remembered_of_it_along(ledger: Ledger, version: int) -> None:
     ledger.claim(UUID, "prod-a")
@@ -809,7 +819,7 @@ def test_what_failed_is_reported_in_words(
 
 def test_a_lost_lock_names_the_cluster_whose_rekey_was_not_sent(dynamodb: DynamoDBClient, stubber: Stubber) -> None:
     stubber.add_client_error("transact_write_items", "TransactionCanceledException")
-    what = r": The lock or the record changed hands before the rekey was sent\."
+    what = r": The lock, the record or the cluster changed hands before the rekey was sent\."
     with pytest.raises(LedgerConflict, match=what) as caught:
         DynamoLedger(dynamodb, TABLE).save_intent(rotation(version=1), NOW)
     assert caught.value.cluster == rotation().cluster

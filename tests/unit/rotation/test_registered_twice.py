@@ -151,3 +151,28 @@ def test_a_lock_that_ran_out_does_not_keep_a_cluster(harness: RotationHarness) -
     harness.ledger.take_lock("prod-a", Lock(THIRD_ARN, harness.clock.now + MINUTE), harness.clock.now)
     harness.clock.advance(timedelta(minutes=1).total_seconds())
     assert second(harness, accept_cluster_uuid=UUID).run().outcome is Outcome.ROTATED
+
+
+def test_a_name_whose_memory_is_late_sends_nothing_to_a_cluster_that_was_moved(harness: RotationHarness) -> None:
+    """Its first look is stopped, and its function lives on: it writes down that the cluster is still its own."""
+    remember, ledger = harness.ledger.remember, harness.ledger
+    other = second(harness, accept_cluster_uuid=UUID)
+
+    def remember_late(cluster: str, memory: ClusterMemory) -> ClusterMemory:
+        ledger.remember = remember  # type: ignore[method-assign]
+        harness.publish(Failure("ExecutionAborted", "Stopped.", "Start it again."))
+        other.start()
+        return remember(cluster, memory)
+
+    ledger.remember = remember_late  # type: ignore[method-assign]
+    with pytest.raises(LedgerConflict):
+        harness.start()
+    assert other.run().outcome is Outcome.ROTATED
+    harness.clock.advance(7200)
+    with pytest.raises(LedgerConflict, match="changed hands"):
+        harness.another(THIRD_ARN, cluster="prod-a").start()
+    assert harness.cluster.rekeys == 1
+
+    back = harness.another(THIRD_ARN + "-back", cluster="prod-a", accept_cluster_uuid=UUID)
+    assert back.run().outcome is Outcome.ROTATED
+    assert ledger.owner(UUID) == "prod-a"

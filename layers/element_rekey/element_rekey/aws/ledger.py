@@ -210,7 +210,10 @@ class DynamoLedger:
         return saved
 
     def save_intent(self, rotation: Rotation, now: datetime) -> Rotation:
-        """As ``save``, only while the execution holds the lock at ``now`` (``TransactWriteItems``)."""
+        """As ``save``, only while the execution holds the lock at ``now`` (``TransactWriteItems``).
+
+        And only while the cluster belongs to no other registration: that the memory says so can be out of date.
+        """
         saved = replace(rotation, version=rotation.version + 1)
         holds_the_lock: Any = {
             "TableName": self._table,
@@ -219,10 +222,17 @@ class DynamoLedger:
             "ExpressionAttributeNames": {"#owner": "owner"},
             "ExpressionAttributeValues": _plain({":owner": rotation.execution.id, ":now": encode(now)}),
         }
+        is_its_own: Any = {
+            "TableName": self._table,
+            "Key": _plain({"pk": f"UUID#{rotation.cluster_uuid}"}),
+            "ConditionExpression": "attribute_not_exists(pk) OR registeredAs = :cluster",
+            "ExpressionAttributeValues": _plain({":cluster": rotation.cluster}),
+        }
+        checks: list[Any] = [{"ConditionCheck": holds_the_lock}, {"ConditionCheck": is_its_own}]
         try:
-            self._write_record(rotation, self._rotation_item(saved), {"ConditionCheck": holds_the_lock})
+            self._write_record(rotation, self._rotation_item(saved), *checks)
         except LedgerConflict as error:
-            what = "The lock or the record changed hands before the rekey was sent."
+            what = "The lock, the record or the cluster changed hands before the rekey was sent."
             raise LedgerConflict(what, cluster=rotation.cluster) from error
         return saved
 

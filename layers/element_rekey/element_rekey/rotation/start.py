@@ -155,7 +155,8 @@ def _claimed(ports: Ports, seen: Observation, demand: Demand) -> Observation:
     it belongs to is locked.
     """
     uuid, memory = seen.identity.uuid, seen.memory
-    if is_claimed(seen) or identity_changed(demand.cluster, uuid, memory, demand.accept_cluster_uuid):
+    remembered = is_claimed(seen) and demand.accept_cluster_uuid != uuid  # what a person says is worth a look
+    if remembered or identity_changed(demand.cluster, uuid, memory, demand.accept_cluster_uuid):
         return seen
     owner = ports.ledger.claim(uuid, demand.cluster)
     if owner == demand.cluster:
