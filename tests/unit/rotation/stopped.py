@@ -9,6 +9,7 @@ import pytest
 from element_rekey.errors import RekeyOutcomeUnknown
 
 if TYPE_CHECKING:
+    from element_rekey.records import Intent
     from tests.unit.harness import RotationHarness
 
 
@@ -29,3 +30,13 @@ def sent_and_its_answer_lost(harness: RotationHarness) -> None:
 
 
 STOPPED = pytest.mark.parametrize("stopped_after", [sent, sent_and_looked_at, sent_and_its_answer_lost])
+
+
+def lost_intent(harness: RotationHarness) -> Intent:
+    """A rekey was sent, its answer was lost and it never arrived."""
+    harness.cluster.failing = {"rekey": [RekeyOutcomeUnknown("Reset.")]}
+    with pytest.raises(RekeyOutcomeUnknown):
+        harness.start()
+    intent = harness.record().intent
+    assert intent
+    return intent

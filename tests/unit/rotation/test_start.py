@@ -14,8 +14,6 @@ from element_rekey.cluster import (
     ElementError,
     KeyManagementType,
     KeyProvider,
-    RekeyJob,
-    Unfamiliar,
 )
 from element_rekey.codec import encode
 from element_rekey.errors import (
@@ -31,16 +29,14 @@ from element_rekey.errors import (
     ElementRekeyError,
     EncryptionDisabled,
     KeyProviderUnusable,
-    LedgerConflict,
     PermissionDenied,
-    RekeyOutcomeUnknown,
     RekeyRefused,
     RequestInvalid,
     UpgradePending,
 )
-from element_rekey.outcomes import NoticeKind, Outcome, Trigger
-from element_rekey.records import ClusterMemory, Execution, Failure, Intent, KeptResult, Lock, ProviderTest, Request
-from element_rekey.rotation.steps import MOST_UNFAMILIAR, Status
+from element_rekey.outcomes import Outcome, Trigger
+from element_rekey.records import ClusterMemory, Execution, Failure, Lock, ProviderTest, Request
+from element_rekey.rotation.steps import Status
 from element_rekey.rules.selection import LARGEST_RECORD, size_in_bytes
 from tests.fakes import NOW, SETTINGS
 from tests.unit.harness import RotationHarness
@@ -53,7 +49,6 @@ from tests.unit.samples import (
     OTHER_ARN,
     SECOND,
     change,
-    done,
     external,
     key,
     main_memory,
@@ -71,16 +66,6 @@ def harness() -> RotationHarness:
 MADE = "2026-11-22 03:00:00 UTC"
 SETTLING_SECONDS = SETTINGS.settling.total_seconds()
 REFUSED = RekeyRefused("Answered with xAssumed.", name="xAssumed")
-
-
-def lost_intent(harness: RotationHarness) -> Intent:
-    """A rekey was sent, its answer was lost and it never arrived."""
-    harness.cluster.failing = {"rekey": [RekeyOutcomeUnknown("Reset.")]}
-    with pytest.raises(RekeyOutcomeUnknown):
-        harness.start()
-    intent = harness.record().intent
-    assert intent
-    return intent
 
 
 def scheduled(**changes: object) -> Request:
@@ -502,114 +487,6 @@ def test_the_cool_down_does_not_use_up_the_deadline(harness: RotationHarness) ->
     assert harness.run().outcome is Outcome.ROTATED
 
 
-# --- notices of urgent rotations ---
-
-
-def urgent(**changes: Any) -> Request:  # noqa: ANN401 - members of Request
-    return replace(Request("prod-a", trigger=Trigger.ALARM, reason="alarm x", key_created_after=NOW), **changes)
-
-
-def test_an_urgent_rotation_is_published_when_it_is_under_way_and_once(harness: RotationHarness) -> None:
-    harness.request = urgent()
-    harness.start()
-    harness.start()
-    assert harness.topic.notices == [(ARN, NoticeKind.BEGAN, "Replacing key key-0.")]
-    assert harness.record().notices == (NoticeKind.BEGAN,)
-
-
-def test_an_urgent_rotation_that_cools_down_is_published_at_once(harness: RotationHarness) -> None:
-    harness.cluster.key = key("key-0", NOW - HOUR)
-    harness.request = urgent(cool_down_seconds=7200)
-    harness.run()
-    assert [kind for _, kind, _ in harness.topic.notices] == [NoticeKind.COOLING_DOWN, NoticeKind.BEGAN]
-    assert "cooling down until 2026-11-23 04:00:00 UTC" in harness.topic.notices[0][2]
-
-
-@pytest.mark.parametrize(
-    "error", [AnswerNotUnderstood, ClusterUnavailable, PermissionDenied, AwsCallFailed, RekeyOutcomeUnknown]
-)
-def test_an_urgent_rotation_that_is_retried_is_published_with_the_reason_once(
-    harness: RotationHarness, error: type[ElementRekeyError]
-) -> None:
-    harness.request = urgent()
-    harness.cluster.failing["version"] = [error("It did not answer."), error("It did not answer again.")]
-    for _ in range(2):
-        with pytest.raises(error):
-            harness.start()
-    ((_, kind, detail),) = harness.topic.notices
-    assert kind is NoticeKind.RETRYING
-    assert detail.startswith("It did not answer. Next: ")
-    assert harness.start().status is Status.CHECK_AGAIN
-
-
-def test_an_error_after_the_rekey_is_followed_is_no_notice_that_it_has_not_begun(
-    harness: RotationHarness, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    harness.request = urgent()
-    harness.start()
-
-    def away(*_: object) -> None:
-        raise AwsCallFailed("DynamoDB did not write.")
-
-    monkeypatch.setattr(harness.ledger, "take_lock", away)
-    with pytest.raises(AwsCallFailed):
-        harness.start()
-    assert [kind for _, kind, _ in harness.topic.notices] == [NoticeKind.BEGAN]
-
-
-@pytest.mark.parametrize("error", [CredentialsRefused, LedgerConflict])
-def test_an_error_that_ends_the_execution_or_passes_at_once_is_no_notice(
-    harness: RotationHarness, error: type[ElementRekeyError]
-) -> None:
-    harness.request = urgent()
-    harness.cluster.failing["version"] = [error("No.")]
-    with pytest.raises(error):
-        harness.start()
-    assert harness.topic.notices == []
-
-
-@pytest.mark.parametrize("request_", [Request("prod-a"), urgent(dry_run=True)], ids=["by hand", "dry run"])
-def test_only_urgent_rotations_are_published_before_their_end(harness: RotationHarness, request_: Request) -> None:
-    harness.request = request_
-    harness.cluster.failing["version"] = [ClusterUnavailable("It did not answer.")]
-    with pytest.raises(ClusterUnavailable):
-        harness.start()
-    harness.start()
-    assert harness.topic.notices == []
-
-
-def test_a_notice_that_fails_stops_nothing_and_is_tried_again(harness: RotationHarness) -> None:
-    harness.request = urgent()
-    harness.topic.failures = 1
-    assert harness.start().status is Status.CHECK_AGAIN
-    assert (harness.topic.notices, harness.record().notices) == ([], ())
-    harness.start()
-    assert len(harness.topic.notices) == 1
-
-
-def test_a_retry_after_which_the_ledger_is_away_raises_what_was_wrong_with_the_cluster(
-    harness: RotationHarness, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    harness.request = urgent()
-
-    def away(*_: object) -> None:
-        raise AwsCallFailed("DynamoDB did not read.")
-
-    harness.cluster.failing["version"] = [ClusterUnavailable("It did not answer.")]
-    harness.cluster.before["version"] = lambda: monkeypatch.setattr(harness.ledger, "rotation", away)
-    with pytest.raises(ClusterUnavailable):
-        harness.start()
-    assert harness.topic.notices == []
-
-
-def test_an_end_that_is_well_keeps_no_failure_of_a_look_before_it(harness: RotationHarness) -> None:
-    harness.cluster.key = key("key-1", NOW - DAY)
-    harness.request = scheduled()
-    harness.ledger.save(rotation(request=harness.request, failure=Failure("RekeyFailed", "It failed.", "Mend it.")))
-    step = harness.start()
-    assert (step.rotation.outcome, step.rotation.failure) == (Outcome.NOT_DUE, None)
-
-
 # --- waiting for the moment asked for ---
 
 
@@ -752,201 +629,6 @@ def test_a_dry_run_names_the_moment_the_key_has_cooled_down(harness: RotationHar
     assert (step.rotation.outcome, step.rotation.detail) == expected
 
 
-# --- answers that get lost, and refusals ---
-
-
-def test_a_lost_answer_is_resolved_by_the_handle_the_cluster_shows(harness: RotationHarness) -> None:
-    harness.cluster.lose_answer = True
-    with pytest.raises(RekeyOutcomeUnknown):
-        harness.start()
-    assert harness.record().intent
-    assert harness.record().following is None
-    step = harness.start()
-    assert step.rotation.following
-    assert (step.rotation.following.async_handle, step.rotation.following.ours) == (7, True)
-    assert step.rotation.detail == "Replacing key key-0."
-    assert harness.cluster.rekeys == 1
-
-
-def test_a_lost_answer_is_resolved_by_its_handle_also_where_the_cluster_names_no_key_for_a_while(
-    harness: RotationHarness,
-) -> None:
-    harness.cluster.lose_answer = True
-    with pytest.raises(RekeyOutcomeUnknown):
-        harness.start()
-    harness.cluster.key = None
-    harness.clock.advance(10)
-    assert harness.start().status is Status.CHECK_AGAIN
-    assert main_memory(harness.ledger) == SEEN, "there was no key to see"
-    assert harness.cluster.rekeys == 1
-
-
-def test_a_lost_answer_is_resolved_by_the_key_where_the_result_is_gone(harness: RotationHarness) -> None:
-    harness.cluster.lose_answer = True
-    with pytest.raises(RekeyOutcomeUnknown):
-        harness.start()
-    harness.cluster.finish()
-    harness.cluster.handle = None
-    step = harness.start()
-    assert step.rotation.following
-    assert step.rotation.following.async_handle is None
-    assert harness.cluster.rekeys == 1
-    waiting = harness.check()
-    assert (waiting.status, waiting.rotation.outcome) == (Status.CHECK_AGAIN, None)
-    harness.clock.now += SETTINGS.settling
-    assert harness.check().rotation.outcome is Outcome.ROTATED
-    assert harness.record().change
-    assert "read away" in harness.record().detail
-    assert "taken for it" in harness.record().detail
-
-
-def test_a_lost_rekey_is_sent_again_only_after_settling_and_only_once(harness: RotationHarness) -> None:
-    lost = RekeyOutcomeUnknown("Reset.")
-    harness.cluster.failing = {"rekey": [lost, lost, lost]}
-
-    def sent() -> int:
-        return harness.cluster.calls.count("rekey")
-
-    with pytest.raises(RekeyOutcomeUnknown):
-        harness.start()
-    harness.clock.now = NOW + SETTINGS.settling - SECOND
-    with pytest.raises(RekeyOutcomeUnknown, match="does not show yet"):
-        harness.start()
-    assert sent() == 1
-    harness.clock.now = NOW + SETTINGS.settling
-    with pytest.raises(RekeyOutcomeUnknown, match="Reset"):
-        harness.start()
-    assert sent() == 2
-    intent = harness.record().intent
-    assert intent
-    assert (intent.attempts, intent.sent_at) == (2, harness.clock.now)
-    harness.clock.advance(86400)
-    with pytest.raises(RekeyOutcomeUnknown, match="does not show yet"):
-        harness.start()
-    assert sent() == 2
-
-
-@pytest.mark.parametrize("error", [ClusterUnavailable, CredentialsRefused, PermissionDenied])
-def test_a_rekey_that_certainly_was_not_applied_leaves_no_intent_and_may_be_sent_at_once(
-    harness: RotationHarness, error: type[ElementRekeyError]
-) -> None:
-    harness.cluster.failing = {"rekey": [error("Refused.")]}
-    with pytest.raises(error):
-        harness.start()
-    assert harness.record().intent is None
-    assert harness.start().status is Status.CHECK_AGAIN
-    assert harness.cluster.rekeys == 1
-
-
-def test_a_certain_refusal_of_the_second_attempt_does_not_make_the_first_one_certain(harness: RotationHarness) -> None:
-    harness.cluster.failing = {"rekey": [RekeyOutcomeUnknown("Reset."), ClusterUnavailable("Refused.")]}
-    with pytest.raises(RekeyOutcomeUnknown):
-        harness.start()
-    first = harness.record().intent
-    harness.clock.advance(120)
-    with pytest.raises(ClusterUnavailable):
-        harness.start()
-    assert harness.record().intent == first
-
-
-@pytest.mark.parametrize("method", ["check_api_version", "version", "faults", "key_providers", "rekey_job"])
-def test_once_a_rekey_was_sent_no_answer_but_the_clusters_state_stands_in_the_way(
-    harness: RotationHarness, method: str
-) -> None:
-    harness.request = replace(harness.request, key_management_type=KeyManagementType.EXTERNAL, key_provider_id=15)
-    harness.cluster.providers = (KeyProvider(15, (1,)),)
-    harness.cluster.lose_answer = True
-    with pytest.raises(RekeyOutcomeUnknown):
-        harness.start()
-    harness.cluster.failing = {method: [AnswerNotUnderstood("Odd.")] * 9}
-    step = harness.start()
-    assert step.status is Status.CHECK_AGAIN
-    assert step.rotation.following
-    assert (step.rotation.following.async_handle, step.rotation.following.presumed_ours) == (7, True)
-    assert harness.cluster.rekeys == 1
-
-
-def test_a_rekey_that_shows_between_two_looks_is_not_sent_again(harness: RotationHarness) -> None:
-    lost_intent(harness)
-    harness.clock.now = NOW + SETTINGS.settling
-    harness.cluster.before = {"faults": harness.cluster.begin}
-    following = harness.start().rotation.following
-    assert following
-    assert (following.async_handle, following.presumed_ours, harness.cluster.rekeys) == (7, True, 1)
-
-
-def test_zero_is_listed_for_none_where_the_cluster_knows_no_such_handle(harness: RotationHarness) -> None:
-    harness.cluster.handle = 0
-    step = harness.start()
-    assert (step.status, harness.cluster.rekeys) == (Status.CHECK_AGAIN, 1)
-    intent = harness.record().intent
-    assert intent
-    assert intent.baseline_async_result_id is None
-    harness.cluster.handle = 0
-    assert harness.check().status is Status.CHECK_AGAIN, "and is no rekey that came after ours"
-
-
-def test_zero_is_a_handle_where_the_cluster_knows_it(harness: RotationHarness) -> None:
-    harness.cluster.begin()
-    harness.cluster.jobs[0] = replace(harness.cluster.jobs.pop(7), async_handle=0)
-    harness.cluster.handle = 0
-    following = harness.start().rotation.following
-    assert following
-    assert (following.async_handle, following.ours) == (0, False)
-    harness.cluster.calls.clear()
-    harness.check()
-    assert harness.cluster.calls == ["rekey_job", "encryption", "identity"]
-
-
-def test_an_old_job_of_which_nothing_is_understood_keeps_nobody_from_a_new_rekey(harness: RotationHarness) -> None:
-    harness.cluster.begin()
-    harness.cluster.jobs[7] = RekeyJob(7, complete=False, understood=False)
-    rotation = harness.run()
-    assert (rotation.outcome, harness.cluster.rekeys) == (Outcome.ROTATED, 2)
-
-
-def test_what_was_not_understood_is_kept_once_for_each_member_and_not_without_end(harness: RotationHarness) -> None:
-    harness.start()
-    job = harness.cluster.jobs[7]
-    for look in range(3):
-        odd = tuple(Unfamiliar(f"GetAsyncResult.{number}", str(look)) for number in range(MOST_UNFAMILIAR + 5))
-        harness.cluster.jobs[7] = replace(job, unfamiliar=odd)
-        harness.check()
-    kept = harness.record().unfamiliar
-    assert kept == tuple(Unfamiliar(f"GetAsyncResult.{number}", "0") for number in range(MOST_UNFAMILIAR))
-
-
-def test_a_refused_rekey_that_left_the_cluster_unchanged_is_refused(harness: RotationHarness) -> None:
-    harness.cluster.failing = {"rekey": [RekeyRefused("Answered with xAssumed.", name="xAssumed")]}
-    with pytest.raises(RekeyRefused):
-        harness.start()
-    assert harness.record().intent is None
-    assert harness.record().following is None
-
-
-def test_a_rekey_refused_because_somebody_else_was_quicker_follows_theirs(harness: RotationHarness) -> None:
-    harness.cluster.failing = {"rekey": [RekeyRefused("One is running.", name="xAssumed")]}
-    harness.cluster.before = {"rekey": harness.cluster.begin}
-    step = harness.start()
-    assert step.status is Status.CHECK_AGAIN
-    assert step.rotation.following
-    assert (step.rotation.following.async_handle, step.rotation.following.ours) == (7, False)
-    assert step.rotation.following.presumed_ours is False
-    assert harness.cluster.rekeys == 1
-
-
-def test_a_refused_rekey_whose_state_cannot_be_read_stays_open(harness: RotationHarness) -> None:
-    harness.cluster.failing = {"rekey": [RekeyRefused("Answered with xAssumed.", name="xAssumed")]}
-    harness.cluster.before = {
-        "rekey": lambda: harness.cluster.failing.update(encryption=[ClusterUnavailable("No answer.")])
-    }
-    with pytest.raises(ClusterUnavailable):
-        harness.start()
-    assert harness.record().intent, "nobody knows yet"
-    with pytest.raises(RekeyOutcomeUnknown):
-        harness.start()
-
-
 # --- certificates ---
 
 
@@ -1018,189 +700,6 @@ def test_what_refuses_every_call_refuses_this_one_too(outside: RotationHarness) 
     outside.cluster.failing = {"key_server_certificates": [CredentialsRefused("HTTP 401.")]}
     with pytest.raises(CredentialsRefused):
         outside.start()
-
-
-# --- a cluster that accepts no rekey while the result of the last one is kept ---
-
-
-@pytest.fixture
-def kept(harness: RotationHarness) -> RotationHarness:
-    """Its key was replaced long ago, by rekey 7, whose result it still keeps."""
-    harness.cluster.begin()
-    harness.cluster.finish()
-    harness.clock.advance(400 * 86_400)
-    harness.execution = Execution(ARN, harness.clock.now)
-    harness.cluster.kept_result_blocks = True
-    return harness
-
-
-RELEASED = "release_result"
-
-
-def test_a_result_for_which_a_rekey_was_refused_is_written_down_and_then_released(kept: RotationHarness) -> None:
-    job = kept.cluster.jobs[7]
-    held: list[KeptResult | None] = []
-    kept.cluster.before = {RELEASED: lambda: held.append(kept.record().kept_result)}
-    now = kept.clock.now
-    step = kept.start()
-    assert held == [KeptResult(job, now, "A result is kept.")]
-    assert step.rotation == kept.record()
-    assert step.rotation.kept_result == KeptResult(job, now, "A result is kept.", released_at=now)
-    assert (step.status, step.wait_seconds) == (Status.START_AGAIN, SETTLING_SECONDS + 1)
-    assert "refused while the cluster kept the result of rekey 7" in step.rotation.detail
-    assert kept.cluster.rekeys == 1
-
-
-def test_the_rekey_is_then_sent_once_more_and_proven(kept: RotationHarness) -> None:
-    rotation = kept.run()
-    assert rotation.outcome is Outcome.ROTATED
-    assert rotation.detail == (
-        "Key key-1 was replaced by key-2. It was refused at first; the cluster kept the result of rekey 7, which this "
-        "record holds now."
-    )
-    assert kept.cluster.calls.count("rekey") == 2
-    assert kept.cluster.calls.count(RELEASED) == 1
-
-
-def test_a_second_refusal_releases_nothing_more_and_is_told_as_one(kept: RotationHarness) -> None:
-    kept.cluster.failing = {"rekey": [REFUSED, REFUSED]}
-    rotation = kept.run()
-    assert rotation.outcome is Outcome.FAILED
-    assert rotation.failure
-    assert rotation.failure.error == "RekeyRefused"
-    assert kept.cluster.calls.count("rekey") == 2
-    assert kept.cluster.calls.count(RELEASED) == 1
-    assert kept.cluster.rekeys == 1
-
-
-@pytest.mark.parametrize("lost", [False, True], ids=["the release", "its answer"])
-def test_a_release_that_got_lost_is_made_up_for(kept: RotationHarness, *, lost: bool) -> None:
-    def vanish() -> None:
-        if lost:
-            kept.cluster.jobs.clear()
-            kept.cluster.handle = None
-
-    kept.cluster.before = {RELEASED: vanish}
-    kept.cluster.failing = {RELEASED: [ClusterUnavailable("Reset.")]}
-    with pytest.raises(ClusterUnavailable):
-        kept.start()
-    assert kept.run().outcome is Outcome.ROTATED
-    assert kept.cluster.calls.count("rekey") == 2
-    assert kept.cluster.calls.count(RELEASED) == (1 if lost else 2)
-
-
-def test_nothing_is_released_on_another_cluster(kept: RotationHarness) -> None:
-    kept.cluster.failing = {RELEASED: [ClusterUnavailable("Reset.")]}
-    with pytest.raises(ClusterUnavailable):
-        kept.start()
-    kept.cluster.uuid = "another"
-    with pytest.raises(ClusterIdentityChanged):
-        kept.start()
-    assert kept.cluster.calls.count(RELEASED) == 1
-
-
-def test_a_rekey_that_began_after_all_is_followed_and_no_other_is_sent(kept: RotationHarness) -> None:
-    kept.start()
-    kept.cluster.begin()  # ours, late
-    kept.clock.advance(SETTLING_SECONDS + 1)
-    following = kept.start().rotation.following
-    assert following
-    assert (following.async_handle, following.presumed_ours, kept.cluster.rekeys) == (8, True, 2)
-
-
-@pytest.mark.parametrize("case", ["still runs", "not readable", "another is listed", "another key", "second attempt"])
-def test_nothing_is_released_where_a_kept_result_cannot_be_why(kept: RotationHarness, case: str) -> None:
-    job = kept.cluster.jobs[7]
-    kept.cluster.failing = {"rekey": [REFUSED]}
-    if case == "still runs":
-        kept.cluster.jobs[7] = replace(job, complete=False, understood=False)
-        kept.ledger.save(rotation(execution=kept.execution, disregarded_handle=7))
-    elif case == "not readable":
-        kept.cluster.jobs.clear()
-        kept.ledger.save(rotation(execution=kept.execution, disregarded_handle=7))
-    elif case == "another is listed":
-        kept.cluster.before = {"rekey": lambda: setattr(kept.cluster, "handle", None)}
-    elif case == "another key":
-        other = key("key-9")
-        kept.cluster.before = {"rekey": lambda: setattr(kept.cluster, "key", other)}
-    else:
-        kept.cluster.failing = {"rekey": [RekeyOutcomeUnknown("Reset."), REFUSED]}
-        with pytest.raises(RekeyOutcomeUnknown):
-            kept.start()
-        kept.clock.advance(SETTLING_SECONDS)
-    with suppress(RekeyRefused):
-        kept.start()
-    assert RELEASED not in kept.cluster.calls
-    assert kept.record().kept_result is None
-
-
-def test_no_rekey_is_sent_where_the_lock_changed_hands_before_the_intent(harness: RotationHarness) -> None:
-    def taken_over() -> None:
-        harness.clock.advance(SETTINGS.lease.total_seconds())
-        harness.ledger.take_lock("prod-a", Lock(OTHER_ARN, harness.clock.now + HOUR), harness.clock.now)
-
-    harness.cluster.before = {"faults": taken_over}
-    with pytest.raises(LedgerConflict):
-        harness.start()
-    assert harness.cluster.rekeys == 0
-
-
-def test_no_rekey_is_sent_by_an_execution_that_was_closed_meanwhile(harness: RotationHarness) -> None:
-    """A stopped execution leaves its function running; the stop closes the record and frees the lock."""
-    harness.cluster.before = {"faults": harness.publish}
-    with pytest.raises(LedgerConflict):
-        harness.start()
-    assert harness.cluster.rekeys == 0
-
-
-def test_a_rekey_that_ends_between_two_looks_is_not_repeated(harness: RotationHarness) -> None:
-    """The state is read first and shows the old key; the job, read next, is complete."""
-    harness.request = Request("prod-a", key_created_after=NOW - HOUR)
-    harness.cluster.begin()
-    harness.cluster.before = {"rekey_job": harness.cluster.finish}
-    step = harness.start()
-    assert step.rotation.outcome is Outcome.NOT_DUE
-    assert harness.cluster.rekeys == 1
-
-
-def test_a_rekey_that_begins_between_two_looks_is_followed(harness: RotationHarness) -> None:
-    harness.cluster.begin()
-    harness.cluster.finish()
-
-    harness.cluster.before = {"rekey_job": harness.cluster.begin}
-    step = harness.start()
-    assert step.rotation.following
-    assert step.rotation.following.async_handle == 8
-    assert harness.cluster.rekeys == 2
-
-
-def test_a_rekey_whose_answer_was_lost_says_so_as_long_as_nothing_shows(harness: RotationHarness) -> None:
-    lost_intent(harness)
-    what = "A rekey was sent, its answer was lost, and the cluster does not show yet what became of it."
-    with pytest.raises(RekeyOutcomeUnknown) as caught:
-        harness.start()
-    assert (caught.value.what, caught.value.cluster) == (what, "prod-a")
-
-
-def test_the_result_of_an_earlier_rekey_is_not_taken_for_the_one_that_was_lost(harness: RotationHarness) -> None:
-    harness.cluster.handle = 5
-    harness.cluster.jobs[5] = done(key(), key("key-before"), handle=5)
-    assert lost_intent(harness).baseline_async_result_id == 5
-    with pytest.raises(RekeyOutcomeUnknown, match="does not show yet"):
-        harness.start()
-    assert harness.record().following is None
-
-
-@pytest.mark.parametrize("error", [REFUSED, LedgerConflict("Not sent.")], ids=["refused", "not sent"])
-def test_a_second_attempt_that_was_not_applied_leaves_the_first_one_open(
-    harness: RotationHarness, error: ElementRekeyError
-) -> None:
-    first = lost_intent(harness)
-    harness.clock.advance(SETTLING_SECONDS)
-    harness.cluster.failing = {"rekey": [error]}
-    with pytest.raises(type(error)):
-        harness.start()
-    assert harness.record().intent == first
 
 
 # --- after somebody else's rekey was followed ---
@@ -1352,3 +851,11 @@ def test_faults_in_spite_of_which_a_key_is_replaced_are_listed(harness: Rotation
     harness.cluster.current_faults = (ClusterFault("nodeOffline"), ClusterFault("blocksDegraded"))
     harness.request = Request("prod-a", trigger=Trigger.ALARM, reason="alarm", key_created_after=NOW)
     assert harness.start().rotation.detail == "Replacing key key-0 in spite of blocksDegraded, nodeOffline."
+
+
+def test_an_end_that_is_well_keeps_no_failure_of_a_look_before_it(harness: RotationHarness) -> None:
+    harness.cluster.key = key("key-1", NOW - DAY)
+    harness.request = scheduled()
+    harness.ledger.save(rotation(request=harness.request, failure=Failure("RekeyFailed", "It failed.", "Mend it.")))
+    step = harness.start()
+    assert (step.rotation.outcome, step.rotation.failure) == (Outcome.NOT_DUE, None)
