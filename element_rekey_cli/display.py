@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from element_rekey.text import flat
-
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -24,8 +22,10 @@ class Display:
     def event(self, event: HistoryEvent) -> None:
         """An event of the execution's history."""
         mark, style = ("✘", "red") if event.is_error else ("•", "cyan")
-        # What a function that broke wrote, or whoever stopped the execution, draws nothing on the terminal.
-        self._row(mark, f"{event.seconds:5.1f} s", event.state, flat(event.text), style=style, width=16)
+        # What a function that broke wrote, or whoever stopped the execution, draws nothing on the terminal. The layer's
+        # own way to say so is not at hand: this is shown where the layer is not on the path, too.
+        text = "".join(character if character.isprintable() else " " for character in event.text)
+        self._row(mark, f"{event.seconds:5.1f} s", event.state, text, style=style, width=16)
 
     def heading(self, text: str) -> None:
         """What follows."""
