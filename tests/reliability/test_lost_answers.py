@@ -62,15 +62,20 @@ def held_back_and_read_away(harness: LostAnswerHarness) -> None:
 
 
 def sent_by_a_function_that_hung(harness: LostAnswerHarness) -> None:
-    """The function hangs before it sends; its retry takes somebody else's for ours; then it wakes up and sends."""
-    about_to_send = next(number for number in itertools.count(1) if intends_after(number))
-    harness.runner.step(harness.one, Trouble(InjectionPoint(about_to_send, Side.AFTER), hang=True))
+    """The function hangs as it sends; its retry takes somebody else's for ours; then it wakes up and sends."""
+    sending = InjectionPoint(written_down() + 1, Side.BEFORE)
+    harness.runner.step(harness.one, Trouble(sending, hang=True))
     harness.clock.advance(1)
     harness.cluster.inject(THEIRS)
     harness.clock.advance(29)  # theirs is over when the retry comes
     harness.runner.step(harness.one)
     harness.clock.advance(10)
     harness.runner.resume(harness.runner.hanging_invocations[0])
+
+
+def written_down() -> int:
+    """After how many side effects of StartRekey its intent is written down."""
+    return next(number for number in itertools.count(1) if intends_after(number))
 
 
 def intends_after(number: int) -> bool:
@@ -95,6 +100,20 @@ def test_what_came_after_a_rekey_taken_for_ours_is_not_published_as_ended(
     assert again["outcome"] in {"Followed", "NotDue"}
     assert [rekey for rekey in harness.cluster.rekeys if rekey.own] == ours
     assert harness.ledger.lock(NAME) is None
+
+
+def test_a_function_that_hung_does_not_use_up_the_time_for_which_its_rekey_may_be_held_back(
+    harness: LostAnswerHarness,
+) -> None:
+    """It hangs for 80 seconds, and the cluster would hold its rekey back for 100: longer than the settling time."""
+    harness.cluster.inject(Fault("applyDelay", method=REKEY, seconds=100.0))
+    harness.runner.step(harness.one, Trouble(InjectionPoint(written_down(), Side.AFTER), hang=True))
+    harness.clock.advance(80)
+    harness.runner.resume(harness.runner.hanging_invocations[0])
+    harness.clock.advance(41)
+    notification = harness.run(harness.one)
+    assert notification["outcome"] == "Rotated"
+    assert len([rekey for rekey in harness.cluster.rekeys if rekey.own]) == 1
 
 
 def test_whoever_takes_a_lock_over_finds_what_its_last_owner_sent() -> None:

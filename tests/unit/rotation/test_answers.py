@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -14,6 +15,7 @@ from element_rekey.cluster import (
 )
 from element_rekey.errors import (
     AnswerNotUnderstood,
+    AwsCallFailed,
     ClusterUnavailable,
     CredentialsRefused,
     ElementRekeyError,
@@ -24,13 +26,19 @@ from element_rekey.errors import (
 from element_rekey.outcomes import Outcome
 from element_rekey.records import ClusterMemory
 from element_rekey.rotation.steps import MOST_UNFAMILIAR, Status
-from tests.fakes import NOW, SETTINGS
+from tests.fakes import NOW, SETTINGS, FakeLedger
 from tests.unit.harness import RotationHarness
 from tests.unit.rotation.stopped import lost_intent
 from tests.unit.samples import (
     SECOND,
     main_memory,
 )
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from element_rekey.records import Rotation
+    from tests.fakes import FakeClock
 
 SEEN = ClusterMemory("uuid-of-prod-a", "key-0", key_seen_at=NOW)
 
@@ -109,6 +117,47 @@ def test_a_lost_rekey_is_sent_again_only_after_settling_and_only_once(harness: R
     with pytest.raises(RekeyOutcomeUnknown, match="does not show yet"):
         harness.start()
     assert sent() == 2
+
+
+class SlowLedger(FakeLedger):
+    """Takes its time to write an intent down."""
+
+    def __init__(self, clock: FakeClock, seconds: float) -> None:
+        super().__init__()
+        self._clock, self.seconds = clock, seconds
+
+    def save_intent(self, rotation: Rotation, now: datetime) -> Rotation:
+        saved = super().save_intent(rotation, now)
+        self._clock.advance(self.seconds)
+        return saved
+
+
+def test_a_rekey_that_was_written_down_too_long_ago_is_not_sent(harness: RotationHarness) -> None:
+    """Settling counts from the intent: a function that hung is not to use up the time in which its rekey can show."""
+    ledger = SlowLedger(harness.clock, 30.1)
+    harness.ledger, harness.ports = ledger, replace(harness.ports, ledger=ledger)
+    with pytest.raises(AwsCallFailed, match="was not sent"):
+        harness.start()
+    assert harness.cluster.rekeys == 0
+    assert harness.record().intent is None
+    ledger.seconds = 30
+    assert harness.start().status is Status.CHECK_AGAIN
+    assert harness.cluster.rekeys == 1
+
+
+def test_a_second_attempt_that_comes_too_late_leaves_the_first_one_as_it_was(harness: RotationHarness) -> None:
+    harness.cluster.failing = {"rekey": [RekeyOutcomeUnknown("Reset.")]}
+    with pytest.raises(RekeyOutcomeUnknown):
+        harness.start()
+    first = harness.record().intent
+    harness.clock.now += SETTINGS.settling
+    ledger = SlowLedger(harness.clock, 31)
+    ledger.items = harness.ledger.items
+    harness.ports = replace(harness.ports, ledger=ledger)
+    with pytest.raises(AwsCallFailed):
+        harness.start()
+    assert harness.record().intent == first
+    assert harness.cluster.calls.count("rekey") == 1
 
 
 @pytest.mark.parametrize("error", [ClusterUnavailable, CredentialsRefused, PermissionDenied])

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from element_rekey.errors import (
     AnswerNotUnderstood,
+    AwsCallFailed,
     ClusterUnavailable,
     ElementApiError,
     ElementRekeyError,
@@ -28,7 +29,7 @@ from element_rekey.rules.plan import decide, memory_after, plan, report_dry_run,
 from element_rekey.rules.preflight import key_provider_usable, provider_to_check, test_holds
 from element_rekey.rules.readiness import unfit
 from element_rekey.rules.verify import resolve_lost_answer, result_to_release, still_to_release
-from element_rekey.rules.waiting import for_settling, for_turn, until_moment
+from element_rekey.rules.waiting import for_settling, for_turn, sent_too_late, until_moment
 from element_rekey.rules.wording import in_spite_of, somebody_elses
 
 from .notices import notice_of_error, notice_of_step, publish_outside
@@ -304,6 +305,9 @@ def _begin(ports: Ports, cluster: ElementCluster, rotation: Rotation, seen: Obse
     detail = f"Replacing key {start.baseline_key.key_id}{in_spite_of(start.warnings)}."
     rotation = ports.ledger.save_intent(replace(rotation, intent=intent, detail=detail), now)
     try:
+        if sent_too_late(intent, ports.clock()):
+            what = "It took too long to write the rekey down, so it was not sent."
+            raise AwsCallFailed(what, cluster=rotation.cluster)
         handle = cluster.rekey(start.key_management_type, start.key_provider_id)
     except RekeyOutcomeUnknown:
         raise

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 SHORTEST_WAIT = timedelta(seconds=5)
 LONGEST_WAIT = timedelta(seconds=300)
 LONGEST_COOL_DOWN_WAIT = 3600  # seconds
+SENT_WITHIN = timedelta(seconds=30)
+"""After its intent; three attempts of a call to DynamoDB that all stall are shorter."""
 _SECOND = timedelta(seconds=1)
 
 
@@ -58,6 +60,11 @@ def for_turn(rotation: Rotation, holder: Lock, now: datetime, settings: Settings
         return Refuse(ClusterBusy(what, cluster=rotation.cluster))
     seconds = next_wait(now - _begin_of(rotation), deadline - now)
     return Wait(seconds, f"Waiting for execution {holder.owner}.")
+
+
+def sent_too_late(intent: Intent, now: datetime) -> bool:
+    """Whether a rekey is not to be sent any more: the settling time counts from its intent on, not from its sending."""
+    return now > intent.sent_at + SENT_WITHIN
 
 
 def for_settling(intent: Intent, kept: KeptResult, now: datetime, settings: Settings) -> Wait:
