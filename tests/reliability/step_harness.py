@@ -148,10 +148,11 @@ class StepHarness:
         settings: Settings = SETTINGS,
         skew: timedelta = timedelta(),
         assumptions: Assumptions = Assumptions(),  # noqa: B008 - frozen
+        rekey_seconds: float = 200.0,
     ) -> None:
         """``skew``: how far the clusters' clocks are ahead of ours, as long as nobody sets them."""
         self.clock = VirtualClock()
-        spec = ClusterSpec(rekey_seconds=200.0, clock=self.clock, seed=seed, clock_skew=skew, password=PASSWORD)
+        spec = ClusterSpec(rekey_seconds=rekey_seconds, clock=self.clock, seed=seed, clock_skew=skew, password=PASSWORD)
         spec = replace(spec, assumptions=assumptions)
         self.clusters = {name: ClusterThatKeepsStamps(replace(spec, name=name)) for name in names}
         self.cluster = self.clusters[names[0]]
