@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -24,7 +25,7 @@ from tests.reliability.misfortunes import (
     TROUBLES,
     Misfortunes,
 )
-from tests.reliability.step_harness import NONE, ROTATIONS, StepHarness, SteppedExecution, Trouble
+from tests.reliability.step_harness import NONE, ROTATIONS, SLOW, StepHarness, SteppedExecution, Trouble
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -71,7 +72,7 @@ class FleetTorture(Misfortunes):
         same_start_is_taken_for_one: bool,
     ) -> None:
         """What the operator chose, and what the clusters and Step Functions are like."""
-        self.use(StepHarness(self.held, "fleet", NAMES[:clusters], operator, skew))
+        self.use(StepHarness(self.held, "fleet", NAMES[:clusters], operator, replace(SLOW, clock_skew=skew)))
         self.fleets = FleetRunner(self.runner, self.ledger, fleet)
         self.fleets.same_start_is_taken_for_one = same_start_is_taken_for_one
         self.alarm_at = self.clock()

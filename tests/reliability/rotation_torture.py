@@ -15,7 +15,7 @@ from element_rekey.settings import Settings  # noqa: TC001 - Hypothesis reads th
 from local.simulator import Assumptions
 from tests.reliability.in_memory_harness import NAME
 from tests.reliability.misfortunes import HOUR, OPERATORS, SKEWS, Misfortunes
-from tests.reliability.step_harness import StepHarness
+from tests.reliability.step_harness import SLOW, StepHarness
 from tests.workflow.clock import BEGIN
 
 STEPS, EXAMPLES = 40, 60
@@ -30,7 +30,8 @@ class RotationTorture(Misfortunes):
     @initialize(operator=OPERATORS, skew=SKEWS, ahead=st.sampled_from([0, 200]), kept=st.sampled_from(KEPT_RESULTS))
     def begin(self, operator: Settings, skew: timedelta, ahead: int, kept: Assumptions) -> None:
         """What the operator chose, and how far the clocks of cluster and first alarm are ahead of ours."""
-        self.use(StepHarness(self.held, "torture", (NAME,), operator, skew, kept))
+        spec = replace(SLOW, clock_skew=skew, assumptions=kept)
+        self.use(StepHarness(self.held, "torture", (NAME,), operator, spec))
         self.alarm_at = BEGIN + timedelta(seconds=ahead)
 
     @rule(dry_run=st.booleans(), external=st.booleans(), force=st.booleans())

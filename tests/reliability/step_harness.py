@@ -19,7 +19,7 @@ from element_rekey.rotation.check import check_status
 from element_rekey.rotation.publish import publish_outcome
 from element_rekey.rotation.start import start_rekey
 from element_rekey.rotation.steps import Status
-from local.simulator import Assumptions, ClusterSpec
+from local.simulator import ClusterSpec
 from tests.fakes import FakeLedger
 from tests.reliability.fault_injection import Effect, InjectionPoint, InterceptedPort, Side
 from tests.reliability.in_memory_harness import NAME, RecordingTopic, SimulatedClusters
@@ -137,6 +137,9 @@ class Invocation:
             raise Killed(TimeoutError())
 
 
+SLOW = ClusterSpec(rekey_seconds=200.0)
+
+
 class StepHarness:
     """Clusters whose rekeys take a while, and what executions need, as long as ``held`` is open."""
 
@@ -146,14 +149,11 @@ class StepHarness:
         seed: str,
         names: tuple[str, ...] = (NAME,),
         settings: Settings = SETTINGS,
-        skew: timedelta = timedelta(),
-        assumptions: Assumptions = Assumptions(),  # noqa: B008 - frozen
-        rekey_seconds: float = 200.0,
+        spec: ClusterSpec = SLOW,
     ) -> None:
-        """``skew``: how far the clusters' clocks are ahead of ours, as long as nobody sets them."""
+        """``spec``: what all clusters are like, but for their clock, seed and password."""
         self.clock = VirtualClock()
-        spec = ClusterSpec(rekey_seconds=rekey_seconds, clock=self.clock, seed=seed, clock_skew=skew, password=PASSWORD)
-        spec = replace(spec, assumptions=assumptions)
+        spec = replace(spec, clock=self.clock, seed=seed, password=PASSWORD)
         self.clusters = {name: ClusterThatKeepsStamps(replace(spec, name=name)) for name in names}
         self.cluster = self.clusters[names[0]]
         held.enter_context(without_sockets(dict(self.clusters), self.clock.advance))

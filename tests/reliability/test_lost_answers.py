@@ -12,7 +12,7 @@ import pytest
 
 from element_rekey.aws.runtime import LEASE, lease_for
 from element_rekey.records import Request
-from local.simulator import Fault
+from local.simulator import ClusterSpec, Fault
 from tests.reliability.fault_injection import InjectionPoint, Side
 from tests.reliability.in_memory_harness import NAME, REKEY
 from tests.reliability.step_harness import StepHarness, SteppedExecution, Trouble
@@ -29,7 +29,7 @@ class LostAnswerHarness(StepHarness):
     """A step harness with one execution."""
 
     def __init__(self, held: ExitStack, rekey_seconds: float = 200.0) -> None:
-        super().__init__(held, "lost", rekey_seconds=rekey_seconds)
+        super().__init__(held, "lost", spec=ClusterSpec(rekey_seconds=rekey_seconds))
         self.one = self.runner.start(Request(NAME))
 
     def run(self, one: SteppedExecution) -> dict[str, Any]:
