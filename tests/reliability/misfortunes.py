@@ -189,7 +189,7 @@ class Misfortunes(RuleBasedStateMachine):
                 cluster.inject(Fault("competingRekey", seconds=data.draw(st.sampled_from([1.0, 100.0, 900.0]))))
                 FIGURES["competing"] += 1
             case "read":
-                _read_the_result_away(cluster)
+                self._read_the_result_away(cluster)
             case "fail":
                 cluster.inject(data.draw(st.sampled_from(FAILING)))
             case "away":
@@ -197,6 +197,14 @@ class Misfortunes(RuleBasedStateMachine):
                 cluster.inject(Fault("refuseConnections", connections=0, seconds=seconds))
             case "topic":
                 self.topic.answers = data.draw(st.lists(st.booleans(), min_size=1, max_size=2))
+
+    def _read_the_result_away(self, cluster: ClusterThatKeepsStamps) -> None:
+        if cluster.rekeys:
+            latest = cluster.rekeys[-1]
+            with suppress(RpcError):
+                cluster.call("GetAsyncResult", {"asyncHandle": latest.handle})
+                self.oracle.read_away.add((latest.cluster_uuid, latest.handle))
+                FIGURES["results read away"] += 1
 
     @rule(seconds=st.sampled_from([1, 30, 100, 130, 1000, 2 * HOUR]))
     def let_time_pass(self, seconds: int) -> None:
@@ -318,14 +326,6 @@ class Misfortunes(RuleBasedStateMachine):
                 assert notification.get("oldKey", {}).get("keyID") == mine.old.key_id
                 # Where the result was read away and a rekey of somebody else came after, the last key is all there is.
                 assert notification["newKey"]["keyID"] == mine.new.key_id or not notification["jobResultRead"]
-
-
-def _read_the_result_away(cluster: ClusterThatKeepsStamps) -> None:
-    rekeys = cluster.rekeys
-    if rekeys:
-        with suppress(RpcError):
-            cluster.call("GetAsyncResult", {"asyncHandle": rekeys[-1].handle})
-            FIGURES["results read away"] += 1
 
 
 def run_scenarios(

@@ -9,13 +9,14 @@ refutes that, and it is only counted.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from element_rekey.codec import encode
 from element_rekey.rules.memory import REMEMBERED_KEYS, STAMP_TOLERANCE
+from local.simulator import Phase
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -54,6 +55,8 @@ class Oracle:
         """Whose rekeys were sent to each cluster, in order, whatever became of them."""
         self.begun: list[tuple[SteppedExecution, Rekey]] = []
         """The rekeys of ours, each with the execution that sent it."""
+        self.read_away: set[tuple[str, int]] = set()
+        """The results, by cluster and handle, that somebody else read away."""
         self._memories: dict[str, ClusterMemory] = {}
         self._judged: set[SteppedExecution] = set()
         self._outcomes: dict[Execution, str] = {}
@@ -134,8 +137,17 @@ class Oracle:
             self.begun += [(self.sent[name][-1], rekey) for rekey in own[known:]]
 
     def check_rekeys(self) -> None:
-        """An execution begins one rekey, and so do all that ask for a key made after the same moment, managed alike."""
-        assert all(count == 1 for count in Counter(one.execution for one, _ in self.begun).values())
+        """An execution begins one rekey, and so do all that ask for a key made after the same moment, managed alike.
+
+        One that failed before it replaced the key, and whose result somebody read away, leaves no trace to be told by.
+        """
+        rekeys = defaultdict(list)
+        for one, rekey in self.begun:
+            rekeys[one.execution].append(rekey)
+        for *earlier, _ in rekeys.values():
+            for rekey in earlier:
+                assert rekey.fails_in in {Phase.CREATE, Phase.REWRAP}, "an execution replaced the key twice"
+                assert (rekey.cluster_uuid, rekey.handle) in self.read_away, "a failed rekey was not followed"
         demands = [
             (one.cluster, one.demanded, one.request.key_management_type, one.request.key_provider_id)
             for one, rekey in self.begun
