@@ -19,7 +19,7 @@ export NODE_DISABLE_COMPILE_CACHE := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help rotate fleet up env test torture lint lint-python lint-types lint-template lint-machines lint-words lint-imports check bench mutate locks clean
+.PHONY: help rotate fleet up env test torture lint lint-python lint-types lint-template lint-machines lint-words lint-imports browser check bench mutate locks clean
 
 # What no rule says how to make. Targets only: what a target needs is in this repository.
 .DEFAULT:
@@ -88,6 +88,10 @@ lint-words:
 # Which module may import which: [tool.importlinter] in pyproject.toml.
 lint-imports: .venv/.ready
 	@PYTHONPATH=layers/element_rekey $(DEV)/lint-imports --no-cache
+
+browser: node_modules/.ready  ## The report as a browser shows it: on screen, on paper, by keyboard and to a screen reader
+	@mkdir -p .build/browser
+	@TMPDIR="$$PWD/.build/browser" $(NODE) --test tests/browser/report.test.mjs
 
 check:  ## All that must hold before a change is merged, in this checkout; .ci/run does it in a clean one
 	@.ci/checks

@@ -43,7 +43,7 @@ table { border-collapse: collapse; width: 100%; font-size: .9rem; }
 caption { text-align: left; font-weight: 600; padding: .3rem 0; }
 th, td { text-align: left; vertical-align: top; padding: .35rem .6rem; border-bottom: 1px solid var(--rule);
   overflow-wrap: anywhere; min-width: 4.5rem; }
-thead th { background: var(--band); } tbody th { font-weight: 600; }
+thead th { background: var(--band); overflow-wrap: normal; } tbody th { font-weight: 600; }
 code { font: .85em ui-monospace, monospace; overflow-wrap: anywhere; }
 .bad { color: var(--over); font-weight: 600; } .good { color: var(--good); }
 svg { display: block; width: 100%; min-width: 40rem; height: auto; } svg text { fill: var(--quiet); font-size: 11px; }
