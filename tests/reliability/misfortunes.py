@@ -322,11 +322,10 @@ class Misfortunes(RuleBasedStateMachine):
     def _nothing_was_lost(self, one: SteppedExecution, notification: dict[str, Any]) -> None:
         """An execution that ended well, and knew of a rekey it began, has published that rekey's keys."""
         *_, mine = [None, *(rekey for who, rekey in self.oracle.begun if who is one)]
-        if mine:
-            if notification["succeeded"] and (one, mine.handle) in self.learnt:
-                assert notification.get("oldKey", {}).get("keyID") == mine.old.key_id
-                # Where the result was read away and a rekey of somebody else came after, the last key is all there is.
-                assert notification["newKey"]["keyID"] == mine.new.key_id or not notification["jobResultRead"]
+        if mine and notification["succeeded"] and (one, mine.handle) in self.learnt:
+            assert notification.get("oldKey", {}).get("keyID") == mine.old.key_id
+            # Where the result was read away and a rekey of somebody else came after, the last key is all there is.
+            assert notification["newKey"]["keyID"] == mine.new.key_id or not notification["jobResultRead"]
 
 
 def run_scenarios(
